@@ -1,0 +1,38 @@
+# Every target makes its own virtual environment first: nothing but Python is needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.l2rkd_tf_installed
+PYTEST_ARGS ?= -q -n 2
+
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo   distil a digit classifier: table, picture and a .tflite, in minutes"
+	@echo "make test   run the tests"
+	@echo "make lint   check the style"
+	@echo "make format apply the style"
+	@echo "make clean  remove the virtual environment"
+
+$(INSTALLED): setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $(INSTALLED)
+
+demo: $(INSTALLED)
+	$(BIN)/python examples/demo.py
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV)
