@@ -1,3 +1,20 @@
-"""Locally linear region knowledge distillation for Keras 3 on TensorFlow."""
+"""Locally linear region knowledge distillation for Keras 3 on TensorFlow.
+
+`L2RKDDistiller` trains a small student to agree with a trained teacher at the training points and
+in the regions around them; `regions` holds the kinds of regions.
+"""
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "l2rkd_tf runs on Keras's TensorFlow backend. The backend in use is "
+        f"{keras.backend.backend()!r}: set the environment variable KERAS_BACKEND=tensorflow."
+    )
+
+from l2rkd_tf import losses, regions
+from l2rkd_tf.distiller import L2RKDDistiller
 
 __version__ = "0.1.0"
+
+__all__ = ["L2RKDDistiller", "losses", "regions"]

@@ -1,0 +1,153 @@
+"""Checks of arguments and models that several modules share."""
+
+import random
+
+import keras
+import numpy as np
+
+__all__ = [
+    "check_choice",
+    "check_models",
+    "check_number_of_points",
+    "check_outputs",
+    "checked_seed",
+    "is_number",
+    "is_positive_integer",
+    "output_activation",
+]
+
+# The activation at the end of a model that makes its outputs probabilities of the divergence.
+_PROBABILITIES = {"kl": "softmax", "binary_kl": "sigmoid"}
+
+
+def is_number(value):
+    """Whether the value is a real number (a bool is not)."""
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def is_positive_integer(value):
+    """Whether the value is an integer of at least 1."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
+
+
+def output_activation(model):
+    """Name of the function that makes a model's output, where the model's graph shows it.
+
+    Args:
+        model: A Keras model or layer.
+
+    Returns:
+        `"softmax"`, `"sigmoid"`, `"linear"` or the name of another function; `None` where the
+        graph does not tell, as in a subclassed model.
+    """
+    if isinstance(model, keras.Sequential) and model.layers:
+        return output_activation(model.layers[-1])
+    output_names = getattr(model, "output_names", None)
+    if output_names:
+        operations = {operation.name: operation for operation in model.operations}
+        return output_activation(operations[output_names[0]])
+    if type(model).__name__ in ("Softmax", "Sigmoid"):  # the layer, and `keras.ops` in a graph
+        return type(model).__name__.lower()
+    return getattr(getattr(model, "activation", None), "__name__", None)
+
+
+def check_choice(argument, value, choices):
+    """Checks that an argument is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"`{argument}` must be one of {choices}. Received: {argument}={value!r}")
+
+
+def check_models(teacher, student):
+    """Checks that teacher and student are two Keras models and that the teacher is built."""
+    for argument, model in (("teacher", teacher), ("student", student)):
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                f"`{argument}` must be a keras.Model. Received: {argument}={model!r} of type "
+                f"{type(model).__name__}"
+            )
+    if not teacher.built:
+        raise ValueError(
+            "`teacher` must be built and trained, or loaded with its weights. Received: the "
+            f"unbuilt model {teacher.name!r}; call it on a batch and load its weights first."
+        )
+    if teacher is student:
+        raise ValueError(
+            "`teacher` and `student` must be two models: the teacher would change while the "
+            "student trains. Received: the same model twice; use keras.models.clone_model."
+        )
+
+
+def check_outputs(teacher, student, divergence, from_logits):
+    """Checks, as far as graphs tell, that both models give what the divergence compares."""
+    shapes = {}
+    for argument, model in (("teacher", teacher), ("student", student)):
+        outputs = getattr(model, "outputs", None)
+        if not outputs:  # subclassed, or not built yet: checked when the first step is traced
+            continue
+        if len(outputs) > 1 or len(outputs[0].shape) != 2:
+            raise ValueError(
+                f"`{argument}` must have one output of shape (batch, outputs). Received: outputs "
+                f"of shapes {[output.shape for output in outputs]}"
+            )
+        shapes[argument] = outputs[0].shape
+        _check_activation(argument, model, divergence, from_logits)
+    if len({shape[-1] for shape in shapes.values()}) > 1:
+        raise ValueError(
+            "`teacher` and `student` must have the same number of outputs. Received: teacher "
+            f"outputs of shape {shapes['teacher']}, student outputs of shape {shapes['student']}"
+        )
+
+
+def _check_activation(argument, model, divergence, from_logits):
+    if divergence == "mse":
+        if not from_logits:
+            raise ValueError(
+                "`from_logits=False` has no meaning for divergence='mse', which compares raw "
+                "outputs. Received: from_logits=False. Leave it out."
+            )
+        return
+    activation = output_activation(model)
+    if from_logits and activation in ("softmax", "sigmoid"):
+        raise ValueError(
+            f"`{argument}` must give logits. Received: a model that ends in a {activation}. Pass "
+            "from_logits=False, or remove the activation (and use a loss with from_logits=True)."
+        )
+    if not from_logits and activation not in (None, _PROBABILITIES[divergence]):
+        raise ValueError(
+            f"`{argument}` must give probabilities, by a {_PROBABILITIES[divergence]} at the end, "
+            f"when from_logits=False and divergence={divergence!r}. Received: a model that ends "
+            f"in the activation {activation!r}. Pass from_logits=True if these are logits."
+        )
+
+
+def check_number_of_points(num_region_points, replace_fraction):
+    """Checks the arguments that say how many region points a batch has."""
+    if not is_positive_integer(num_region_points):
+        raise ValueError(
+            "`num_region_points` must be an integer of at least 1. "
+            f"Received: num_region_points={num_region_points!r}. Use region_weight=0 for none."
+        )
+    if replace_fraction is None:
+        return
+    if not is_number(replace_fraction) or not 0 < replace_fraction < 1:
+        raise ValueError(
+            "`replace_fraction` must be a number between 0 and 1, or None. "
+            f"Received: replace_fraction={replace_fraction!r}"
+        )
+    if num_region_points != 1:
+        raise ValueError(
+            "`num_region_points` must be 1 when `replace_fraction` is given, since every "
+            "replaced example becomes one region point. "
+            f"Received: num_region_points={num_region_points}"
+        )
+
+
+def checked_seed(seed):
+    """An integer seed: the given one, or one from Python's generator."""
+    if seed is None:
+        return random.randrange(2**31)
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
+        raise ValueError(
+            f"`seed` must be an integer from 0 to 2^31 - 1, or None. Received: seed={seed!r}"
+        )
+    return int(seed)

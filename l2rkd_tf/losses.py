@@ -1,0 +1,169 @@
+"""Divergences between teacher and student outputs, one value per example.
+
+Every function maps two arrays of shape `(batch, outputs)` to one array of shape `(batch,)`,
+computed in float32 whatever the dtype of its arguments, without any reduction over the batch:
+the caller weighs and reduces once.
+"""
+
+import tensorflow as tf
+
+__all__ = [
+    "DIVERGENCES",
+    "binary_kl_divergence",
+    "kl_divergence",
+    "logits_from_probabilities",
+    "mean_squared_error",
+]
+
+# The smallest probability told apart from zero. Far below the usual 1e-7, at which gradients
+# vanish for logit gaps above 16; well above the smallest normal float32.
+_MIN_PROBABILITY = 1e-30
+# The largest float32 below one.
+_MAX_PROBABILITY = 1.0 - 2.0**-24
+
+
+def kl_divergence(teacher_logits, student_logits, temperature=1.0):
+    """Temperature-scaled KL divergence of the student's classes from the teacher's.
+
+    `tau^2 * KL(softmax(t / tau) || softmax(s / tau))`, in log space, so that value and gradient
+    `tau * (softmax(s / tau) - softmax(t / tau))` stay exact at any gap between logits. The factor
+    `tau^2` keeps the size of the gradient independent of the temperature.
+
+    Args:
+        teacher_logits: Logits `t`, shape `(batch, classes)`.
+        student_logits: Logits `s`, shape `(batch, classes)`.
+        temperature: Positive scalar `tau`.
+
+    Returns:
+        Divergence in nats times `tau^2`, float32, shape `(batch,)`.
+
+    Raises:
+        ValueError: If the shapes differ or are not `(batch, classes)`.
+
+    Example:
+        >>> kl_divergence([[2.0, 0.0]], [[0.0, 0.0]], temperature=1.0).numpy().round(4).tolist()
+        [0.3279]
+
+    Source: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network
+    (arXiv:1503.02531), section 2.
+    """
+    teacher, student = _pair(teacher_logits, student_logits)
+    temperature = tf.cast(temperature, tf.float32)
+    teacher_log = tf.nn.log_softmax(teacher / temperature)
+    student_log = tf.nn.log_softmax(student / temperature)
+    divergence = tf.reduce_sum(tf.exp(teacher_log) * (teacher_log - student_log), axis=-1)
+    return temperature**2 * divergence
+
+
+def binary_kl_divergence(teacher_logits, student_logits, temperature=1.0):
+    """Temperature-scaled KL divergence of independent yes/no outputs, for multi-label models.
+
+    The mean over the outputs of `tau^2 * KL(Bernoulli(sigmoid(t / tau)) ||
+    Bernoulli(sigmoid(s / tau)))`, in log space. A mean, as in Keras's `BinaryCrossentropy`, so
+    that both are on one scale.
+
+    Args:
+        teacher_logits: Logits `t`, shape `(batch, outputs)`.
+        student_logits: Logits `s`, shape `(batch, outputs)`.
+        temperature: Positive scalar `tau`.
+
+    Returns:
+        Divergence in nats times `tau^2`, float32, shape `(batch,)`.
+
+    Raises:
+        ValueError: If the shapes differ or are not `(batch, outputs)`.
+
+    Example:
+        >>> binary_kl_divergence([[2.0]], [[0.0]]).numpy().round(4).tolist()
+        [0.3279]
+
+    Source: the two-class case of Hinton, Vinyals and Dean (arXiv:1503.02531), section 2.
+    """
+    teacher, student = _pair(teacher_logits, student_logits)
+    temperature = tf.cast(temperature, tf.float32)
+    teacher, student = teacher / temperature, student / temperature
+    yes = tf.sigmoid(teacher) * (tf.math.softplus(-student) - tf.math.softplus(-teacher))
+    no = tf.sigmoid(-teacher) * (tf.math.softplus(student) - tf.math.softplus(teacher))
+    return temperature**2 * tf.reduce_mean(yes + no, axis=-1)
+
+
+def mean_squared_error(teacher_outputs, student_outputs, temperature=1.0):
+    """Mean squared difference of raw outputs, for regression.
+
+    `mean_j (t_j - s_j)^2`, as Keras's `MeanSquaredError`.
+
+    Args:
+        teacher_outputs: Outputs `t`, shape `(batch, outputs)`.
+        student_outputs: Outputs `s`, shape `(batch, outputs)`.
+        temperature: Without effect, since raw outputs have no temperature: accepted so that all
+            divergences are called alike.
+
+    Returns:
+        Squared difference in squared units of the outputs, float32, shape `(batch,)`.
+
+    Raises:
+        ValueError: If the shapes differ or are not `(batch, outputs)`.
+
+    Example:
+        >>> mean_squared_error([[1.0, 2.0]], [[0.0, 0.0]]).numpy().tolist()
+        [2.5]
+
+    Source: Ba and Caruana, Do Deep Nets Really Need to be Deep? (arXiv:1312.6184), equation 2.
+    """
+    del temperature
+    teacher, student = _pair(teacher_outputs, student_outputs)
+    return tf.reduce_mean(tf.math.squared_difference(teacher, student), axis=-1)
+
+
+DIVERGENCES = {
+    "kl": kl_divergence,
+    "binary_kl": binary_kl_divergence,
+    "mse": mean_squared_error,
+}
+
+
+def logits_from_probabilities(probabilities, divergence="kl"):
+    """Logits of a model that ends in a softmax (`"kl"`) or a sigmoid (`"binary_kl"`).
+
+    `log p` for a softmax (logits up to a constant for each example, which a softmax forgets) and
+    `log p - log(1 - p)` for a sigmoid. Probabilities are kept within `[1e-30, 1 - 2^-24]`.
+
+    Args:
+        probabilities: Shape `(batch, outputs)`, values in `[0, 1]`.
+        divergence: `"kl"` or `"binary_kl"`.
+
+    Returns:
+        Logits, float32, of the same shape.
+
+    Raises:
+        ValueError: If `divergence` has no probabilities.
+
+    Example:
+        >>> logits_from_probabilities([[0.5]], "binary_kl").numpy().tolist()
+        [[0.0]]
+    """
+    if divergence not in ("kl", "binary_kl"):
+        raise ValueError(
+            "`divergence` must be 'kl' or 'binary_kl' for outputs that are probabilities. "
+            f"Received: divergence={divergence!r}"
+        )
+    probabilities = tf.cast(probabilities, tf.float32)
+    if divergence == "kl":
+        return tf.math.log(tf.maximum(probabilities, _MIN_PROBABILITY))
+    probabilities = tf.clip_by_value(probabilities, _MIN_PROBABILITY, _MAX_PROBABILITY)
+    return tf.math.log(probabilities) - tf.math.log1p(-probabilities)
+
+
+def _pair(teacher, student):
+    teacher, student = tf.cast(teacher, tf.float32), tf.cast(student, tf.float32)
+    if (
+        teacher.shape.rank != 2
+        or student.shape.rank != 2
+        or not teacher.shape.is_compatible_with(student.shape)
+    ):
+        raise ValueError(
+            "Teacher and student outputs must have one shape, `(batch, outputs)`. "
+            f"Received: teacher outputs of shape {teacher.shape}, "
+            f"student outputs of shape {student.shape}"
+        )
+    return teacher, student

@@ -1,0 +1,28 @@
+"""Regions around training points, in which a student is asked to agree with its teacher.
+
+A region maps a batch of points to points near each: `x' = x + sum_j lambda_j (x_j - x)` with
+partners `x_j` from the same batch, `lambda_j >= 0` and `sum_j lambda_j <= radius <= 1` (a `Ball`
+adds noise instead). It has two halves:
+
+- `draw(inputs, seed, labels=None)` draws coefficients for each example, statelessly;
+- `apply(tensor, coefficients)` moves a batch by them, deterministically and linearly.
+
+Because `apply` is linear it serves inputs, logits and one-hot labels alike.
+"""
+
+from l2rkd_tf.regions.ball import Ball
+from l2rkd_tf.regions.base import Region
+from l2rkd_tf.regions.mixing import Coefficients, Patch, Segment, Simplex, default_region
+from l2rkd_tf.regions.mixture import Mixture, MixtureCoefficients
+
+__all__ = [
+    "Ball",
+    "Coefficients",
+    "Mixture",
+    "MixtureCoefficients",
+    "Patch",
+    "Region",
+    "Segment",
+    "Simplex",
+    "default_region",
+]

@@ -1,0 +1,74 @@
+"""Regions of noise around an example."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.regions.base import Region, in_float, mixable_leaves, register
+from l2rkd_tf.regions.draws import in_unit_l2_ball, in_unit_linf_ball, normal, split
+
+_NORMS = {"l2": in_unit_l2_ball, "linf": in_unit_linf_ball, "gaussian": normal}
+
+
+@register
+class Ball(Region):
+    """A ball around each point, in units of the input.
+
+    `x' = x + e` with `e` uniform in the ball `||e||_2 <= radius` (`norm="l2"`), uniform in the
+    cube `max |e| <= radius` (`"linf"`), or normal with standard deviation `radius` in each
+    coordinate (`"gaussian"`, unbounded). Of several inputs each has a ball of its own. There is
+    no corresponding map of logits, so the targets must come from the teacher.
+
+    Args:
+        radius: Size of the ball, positive, in units of the input.
+        norm: `"l2"`, `"linf"` or `"gaussian"`.
+
+    Raises:
+        ValueError: If an argument is out of range, or if applied to anything but the inputs.
+
+    Example:
+        >>> region = Ball(radius=0.1, norm="linf")
+        >>> x = tf.zeros((2, 3))
+        >>> bool(tf.reduce_all(tf.abs(region.apply(x, region.draw(x, seed=[0, 0]))) <= 0.1))
+        True
+
+    Source: this library's definition.
+    """
+
+    max_radius = np.inf
+    interpolates_targets = False
+
+    def __init__(self, radius, norm="l2"):
+        super().__init__(radius)
+        if norm not in _NORMS:
+            raise ValueError(f"`norm` must be one of {tuple(_NORMS)}. Received: norm={norm!r}")
+        self.norm = norm
+
+    def draw(self, inputs, seed, labels=None):
+        """See `Region.draw`."""
+        leaves = mixable_leaves(inputs)
+        seeds = split(seed, len(leaves))
+        noise = [
+            self.radius_variable * _NORMS[self.norm](tf.shape(leaf), leaf_seed)
+            for leaf, leaf_seed in zip(leaves, seeds, strict=True)
+        ]
+        return keras.tree.pack_sequence_as(inputs, noise)
+
+    def apply(self, tensor, coefficients):
+        """See `Region.apply`."""
+
+        def add(leaf, noise):
+            leaf = tf.convert_to_tensor(leaf)
+            if not leaf.shape.is_compatible_with(noise.shape):
+                raise ValueError(
+                    "`region=Ball(...)` maps inputs only, not logits or labels. "
+                    f"Received: a tensor of shape {leaf.shape} where the inputs have shape "
+                    f"{noise.shape}. Use region_targets='teacher'."
+                )
+            return in_float(leaf, lambda point: point + tf.cast(noise, point.dtype))
+
+        return keras.tree.map_structure(add, tensor, coefficients)
+
+    def get_config(self):
+        """See `Region.get_config`."""
+        return super().get_config() | {"norm": self.norm}

@@ -1,0 +1,144 @@
+"""What all regions share."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.checks import is_number
+
+register = keras.saving.register_keras_serializable("l2rkd_tf")
+
+
+class Region:
+    """Base class of regions: subclass it to define your own.
+
+    A subclass implements `draw` and `apply`; it multiplies what it draws by `radius_variable`, so
+    that a change of `radius` takes effect in a compiled training step.
+
+    Args:
+        radius: Size of the region, positive. A plain attribute that may be set at any time.
+
+    Raises:
+        ValueError: If `radius` is not a positive finite number, or above `max_radius`.
+
+    Example:
+        >>> class Towards(Region):
+        ...     '''Every example goes `radius` of the way to the one before it.'''
+        ...     def draw(self, inputs, seed, labels=None):
+        ...         return self.radius_variable.read_value()
+        ...     def apply(self, tensor, coefficients):
+        ...         return tensor + coefficients * (tf.roll(tensor, 1, axis=0) - tensor)
+        >>> region = Towards(radius=0.5)
+        >>> x = tf.constant([[0.0], [2.0]])
+        >>> region.apply(x, region.draw(x, seed=[0, 0])).numpy().tolist()
+        [[1.0], [1.0]]
+
+    Source: the idea of a local region is that of Deng and Zhang (arXiv:2010.04812); the
+    definition above is this library's own.
+    """
+
+    #: Largest radius allowed: 1 where partners are fully reached.
+    max_radius = 1.0
+    #: Whether `apply` has a meaning for logits, so that targets can be interpolated.
+    interpolates_targets = True
+
+    def __init__(self, radius=1.0):
+        with tf.init_scope():
+            self.radius_variable = tf.Variable(
+                self._checked_radius(radius), dtype=tf.float32, trainable=False, name="radius"
+            )
+        self._radius = float(radius)
+
+    @property
+    def radius(self):
+        """Size of the region."""
+        return self._radius
+
+    @radius.setter
+    def radius(self, value):
+        self.radius_variable.assign(self._checked_radius(value))
+        self._radius = float(value)
+
+    def _checked_radius(self, radius):
+        if not is_number(radius) or not 0.0 < radius <= self.max_radius or np.isinf(radius):
+            bound = "" if np.isinf(self.max_radius) else f" and at most {self.max_radius:g}"
+            raise ValueError(
+                f"`radius` must be a finite number above 0{bound}. Received: radius={radius!r}"
+            )
+        return float(radius)
+
+    def draw(self, inputs, seed, labels=None):
+        """Draws the coefficients of a batch.
+
+        Args:
+            inputs: Batch of points: a tensor of shape `(batch, ...)`, or a list or dict of such.
+            seed: Stateless seed, int32, shape `(2,)`. The same seed gives the same draw, in eager
+                mode, in a graph and under XLA.
+            labels: Labels of the batch, for regions that need them.
+
+        Returns:
+            Coefficients, to be passed to `apply`.
+
+        Raises:
+            ValueError: If the inputs cannot be mixed, or needed labels are missing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `draw`.")
+
+    def apply(self, tensor, coefficients):
+        """Moves a batch by coefficients that `draw` has drawn; linear in `tensor`.
+
+        Args:
+            tensor: Batch of shape `(batch, ...)`, or a list or dict of such: inputs, logits or
+                one-hot labels.
+            coefficients: What `draw` returned for this batch.
+
+        Returns:
+            The moved batch, of the same structure, shapes and float dtypes (float32 for integers).
+
+        Raises:
+            ValueError: If the region defines no map for such a tensor.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `apply`.")
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return {"radius": self.radius}
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes a region from `get_config()`."""
+        return cls(**config)
+
+    def __repr__(self):
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+def mixable_leaves(inputs):
+    """Tensors of a structure of inputs, checked to be of a dtype that can be mixed."""
+    leaves = [tf.convert_to_tensor(leaf) for leaf in keras.tree.flatten(inputs)]
+    for leaf in leaves:
+        if not (leaf.dtype.is_floating or leaf.dtype == tf.uint8):
+            raise ValueError(
+                "`inputs` must be floating-point or uint8 images: points between integers have "
+                f"no meaning. Received: an input of dtype {leaf.dtype.name}. Move embeddings or "
+                "one-hot encodings of token ids and categories into the data, before the "
+                "student and the teacher; cast integers that are quantities to float32."
+            )
+    return leaves
+
+
+def in_float(tensor, function):
+    """Applies `function` in float32 or better and returns the result in the tensor's float dtype.
+
+    An unsigned image would wrap around in `x_j - x`, and half precision would lose the point.
+    """
+    tensor = tf.convert_to_tensor(tensor)
+    compute_dtype = tf.float64 if tensor.dtype == tf.float64 else tf.float32
+    moved = function(tf.cast(tensor, compute_dtype))
+    return tf.cast(moved, tensor.dtype) if tensor.dtype.is_floating else moved
+
+
+def append_axes(tensor, rank):
+    """Appends axes of length one until the tensor has the rank."""
+    return tf.reshape(tensor, tf.concat([tf.shape(tensor), [1] * (rank - tensor.shape.rank)], 0))

@@ -1,0 +1,272 @@
+"""Regions between an example and its partners in the batch."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.checks import is_number, is_positive_integer
+from l2rkd_tf.regions.base import (
+    Region,
+    append_axes,
+    in_float,
+    mixable_leaves,
+    register,
+)
+from l2rkd_tf.regions.draws import beta_quantiles, interpolate, split, uniform
+from l2rkd_tf.regions.partners import PARTNERS, draw_partners
+
+
+class Coefficients(NamedTuple):
+    """Partners of each example and how far to go towards them.
+
+    Attributes:
+        partners: Rows of the batch, int32, shape `(batch, num_partners)`.
+        weights: `lambda`, float32, shape `(batch, num_partners)`, or
+            `(batch, num_partners, rows, columns)` with one `lambda` for each cell of an image.
+    """
+
+    partners: tf.Tensor
+    weights: tf.Tensor
+
+
+@register
+class Segment(Region):
+    """The segment from each point towards one partner.
+
+    `x' = x + lambda (x_1 - x)`, with `lambda` uniform on `[0, radius]`.
+
+    Args:
+        radius: Largest `lambda`, in `(0, 1]`.
+        partner: How the partner is chosen among the other examples of the batch: `"random"`,
+            `"nearest"` (in Euclidean distance of the inputs) or `"same_class"` (random among
+            those with the same label; an example without such a partner stays where it is).
+        concentration: `None` for a uniform `lambda`; a positive number `c` for
+            `lambda / radius ~ Beta(c, c)`, as in mixup. (Drawn by linear interpolation in a table
+            of 4097 quantiles, since samplers of Beta do not compile under XLA.)
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> region = Segment(radius=0.5)
+        >>> x = tf.constant([[0.0], [1.0]])
+        >>> near = region.apply(x, region.draw(x, seed=[0, 0]))
+        >>> bool(tf.reduce_all(tf.abs(near - x) <= 0.5))
+        True
+
+    Source: this library's definition; mixing pairs of inputs is from Zhang et al., mixup
+    (arXiv:1710.09412), equation 1.
+    """
+
+    def __init__(self, radius=1.0, partner="random", concentration=None):
+        super().__init__(radius)
+        if partner not in PARTNERS:
+            raise ValueError(f"`partner` must be one of {PARTNERS}. Received: partner={partner!r}")
+        if concentration is not None and not (
+            is_number(concentration) and 0.0 < concentration < np.inf
+        ):
+            raise ValueError(
+                "`concentration` must be a positive number, or None for a uniform draw. "
+                f"Received: concentration={concentration!r}"
+            )
+        self.partner = partner
+        self.concentration = concentration
+        self._quantiles = None if concentration is None else beta_quantiles(concentration)
+
+    def draw(self, inputs, seed, labels=None):
+        """See `Region.draw`."""
+        leaves = mixable_leaves(inputs)
+        partner_seed, weight_seed = split(seed, 2)
+        partners = draw_partners(self.partner, leaves, labels, 1, partner_seed)
+        cells = tf.constant(self._cells(leaves), tf.int32)
+        shape = tf.concat([tf.shape(partners), cells], axis=0)
+        fraction = uniform(shape, weight_seed)
+        if self._quantiles is not None:
+            fraction = interpolate(self._quantiles, fraction)
+        return Coefficients(partners, self.radius_variable * fraction)
+
+    def _cells(self, leaves):
+        """Shape of the coefficients of one example and partner."""
+        del leaves
+        return ()
+
+    def apply(self, tensor, coefficients):
+        """See `Region.apply`."""
+        return _move_towards_partners(tensor, coefficients)
+
+    def get_config(self):
+        """See `Region.get_config`."""
+        return super().get_config() | {
+            "partner": self.partner,
+            "concentration": self.concentration,
+        }
+
+
+@register
+class Patch(Segment):
+    """The axis-aligned box between an image and its partner, by patches.
+
+    As `Segment`, with one independent `lambda` for each cell of a `rows x columns` partition of
+    the image: `x'[i, j] = x[i, j] + lambda[cell(i, j)] (x_1[i, j] - x[i, j])`. The points are
+    those of a box with `x` and its partner at opposite corners. A tensor that is not an image
+    (logits, labels, a tabular input beside the image) moves by the *mean* `lambda`, which is an
+    approximation: no linear map of the logits corresponds to a cell of the image.
+
+    Args:
+        grid: Cells in each direction: an integer, or `(rows, columns)`. Cells differ by at most
+            one pixel where the grid does not divide the image.
+        radius: Largest `lambda`, in `(0, 1]`.
+        partner: See `Segment`.
+        concentration: See `Segment`.
+
+    Raises:
+        ValueError: If an argument is out of range, if no input is an image (rank 4), or if an
+            image has fewer pixels than the grid has cells in a direction.
+
+    Example:
+        >>> region = Patch(grid=2)
+        >>> x = tf.random.uniform((8, 28, 28, 1))
+        >>> coefficients = region.draw(x, seed=[0, 0])
+        >>> coefficients.weights.shape.as_list()
+        [8, 1, 2, 2]
+        >>> region.apply(x, coefficients).shape.as_list()
+        [8, 28, 28, 1]
+
+    Source: this library's definition; mixing by patches for distillation is from the same
+    authors' later PE-BKD (ECCV 2022).
+    """
+
+    def __init__(self, grid=4, radius=1.0, partner="random", concentration=None):
+        super().__init__(radius, partner, concentration)
+        self.grid = _checked_grid(grid)
+
+    def _cells(self, leaves):
+        images = [leaf for leaf in leaves if leaf.shape.rank == 4]
+        if not images:
+            raise ValueError(
+                "`region=Patch(...)` needs images of shape (batch, rows, columns, channels). "
+                f"Received: inputs of shape {', '.join(str(leaf.shape) for leaf in leaves)}. "
+                "Use regions.Segment() for other inputs."
+            )
+        for image in images:
+            sizes = [image.shape[axis] for axis in _image_axes()]
+            if any(size is not None and size < n for size, n in zip(sizes, self.grid, strict=True)):
+                raise ValueError(
+                    "`grid` must not have more cells than the image has pixels in a direction. "
+                    f"Received: grid={self.grid} for an image of {sizes[0]} x {sizes[1]} pixels"
+                )
+        return self.grid
+
+    def get_config(self):
+        """See `Region.get_config`."""
+        return super().get_config() | {"grid": self.grid}
+
+
+@register
+class Simplex(Region):
+    """The simplex spanned by each point and several partners.
+
+    `x' = x + radius * sum_j d_j (x_j - x)`, where `(d_0, d_1, ..., d_m)` is uniform on the
+    simplex (Dirichlet with all parameters 1) and `d_0` is the share that stays with `x`.
+
+    Args:
+        num_partners: Number of partners `m`, at least 1. They are different examples where the
+            batch has enough, at positions of the batch that follow one another from a random
+            start: shuffle the data, as one does.
+        radius: Largest `sum_j lambda_j`, in `(0, 1]`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> region = Simplex(num_partners=2)
+        >>> x = tf.random.uniform((8, 3))
+        >>> weights = region.draw(x, seed=[0, 0]).weights
+        >>> bool(tf.reduce_all(tf.reduce_sum(weights, axis=1) <= 1.0))
+        True
+
+    Source: this library's definition.
+    """
+
+    def __init__(self, num_partners=2, radius=1.0):
+        super().__init__(radius)
+        if not is_positive_integer(num_partners):
+            raise ValueError(
+                "`num_partners` must be an integer of at least 1. "
+                f"Received: num_partners={num_partners!r}"
+            )
+        self.num_partners = int(num_partners)
+
+    def draw(self, inputs, seed, labels=None):
+        """See `Region.draw`."""
+        leaves = mixable_leaves(inputs)
+        partner_seed, weight_seed = split(seed, 2)
+        partners = draw_partners("random", leaves, labels, self.num_partners, partner_seed)
+        # The gaps between sorted uniform numbers are uniform on the simplex.
+        marks = tf.sort(uniform(tf.shape(partners), weight_seed), axis=-1)
+        shares = tf.concat([marks[:, :1], marks[:, 1:] - marks[:, :-1]], axis=-1)
+        return Coefficients(partners, self.radius_variable * shares)
+
+    def apply(self, tensor, coefficients):
+        """See `Region.apply`."""
+        return _move_towards_partners(tensor, coefficients)
+
+    def get_config(self):
+        """See `Region.get_config`."""
+        return super().get_config() | {"num_partners": self.num_partners}
+
+
+def default_region(inputs):
+    """The region used when none is given: `Patch(grid=4)` for images, `Segment()` otherwise.
+
+    Args:
+        inputs: Batch of points, or their symbolic `keras.KerasTensor`: one, a list or a dict.
+
+    Returns:
+        A `Region`. The grid is smaller than 4 where an image has fewer pixels than that.
+    """
+    images = [leaf for leaf in keras.tree.flatten(inputs) if len(leaf.shape) == 4]
+    if not images:
+        return Segment()
+    sizes = [[image.shape[axis] for image in images] for axis in _image_axes()]
+    return Patch(grid=tuple(min([4, *(n for n in size if n is not None)]) for size in sizes))
+
+
+def _move_towards_partners(tensor, coefficients):
+    """`x + sum_j lambda_j (x_j - x)` for every tensor of a structure."""
+    partners, weights = coefficients
+
+    def move(points):
+        own = tf.expand_dims(points, 1)
+        spread = tf.cast(_spread(weights, tf.shape(points), points.shape.rank), points.dtype)
+        return points + tf.reduce_sum(spread * (tf.gather(points, partners) - own), axis=1)
+
+    return keras.tree.map_structure(lambda leaf: in_float(leaf, move), tensor)
+
+
+def _spread(weights, shape, rank):
+    """Weights in the shape that multiplies `(batch, num_partners, ...)` of the given rank."""
+    if weights.shape.rank == 4 and rank == 4:
+        for axis, image_axis in zip((2, 3), _image_axes(), strict=True):
+            cells, pixels = weights.shape[axis], shape[image_axis]
+            weights = tf.gather(weights, tf.range(pixels) * cells // pixels, axis=axis)
+        return tf.expand_dims(weights, 2 if _image_axes() == (2, 3) else 4)
+    if weights.shape.rank == 4:
+        weights = tf.reduce_mean(weights, axis=(2, 3))
+    return append_axes(weights, rank + 1)
+
+
+def _image_axes():
+    return (2, 3) if keras.config.image_data_format() == "channels_first" else (1, 2)
+
+
+def _checked_grid(grid):
+    cells = tuple(grid) if isinstance(grid, (list, tuple)) else (grid, grid)
+    if len(cells) != 2 or not all(is_positive_integer(count) for count in cells):
+        raise ValueError(
+            "`grid` must be an integer of at least 1, or two of them as (rows, columns). "
+            f"Received: grid={grid!r}"
+        )
+    return tuple(int(count) for count in cells)

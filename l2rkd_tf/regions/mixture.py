@@ -1,0 +1,135 @@
+"""Regions made of other regions."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.regions.base import Region, append_axes, mixable_leaves, register
+from l2rkd_tf.regions.draws import split, uniform
+
+
+class MixtureCoefficients(NamedTuple):
+    """Which region each example drew, and the coefficients of all of them.
+
+    Attributes:
+        choice: Index of the region, int32, shape `(batch,)`.
+        coefficients: One entry for each region of the mixture.
+    """
+
+    choice: tf.Tensor
+    coefficients: tuple
+
+
+@register
+class Mixture(Region):
+    """A mixture of regions: each example draws one of them.
+
+    Its radii are those of its members (`mixture.regions[0].radius = 0.5`).
+
+    Args:
+        regions: Sequence of regions.
+        weights: Their probabilities, non-negative, scaled to sum 1. `None` for equal ones.
+
+    Raises:
+        ValueError: If `regions` is empty or holds something else, or if the weights do not fit.
+
+    Example:
+        >>> region = Mixture([Patch(grid=4), Ball(0.1)], weights=[3, 1])
+        >>> x = tf.random.uniform((8, 28, 28, 1))
+        >>> region.apply(x, region.draw(x, seed=[0, 0])).shape.as_list()
+        [8, 28, 28, 1]
+
+    Source: this library's definition.
+    """
+
+    def __init__(self, regions, weights=None):
+        regions = list(regions) if isinstance(regions, (list, tuple)) else regions
+        if (
+            not isinstance(regions, list)
+            or not regions
+            or not all(isinstance(region, Region) for region in regions)
+        ):
+            raise ValueError(
+                "`regions` must be a sequence of at least one region. "
+                f"Received: regions={regions!r}"
+            )
+        self.regions = regions
+        self.weights = _checked_probabilities(weights, len(regions))
+
+    @property
+    def radius(self):
+        """Radii of the members, a tuple."""
+        return tuple(region.radius for region in self.regions)
+
+    @radius.setter
+    def radius(self, value):
+        raise ValueError(
+            "`radius` of a Mixture is that of its members: set `mixture.regions[i].radius`. "
+            f"Received: radius={value!r}"
+        )
+
+    @property
+    def interpolates_targets(self):
+        """Whether all members have a map for logits."""
+        return all(region.interpolates_targets for region in self.regions)
+
+    def draw(self, inputs, seed, labels=None):
+        """See `Region.draw`."""
+        leaves = mixable_leaves(inputs)
+        choice_seed, *seeds = split(seed, 1 + len(self.regions))
+        # The last bound is 1, which a uniform draw never reaches: it is left out of the sum.
+        bounds = tf.constant(np.cumsum(self.weights)[:-1], tf.float32)
+        position = uniform(tf.shape(leaves[0])[:1], choice_seed)
+        choice = tf.reduce_sum(tf.cast(position[:, None] >= bounds, tf.int32), axis=-1)
+        coefficients = tuple(
+            region.draw(inputs, region_seed, labels)
+            for region, region_seed in zip(self.regions, seeds, strict=True)
+        )
+        return MixtureCoefficients(choice, coefficients)
+
+    def apply(self, tensor, coefficients):
+        """See `Region.apply`."""
+        moved = [
+            region.apply(tensor, drawn)
+            for region, drawn in zip(self.regions, coefficients.coefficients, strict=True)
+        ]
+
+        def select(*candidates):
+            chosen = candidates[0]
+            for index, candidate in enumerate(candidates[1:], start=1):
+                is_chosen = tf.equal(coefficients.choice, index)
+                chosen = tf.where(append_axes(is_chosen, candidate.shape.rank), candidate, chosen)
+            return chosen
+
+        return keras.tree.map_structure(select, *moved)
+
+    def __repr__(self):
+        return f"Mixture({self.regions!r}, weights={self.weights})"
+
+    def get_config(self):
+        """See `Region.get_config`."""
+        return {
+            "regions": [keras.saving.serialize_keras_object(region) for region in self.regions],
+            "weights": list(self.weights),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """See `Region.from_config`."""
+        regions = [keras.saving.deserialize_keras_object(region) for region in config["regions"]]
+        return cls(regions, config["weights"])
+
+
+def _checked_probabilities(weights, count):
+    weights = [1.0] * count if weights is None else weights
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (count,) or not np.all(np.isfinite(values)) or np.any(values < 0.0):
+        raise ValueError(
+            f"`weights` must be {count} non-negative numbers, one for each region. "
+            f"Received: weights={weights!r}"
+        )
+    if values.sum() == 0.0:
+        raise ValueError(f"`weights` must not all be zero. Received: weights={weights!r}")
+    return tuple(float(value) for value in values / values.sum())

@@ -1,0 +1,80 @@
+"""Region points of a training batch, and which examples they belong to."""
+
+import keras
+import tensorflow as tf
+
+from l2rkd_tf.regions.draws import random_bits, split
+
+__all__ = ["RegionPoints", "draw_points"]
+
+
+class RegionPoints:
+    """A batch split into training points and region points.
+
+    All three methods take a tensor of shape `(batch, ...)`, or a structure of such, that belongs
+    to the whole batch: inputs, logits, labels, weights.
+
+    Args:
+        region: The region.
+        coefficients: One draw of it, or several, each for the whole batch.
+        data_rows: Rows that stay training points, int32; `None` for all.
+        region_rows: Rows of the moved batch that become region points, int32; `None` for all.
+    """
+
+    def __init__(self, region, coefficients, data_rows=None, region_rows=None):
+        self._region = region
+        self._coefficients = tuple(coefficients)
+        self._data_rows = data_rows
+        self._region_rows = region_rows
+
+    def at_data(self, batch):
+        """What belongs to the training points."""
+        return _rows(batch, self._data_rows)
+
+    def at_region(self, batch):
+        """What belongs to the region points, by the region's linear map: `apply`."""
+        moved = [self._region.apply(batch, drawn) for drawn in self._coefficients]
+        return _rows(_stack(moved), self._region_rows)
+
+    def of_owner(self, batch):
+        """What each region point takes over from its example."""
+        return _rows(_stack([batch] * len(self._coefficients)), self._region_rows)
+
+
+def draw_points(region, inputs, seed, *, labels=None, num_points=1, replace_fraction=None):
+    """Draws region points for a batch: beside the training points, or in the place of some.
+
+    Args:
+        region: The region.
+        inputs: Batch of points, or a list or dict of such.
+        seed: Stateless seed, int32, shape `(2,)`.
+        labels: Labels of the batch, for regions that need them.
+        num_points: Region points drawn beside each example.
+        replace_fraction: If given, this fraction of the batch (rounded, at least one example on
+            either side where there are two) moves into its region instead: a run of the batch
+            from a random start.
+
+    Returns:
+        `RegionPoints`.
+    """
+    rows_seed, *seeds = split(seed, 1 + num_points)
+    coefficients = [region.draw(inputs, point_seed, labels) for point_seed in seeds]
+    if replace_fraction is None:
+        return RegionPoints(region, coefficients)
+    batch = tf.shape(keras.tree.flatten(inputs)[0])[0]
+    rounded = tf.cast(tf.cast(batch, tf.float64) * replace_fraction + 0.5, tf.int32)
+    num_moved = tf.clip_by_value(rounded, tf.minimum(1, batch - 1), batch - 1)
+    rows = (tf.range(batch) + random_bits([], rows_seed)) % batch
+    return RegionPoints(region, coefficients, rows[num_moved:], rows[:num_moved])
+
+
+def _stack(batches):
+    if len(batches) == 1:
+        return batches[0]
+    return keras.tree.map_structure(lambda *leaves: tf.concat(leaves, axis=0), *batches)
+
+
+def _rows(batch, rows):
+    if rows is None:
+        return batch
+    return keras.tree.map_structure(lambda leaf: tf.gather(leaf, rows), batch)
