@@ -34,7 +34,7 @@ setuptools.setup(
         "importlib_resources",  # tensorflow-datasets imports it without declaring it.
         "keras>=3.12",
         "tensorflow>=2.18",
-        "tensorflow-datasets>=4.9.7",
+        "tensorflow-datasets>=4.9.9",
     ],
     extras_require=EXTRAS,
     classifiers=[

@@ -1,0 +1,7 @@
+"""Image data sets as batches for `fit`, few-shot subsets of them, and augmentation."""
+
+from l2rkd_tf.data.augmentation import crop, crop_flip
+from l2rkd_tf.data.loading import load
+from l2rkd_tf.data.subsets import class_balanced_subset
+
+__all__ = ["class_balanced_subset", "crop", "crop_flip", "load"]

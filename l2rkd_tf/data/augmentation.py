@@ -1,0 +1,101 @@
+"""Stateless augmentation of one image: the same seed always gives the same image."""
+
+import numbers
+
+import tensorflow as tf
+
+__all__ = ["AUGMENTATIONS", "crop", "crop_flip"]
+
+
+def crop(image, seed, padding=None):
+    """Shift an image at random: pad it with zeros and crop it back to its size.
+
+    Right for images whose mirror image means something else, such as digits.
+
+    Args:
+        image: One image, shape `(height, width, channels)`, static.
+        seed: Int32 pair that decides the shift.
+        padding: Largest shift in pixels. By default an eighth of the height, of the width
+            respectively, and at least 1: one pixel for 8x8 digits, four for 32x32 images.
+
+    Returns:
+        The shifted image, of the same shape and dtype.
+
+    Raises:
+        ValueError: If `image` has another rank or an unknown size, or `padding` is negative.
+
+    Example:
+        >>> crop(tf.ones((8, 8, 1)), seed=[0, 1]).shape
+        TensorShape([8, 8, 1])
+    """
+    image = tf.convert_to_tensor(image)
+    padding = _padding(image, padding)
+    return _shift(image, _draw(seed, _num_shifts(padding)), padding)
+
+
+def crop_flip(image, seed, padding=None):
+    """Shift an image at random as `crop` does, and mirror every other one left to right.
+
+    The usual augmentation of CIFAR images. For one `seed` the shift is that of `crop`.
+
+    Args:
+        image: One image, shape `(height, width, channels)`, static.
+        seed: Int32 pair that decides the shift and whether to mirror.
+        padding: Largest shift in pixels, as in `crop`.
+
+    Returns:
+        The augmented image, of the same shape and dtype.
+
+    Raises:
+        ValueError: If `image` has another rank or an unknown size, or `padding` is negative.
+
+    Example:
+        >>> crop_flip(tf.ones((32, 32, 3)), seed=[0, 1]).shape
+        TensorShape([32, 32, 3])
+
+    Source: He, Zhang, Ren and Sun, Deep Residual Learning for Image Recognition
+    (arXiv:1512.03385), section 4.2.
+    """
+    image = tf.convert_to_tensor(image)
+    padding = _padding(image, padding)
+    drawn = _draw(seed, (*_num_shifts(padding), 2))
+    shifted = _shift(image, drawn[:2], padding)
+    return tf.where(drawn[2] == 1, shifted[:, ::-1], shifted)
+
+
+AUGMENTATIONS = {"crop": crop, "crop_flip": crop_flip}
+
+
+def _padding(image, padding):
+    """Largest shift of rows and of columns."""
+    if image.shape.rank != 3 or None in image.shape.as_list():
+        raise ValueError(
+            "`image` must be one image of static shape `(height, width, channels)`. "
+            f"Received: image of shape {image.shape}"
+        )
+    if padding is None:
+        return tuple(max(1, size // 8) for size in image.shape[:2])
+    if not isinstance(padding, numbers.Integral) or padding < 0:
+        raise ValueError(
+            f"`padding` must be a number of pixels, 0 or more. Received: padding={padding!r}"
+        )
+    return int(padding), int(padding)
+
+
+def _num_shifts(padding):
+    return tuple(2 * size + 1 for size in padding)
+
+
+def _draw(seed, limits):
+    """One integer in `[0, limit)` for each limit."""
+    bits = tf.random.stateless_uniform(
+        [len(limits)], seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+    )
+    return tf.cast(tf.cast(bits, tf.int64) % tf.constant(limits, tf.int64), tf.int32)
+
+
+def _shift(image, offset, padding):
+    rows, columns = padding
+    padded = tf.pad(image, [[rows, rows], [columns, columns], [0, 0]])
+    shifted = tf.slice(padded, tf.concat([offset, [0]], axis=0), image.shape)
+    return tf.ensure_shape(shifted, image.shape)

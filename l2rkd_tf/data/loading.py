@@ -1,0 +1,220 @@
+"""Data sets by name, as batches of images in `[0, 1]` and labels."""
+
+import numbers
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.data.augmentation import AUGMENTATIONS
+from l2rkd_tf.data.subsets import check_fraction, check_seed, class_balanced_subset
+
+__all__ = ["load"]
+
+_CACHE_BYTES = 2**30
+
+
+def load(
+    name,
+    split,
+    *,
+    batch_size,
+    fraction=1.0,
+    seed=0,
+    shuffle=None,
+    data_dir=None,
+    download=False,
+    augment=None,
+    image_size=None,
+):
+    """Load a data set as batches for `fit` and `evaluate`.
+
+    Any supervised data set of tfds will do, among them `"digits"` (1797 handwritten digits of
+    8x8 pixels), which is part of this library and needs no download; so will a folder of images.
+    With the same arguments, and the same `tf.random.set_seed` if any, the batches of the first,
+    second, ... epoch are the same in every run.
+
+    Decoded images are kept in memory up to 1 GiB, and so is a subset whose size is not known
+    beforehand. Larger data are read and decoded anew in every epoch, but shuffled as they lie on
+    disk, so that the shuffle buffer holds encoded images.
+
+    Args:
+        name: Name that tfds knows, such as `"digits"`, `"cifar10"` or `"imagenet_resized/32x32"`,
+            or a directory of images, `root/split/class/*.png` or `.jpg`. Write `"./digits"` for
+            a directory whose name tfds knows too.
+        split: Name of a split, such as `"train"`, or, except for folders, a slice of one, such
+            as `"train[:80%]"`.
+        batch_size: Examples in a batch. The last batch of an epoch may be smaller.
+        fraction: Part of each class to keep, in `(0, 1]`, as `class_balanced_subset` chooses it.
+        seed: Integer in `[0, 2**32)` that decides subset, order and augmentation.
+        shuffle: Whether to draw a new order for every epoch. By default for splits whose name
+            begins with `"train"`.
+        data_dir: Where tfds keeps its data sets. By default where tfds does.
+        download: Whether to fetch a data set that is not prepared.
+        augment: `"crop"`, `"crop_flip"` (the functions of those names in `l2rkd_tf.data`), or a
+            function `augment(image, seed)` of an image, scaled as described below, and an int32
+            pair that differs between examples and between epochs. It returns the new image.
+        image_size: Side length, or `(height, width)`, to resize images to, in pixels. Needed
+            when the images are of varying sizes.
+
+    Returns:
+        A `tf.data.Dataset` of batches `(images, labels)`: images float32 in `[0, 1]`, shape
+        `(batch, height, width, channels)`; labels int64, shape `(batch,)`. Inputs other than
+        uint8 images come as tfds has them. The data set has the attributes `class_names`, a list
+        of strings (None where labels are not classes), and `num_examples`, an integer; data sets
+        made from it, by `map` or `take` for instance, have not.
+
+    Raises:
+        ValueError: If an argument is out of range, there is no such data set or split, or it is
+            not prepared and `download` is False.
+        ImportError: If `"digits"` is to be prepared and scikit-learn is not installed.
+
+    Example:
+        >>> train = load("digits", "train", batch_size=32, fraction=0.1)
+        >>> train.num_examples, len(train), train.element_spec[0].shape
+        (100, 4, TensorShape([None, 8, 8, 1]))
+    """
+    _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment)
+    image_size = _as_size(image_size)
+    # Imported here, since tfds is slow to import and not needed by the rest of the library.
+    from l2rkd_tf.data import sources
+
+    builder = sources.find_builder(name, data_dir, download)
+    source = sources.open_split(builder, split, image_size)
+    _check_source(source, fraction, augment)
+    examples, num_examples = _choose(source, fraction, seed)
+    if shuffle is None:
+        shuffle = split.startswith("train")
+    shuffle_seed = seed if shuffle else None
+    dataset = _decoded(source, examples, num_examples, fraction < 1, shuffle_seed)
+    dataset = _finish(dataset, augment, seed)
+    dataset = dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    dataset = dataset.with_options(_options())
+    dataset.class_names = source.class_names
+    dataset.num_examples = num_examples
+    return dataset
+
+
+def _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment):
+    if not isinstance(name, str | os.PathLike):
+        raise ValueError(
+            "`name` must be the name of a data set, such as 'digits', or a directory of images. "
+            f"Received: name={name!r}"
+        )
+    if not isinstance(split, str) or not split:
+        raise ValueError(
+            f"`split` must be the name of a split, such as 'train'. Received: split={split!r}"
+        )
+    if not _is_count(batch_size):
+        raise ValueError(
+            f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}"
+        )
+    check_fraction(fraction)
+    check_seed(seed)
+    if shuffle not in (None, True, False):
+        raise ValueError(f"`shuffle` must be None, True or False. Received: shuffle={shuffle!r}")
+    known = isinstance(augment, str) and augment in AUGMENTATIONS
+    if augment is not None and not callable(augment) and not known:
+        raise ValueError(
+            f"`augment` must be None, one of {sorted(AUGMENTATIONS)}, or a function of an image "
+            f"and a seed. Received: augment={augment!r}"
+        )
+
+
+def _as_size(image_size):
+    size = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
+    if size is None:
+        return None
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(map(_is_count, size)):
+        raise ValueError(
+            "`image_size` must be a positive integer or a pair of them, (height, width). "
+            f"Received: image_size={image_size!r}"
+        )
+    return tuple(int(length) for length in size)
+
+
+def _is_count(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
+
+
+def _check_source(source, fraction, augment):
+    if fraction < 1 and source.class_names is None:
+        raise ValueError(
+            "`fraction` must be 1 for a data set without classes, since it is a fraction of each "
+            f"class. Received: fraction={fraction!r}"
+        )
+    if isinstance(augment, str) and source.input_spec.shape.rank != 3:
+        raise ValueError(
+            f"`augment` must be None or a function for inputs that are not images, here of shape "
+            f"{source.input_spec.shape}. Received: augment={augment!r}"
+        )
+
+
+def _choose(source, fraction, seed):
+    """The examples of the class-balanced subset, still encoded, and their number."""
+    if fraction == 1:
+        return source.examples, source.num_examples
+    chosen = class_balanced_subset(source.read_labels(), fraction, seed)
+    mask = np.zeros(source.num_examples, dtype=bool)
+    mask[chosen] = True
+    examples = (
+        source.examples.enumerate()
+        .filter(lambda index, _: tf.gather(mask, index))
+        .map(lambda _, example: example)
+        .apply(tf.data.experimental.assert_cardinality(len(chosen)))
+    )
+    return examples, len(chosen)
+
+
+def _decoded(source, examples, num_examples, is_subset, shuffle_seed):
+    """Decoded examples, in memory if they fit, shuffled unless `shuffle_seed` is None."""
+    decode = _parallel(lambda encoded, label: (source.decode(encoded), label))
+    if _fits_in_memory(source.input_spec, num_examples, is_subset):
+        return _shuffle(decode(examples).cache(), num_examples, shuffle_seed)
+    return decode(_shuffle(examples, num_examples, shuffle_seed))
+
+
+def _fits_in_memory(spec, num_examples, is_subset):
+    if not spec.shape.is_fully_defined() or spec.dtype == tf.string:
+        return is_subset
+    return num_examples * spec.shape.num_elements() * spec.dtype.size <= _CACHE_BYTES
+
+
+def _shuffle(dataset, num_examples, seed):
+    if seed is None:
+        return dataset
+    return dataset.shuffle(num_examples, seed=seed, reshuffle_each_iteration=True)
+
+
+def _finish(dataset, augment, seed):
+    """Scale each input, then augment it with a seed of its own."""
+    if augment is None:
+        return _parallel(lambda inputs, label: (_scaled(inputs), label))(dataset)
+    augment = AUGMENTATIONS[augment] if isinstance(augment, str) else augment
+    words = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    pairs = words.batch(2, drop_remainder=True)
+
+    def scale_and_augment(example, pair):
+        inputs, label = example
+        return augment(_scaled(inputs), tf.bitcast(tf.cast(pair, tf.uint32), tf.int32)), label
+
+    return _parallel(scale_and_augment)(tf.data.Dataset.zip(dataset, pairs))
+
+
+def _scaled(inputs):
+    if inputs.dtype == tf.uint8 and inputs.shape.rank == 3:
+        return tf.cast(inputs, tf.float32) / 255.0
+    return inputs
+
+
+def _parallel(function):
+    return lambda dataset: dataset.map(
+        function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+
+
+def _options():
+    options = tf.data.Options()
+    # By files, the default, workers could not share a data set that is one file.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return options

@@ -1,0 +1,208 @@
+"""Data sets of tfds and folders of images, found by name and opened without decoding them."""
+
+import difflib
+import os
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from l2rkd_tf.data import digits, offline
+
+__all__ = ["Source", "find_builder", "open_split"]
+
+_NO_DOWNLOAD = (digits.Digits,)
+
+
+class Source(NamedTuple):
+    """One split of a data set whose images are not decoded yet."""
+
+    examples: tf.data.Dataset  # Pairs `(encoded input, label)`.
+    decode: Callable  # From an encoded input to the input.
+    input_spec: tf.TensorSpec  # Of a decoded input.
+    class_names: list | None  # None where labels are not classes.
+    num_examples: int
+
+    def read_labels(self):
+        """Labels of all examples in their order, shape `(examples,)`; no image is decoded."""
+        labels = self.examples.map(lambda _, label: label).batch(4096)
+        return np.concatenate(list(labels.as_numpy_iterator()))
+
+
+def find_builder(name, data_dir=None, download=False):
+    """Find a data set by its tfds name, or else a folder of images, ready for reading.
+
+    Args:
+        name: Name that tfds knows, or an existing directory `root/split/class/*.png`. A
+            `pathlib.Path` is always a directory.
+        data_dir: Where tfds keeps its data sets. By default where tfds does.
+        download: Whether to fetch a data set that is not prepared.
+
+    Returns:
+        A `tfds.core.DatasetBuilder` that is prepared.
+
+    Raises:
+        ValueError: If there is no such data set, or it is not prepared and `download` is False.
+    """
+    if isinstance(name, os.PathLike):
+        return _folder_builder(name)
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    # tfds raises an `AssertionError` for an unknown version.
+    except (ValueError, AssertionError) as error:
+        if os.path.isdir(name):
+            return _folder_builder(name)
+        raise ValueError(_unknown_name(name, error)) from error
+    if isinstance(builder, _NO_DOWNLOAD):
+        return offline.prepare_offline(builder)
+    if not offline.is_prepared(builder):
+        if not download:
+            raise ValueError(
+                f"The data set {name!r} is not prepared in {builder.data_dir}. Pass "
+                "`download=True` to fetch it, or the `data_dir` that holds it. "
+                f"Received: name={name!r}, data_dir={data_dir!r}, download={download!r}"
+            )
+        builder.download_and_prepare()
+    return builder
+
+
+def open_split(builder, split, image_size=None):
+    """Open one split for reading, with its images still encoded.
+
+    Args:
+        builder: A prepared `tfds.core.DatasetBuilder`.
+        split: Name of a split, or a slice of one such as `"train[:80%]"`.
+        image_size: `(height, width)` that `Source.decode` resizes images to, or None.
+
+    Returns:
+        The `Source`.
+
+    Raises:
+        ValueError: If there is no such split, examples are not supervised pairs, or the images
+            are of varying sizes and `image_size` is None.
+    """
+    num_examples = _num_examples(builder, split)
+    input_key, label_key = _supervised_keys(builder)
+    input_feature, label_feature = (builder.info.features[key] for key in (input_key, label_key))
+    encoded = isinstance(input_feature, tfds.features.Image)
+    if image_size is not None and not encoded:
+        raise ValueError(
+            f"`image_size` is for images, and the data set {builder.name!r} has none. "
+            f"Received: image_size={image_size!r}"
+        )
+    examples = builder.as_dataset(
+        split=split,
+        decoders={input_key: tfds.decode.SkipDecoding()} if encoded else None,
+        read_config=tfds.ReadConfig(try_autocache=False, skip_prefetch=True),
+    ).map(lambda example: (example[input_key], example[label_key]))
+    if encoded and image_size is None and None in input_feature.shape:
+        input_feature = _of_common_shape(input_feature, examples, builder)
+    decode = _image_decoder(input_feature, image_size) if encoded else tf.identity
+    return Source(
+        examples=examples,
+        decode=decode,
+        input_spec=examples.map(lambda x, _: decode(x)).element_spec,
+        class_names=_class_names(label_feature),
+        num_examples=num_examples,
+    )
+
+
+def _folder_builder(name):
+    directory = os.fspath(name)
+    if not os.path.isdir(os.path.expanduser(directory)):
+        raise ValueError(
+            "`name` must be an existing directory of images `root/split/class/*.png` when it is "
+            f"a path. Received: name={name!r}"
+        )
+    return tfds.ImageFolder(directory)
+
+
+def _unknown_name(name, error):
+    base_name = re.split("[/:]", name)[0]
+    known = tfds.list_builders(with_community_datasets=False)
+    if base_name in known:
+        reason = str(error).splitlines()[0]
+        return f"The data set {name!r} is not one that tfds can load: {reason}"
+    matches = difflib.get_close_matches(base_name.lower(), known)
+    advice = f" Close matches: {matches}." if matches else ""
+    return (
+        "`name` must be a data set that tfds knows, or an existing directory of images "
+        f"`root/split/class/*.png`. Received: name={name!r}, which tfds does not know and which "
+        f"is no directory.{advice}"
+    )
+
+
+def _num_examples(builder, split):
+    splits = builder.info.splits
+    try:
+        # tfds has no slices of folders.
+        folder = isinstance(builder, tfds.ImageFolder)
+        num_examples = dict(splits)[split].num_examples if folder else splits[split].num_examples
+    except (KeyError, ValueError, AssertionError) as error:
+        raise ValueError(
+            f"`split` must be one of the splits of {builder.name!r}, which are "
+            f"{sorted(splits)}. Received: split={split!r}"
+        ) from error
+    if num_examples < 1:
+        raise ValueError(
+            f"`split` must hold at least one example of {builder.name!r}. "
+            f"Received: split={split!r}, which is empty"
+        )
+    return num_examples
+
+
+def _supervised_keys(builder):
+    keys = builder.info.supervised_keys
+    if keys is None or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
+        raise ValueError(
+            "`name` must be a data set of pairs `(input, label)`, such as 'digits' or 'cifar10'. "
+            f"Received: {builder.name!r}, whose `supervised_keys` are {keys!r}"
+        )
+    return keys
+
+
+def _class_names(feature):
+    return list(feature.names) if isinstance(feature, tfds.features.ClassLabel) else None
+
+
+def _image_decoder(feature, image_size):
+    def decode(encoded):
+        image = feature.decode_example(encoded)
+        if image_size is None or tuple(image.shape[:2]) == image_size:
+            return image
+        resized = tf.image.resize(image, image_size, antialias=True)
+        return tf.cast(tf.round(resized) if image.dtype.is_integer else resized, image.dtype)
+
+    return decode
+
+
+def _of_common_shape(feature, examples, builder):
+    """The feature with the height and width that all images of a folder share."""
+    sizes = set()
+    # Only the headers are parsed, but a large tfds data set is too much to read for that.
+    if isinstance(builder, tfds.ImageFolder):
+        encoded_sizes = examples.map(
+            lambda encoded, _: _encoded_size(encoded), num_parallel_calls=tf.data.AUTOTUNE
+        )
+        sizes = {tuple(size.tolist()) for size in encoded_sizes.as_numpy_iterator()}
+    if len(sizes) != 1:
+        found = f", {min(sizes)} and {max(sizes)} among others" if sizes else ""
+        raise ValueError(
+            f"`image_size` must be given, such as 64 or (64, 64), since the images of "
+            f"{builder.name!r} are of varying sizes{found}. Received: image_size=None"
+        )
+    return tfds.features.Image(shape=(*sizes.pop(), feature.shape[-1]), dtype=feature.dtype)
+
+
+def _encoded_size(encoded):
+    """Height and width, int32, of a JPEG or PNG image from its header."""
+
+    def png_size():
+        # Bytes 16 to 23 of a PNG file are width and height, big-endian.
+        size = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
+        return tf.ensure_shape(size[::-1], [2])
+
+    return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.io.extract_jpeg_shape(encoded)[:2], png_size)

@@ -1,0 +1,128 @@
+"""Small convolutional networks."""
+
+import numbers
+
+import keras
+
+__all__ = ["convnet"]
+
+
+def convnet(
+    input_shape,
+    num_classes,
+    widths=(16, 32),
+    *,
+    convs_per_block=1,
+    dropout=0.0,
+    synchronized=False,
+    name="convnet",
+):
+    """Build a plain convolutional classifier, small enough for a phone.
+
+    Each block is `convs_per_block` times a 3x3 convolution, batch normalization and a ReLU; a
+    2x2 max-pool stands between blocks, global average pooling and a dense layer at the end.
+
+    The layers to name in feature distillation are `block1`, `block2`, ... (the last ReLU of each
+    block, before pooling), `features` (after global pooling) and `logits`.
+
+    Args:
+        input_shape: `(height, width, channels)` of an image. Height and width may be None.
+        num_classes: Number of logits.
+        widths: Number of filters of each block.
+        convs_per_block: Convolutions in each block.
+        dropout: Part of the pooled features dropped in training, in `[0, 1)`.
+        synchronized: Whether batch normalization averages its statistics over the replicas of a
+            `tf.distribute` strategy, so that training equals that on one device.
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to
+        logits, float32 also under mixed precision, shape `(batch, num_classes)`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the image is too small for the pooling.
+
+    Example:
+        >>> convnet((8, 8, 1), num_classes=10).count_params()
+        5274
+    """
+    _check_counts(num_classes, widths, convs_per_block)
+    _check_dropout(dropout)
+    _check_input_shape(input_shape, num_pools=len(widths) - 1)
+    inputs = keras.Input(input_shape, name="image")
+    x = inputs
+    for block, width in enumerate(widths, start=1):
+        if block > 1:
+            x = keras.layers.MaxPooling2D(name=f"block{block - 1}_pool")(x)
+        for conv in range(1, convs_per_block + 1):
+            x = _conv_norm_relu(x, width, synchronized, **_names(block, conv, convs_per_block))
+    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    if dropout:
+        x = keras.layers.Dropout(dropout, name="dropout")(x)
+    logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    return keras.Model(inputs, logits, name=name)
+
+
+def _names(block, conv, convs_per_block):
+    number = "" if convs_per_block == 1 else str(conv)
+    return {
+        "conv": f"block{block}_conv{number}",
+        "norm": f"block{block}_norm{number}",
+        "relu": f"block{block}" if conv == convs_per_block else f"block{block}_relu{number}",
+    }
+
+
+def _conv_norm_relu(x, width, synchronized, *, conv, norm, relu):
+    x = keras.layers.Conv2D(
+        width, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=conv
+    )(x)
+    x = keras.layers.BatchNormalization(synchronized=synchronized, name=norm)(x)
+    return keras.layers.ReLU(name=relu)(x)
+
+
+def _check_counts(num_classes, widths, convs_per_block):
+    if not _is_count(num_classes):
+        raise ValueError(
+            f"`num_classes` must be a positive integer. Received: num_classes={num_classes!r}"
+        )
+    if not _is_count(convs_per_block):
+        raise ValueError(
+            "`convs_per_block` must be a positive integer. "
+            f"Received: convs_per_block={convs_per_block!r}"
+        )
+    if not isinstance(widths, list | tuple) or not widths or not all(map(_is_count, widths)):
+        raise ValueError(
+            "`widths` must be a list or tuple with the number of filters of each block, such as "
+            f"(16, 32). Received: widths={widths!r}"
+        )
+
+
+def _check_dropout(dropout):
+    if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
+        raise ValueError(
+            f"`dropout` must be a number from 0 to below 1. Received: dropout={dropout!r}"
+        )
+
+
+def _check_input_shape(input_shape, num_pools):
+    try:
+        height, width, channels = input_shape
+        valid = _is_count(channels) and all(s is None or _is_count(s) for s in (height, width))
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise ValueError(
+            "`input_shape` must be `(height, width, channels)`, such as (32, 32, 3). "
+            f"Received: input_shape={input_shape!r}"
+        )
+    smallest = 2**num_pools
+    if any(size is not None and size < smallest for size in (height, width)):
+        raise ValueError(
+            f"{num_pools + 1} blocks halve the image {num_pools} times, which takes at least "
+            f"{smallest}x{smallest} pixels: pass fewer `widths` or larger images. "
+            f"Received: input_shape={input_shape!r}"
+        )
+
+
+def _is_count(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1

@@ -1,0 +1,75 @@
+"""NumPy float64 references, written from the equations."""
+
+import numpy as np
+
+
+def log_softmax(logits):
+    logits = np.asarray(logits, np.float64)
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def softmax(logits):
+    return np.exp(log_softmax(logits))
+
+
+def kl(teacher_logits, student_logits, temperature=1.0):
+    """`tau^2 KL(softmax(t / tau) || softmax(s / tau))`, shape `(batch,)`."""
+    teacher = log_softmax(np.asarray(teacher_logits, np.float64) / temperature)
+    student = log_softmax(np.asarray(student_logits, np.float64) / temperature)
+    return temperature**2 * (np.exp(teacher) * (teacher - student)).sum(axis=-1)
+
+
+def kl_gradient(teacher_logits, student_logits, temperature=1.0):
+    """Gradient of `kl` with respect to the student's logits: `tau (q - p)`."""
+    teacher = softmax(np.asarray(teacher_logits, np.float64) / temperature)
+    student = softmax(np.asarray(student_logits, np.float64) / temperature)
+    return temperature * (student - teacher)
+
+
+def log_sigmoid(logits):
+    return -np.logaddexp(0.0, -np.asarray(logits, np.float64))
+
+
+def binary_kl(teacher_logits, student_logits, temperature=1.0):
+    """Mean over outputs of `tau^2 KL` between Bernoulli distributions, shape `(batch,)`."""
+    t = np.asarray(teacher_logits, np.float64) / temperature
+    s = np.asarray(student_logits, np.float64) / temperature
+    yes = np.exp(log_sigmoid(t)) * (log_sigmoid(t) - log_sigmoid(s))
+    no = np.exp(log_sigmoid(-t)) * (log_sigmoid(-t) - log_sigmoid(-s))
+    return temperature**2 * (yes + no).mean(axis=-1)
+
+
+def binary_kl_gradient(teacher_logits, student_logits, temperature=1.0):
+    t = np.asarray(teacher_logits, np.float64) / temperature
+    s = np.asarray(student_logits, np.float64) / temperature
+    return temperature * (np.exp(log_sigmoid(s)) - np.exp(log_sigmoid(t))) / t.shape[-1]
+
+
+def mse(teacher, student, temperature=1.0):
+    del temperature
+    return ((np.asarray(teacher, np.float64) - student) ** 2).mean(axis=-1)
+
+
+def mse_gradient(teacher, student, temperature=1.0):
+    del temperature
+    student = np.asarray(student, np.float64)
+    return 2.0 * (student - teacher) / student.shape[-1]
+
+
+def move(points, partners, weights):
+    """`x + sum_j lambda_j (x_j - x)`, by loops; weights `(batch, m)` or `(batch, m, r, c)`."""
+    points, weights = np.asarray(points, np.float64), np.asarray(weights, np.float64)
+    moved = points.copy()
+    for i, x in enumerate(points):
+        for j, partner in enumerate(partners[i]):
+            difference = points[partner] - x
+            if weights.ndim == 4 and points.ndim == 4:
+                rows, columns = weights.shape[2:]
+                for a in range(x.shape[0]):
+                    for b in range(x.shape[1]):
+                        cell = (a * rows // x.shape[0], b * columns // x.shape[1])
+                        moved[i, a, b] += weights[i, j][cell] * difference[a, b]
+            else:
+                moved[i] += weights[i, j].mean() * difference
+    return moved
