@@ -11,8 +11,9 @@ VERSION = re.search(
 ).group(1)
 
 EXTRAS = {
-    # scikit-learn holds the images of the `digits` data set, matplotlib draws `l2rkd_tf.plots`.
-    "examples": ["matplotlib>=3.8", "scikit-learn>=1.4"],
+    # scikit-learn holds the images of the `digits` data set, matplotlib draws `l2rkd_tf.plots`,
+    # scipy has the quantiles of the intervals.
+    "examples": ["matplotlib>=3.8", "scikit-learn>=1.4", "scipy>=1.11"],
     "litert": ["ai-edge-litert"],
     "tensorboard": ["tensorboard"],
 }

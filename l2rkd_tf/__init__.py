@@ -1,7 +1,8 @@
 """Locally linear region knowledge distillation for Keras 3 on TensorFlow.
 
 `L2RKDDistiller` trains a small student to agree with a trained teacher at the training points and
-in the regions around them; `regions` holds the kinds of regions.
+in the regions around them; `regions` holds the kinds of regions, `export` writes the student to
+SavedModel and LiteRT, `data`, `models` and `plots` hold what experiments need.
 """
 
 import keras
@@ -12,9 +13,9 @@ if keras.backend.backend() != "tensorflow":
         f"{keras.backend.backend()!r}: set the environment variable KERAS_BACKEND=tensorflow."
     )
 
-from l2rkd_tf import losses, regions
+from l2rkd_tf import data, export, losses, models, plots, regions
 from l2rkd_tf.distiller import L2RKDDistiller
 
 __version__ = "0.1.0"
 
-__all__ = ["L2RKDDistiller", "losses", "regions"]
+__all__ = ["L2RKDDistiller", "data", "export", "losses", "models", "plots", "regions"]

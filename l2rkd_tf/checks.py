@@ -1,17 +1,20 @@
 """Checks of arguments and models that several modules share."""
 
 import random
+import warnings
 
 import keras
 import numpy as np
 
 __all__ = [
     "check_choice",
+    "check_loss",
     "check_models",
     "check_number_of_points",
     "check_outputs",
     "checked_seed",
     "is_number",
+    "is_positive_float32",
     "is_positive_integer",
     "output_activation",
 ]
@@ -23,6 +26,11 @@ _PROBABILITIES = {"kl": "softmax", "binary_kl": "sigmoid"}
 def is_number(value):
     """Whether the value is a real number (a bool is not)."""
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def is_positive_float32(value):
+    """Whether the value is a number that float32, in which it is used, holds above 0 and finite."""
+    return is_number(value) and 0.0 < np.float32(min(value, 1e39)) < np.inf
 
 
 def is_positive_integer(value):
@@ -41,14 +49,23 @@ def output_activation(model):
         graph does not tell, as in a subclassed model.
     """
     if isinstance(model, keras.Sequential) and model.layers:
-        return output_activation(model.layers[-1])
+        return output_activation([layer for layer in model.layers if not _is_cast(layer)][-1])
     output_names = getattr(model, "output_names", None)
     if output_names:
-        operations = {operation.name: operation for operation in model.operations}
-        return output_activation(operations[output_names[0]])
+        operation = {o.name: o for o in model.operations}[output_names[0]]
+        while _is_cast(operation):
+            operation = next(o for o in model.operations if o.output is operation.input)
+        return output_activation(operation)
     if type(model).__name__ in ("Softmax", "Sigmoid"):  # the layer, and `keras.ops` in a graph
         return type(model).__name__.lower()
     return getattr(getattr(model, "activation", None), "__name__", None)
+
+
+def _is_cast(operation):
+    """`Activation("linear", dtype="float32")` ends models in mixed precision; it is no function."""
+    return isinstance(operation, keras.layers.Activation) and (
+        operation.activation is keras.activations.linear
+    )
 
 
 def check_choice(argument, value, choices):
@@ -77,8 +94,37 @@ def check_models(teacher, student):
         )
 
 
+def check_loss(loss, divergence, from_logits):
+    """Warns when the compiled loss takes the student's outputs for what they are not."""
+    if divergence == "mse" or not isinstance(loss, (str, keras.losses.Loss)):
+        return
+    loss = keras.losses.get(loss)
+    if isinstance(loss, keras.losses.Loss):
+        takes_logits = loss.get_config().get("from_logits")
+    else:
+        takes_logits = False if "crossentropy" in loss.__name__ else None
+    if takes_logits is not None and takes_logits != from_logits:
+        name = loss.name if isinstance(loss, keras.losses.Loss) else loss.__name__
+        warnings.warn(
+            f"`loss` {name!r} has from_logits={takes_logits} and the distiller has "
+            f"from_logits={from_logits}: one of them mistakes the student's outputs. Pass a loss "
+            f"object with from_logits={from_logits} to compile().",
+            stacklevel=2,
+        )
+
+
 def check_outputs(teacher, student, divergence, from_logits):
     """Checks, as far as graphs tell, that both models give what the divergence compares."""
+    if not isinstance(from_logits, bool):
+        raise ValueError(
+            f"`from_logits` must be True or False. Received: from_logits={from_logits!r}"
+        )
+    if divergence == "mse" and not from_logits:
+        raise ValueError(
+            "`from_logits=False` has no meaning for divergence='mse', which compares raw "
+            "outputs. Received: from_logits=False. Leave it out."
+        )
+    _check_inputs(teacher, student)
     shapes = {}
     for argument, model in (("teacher", teacher), ("student", student)):
         outputs = getattr(model, "outputs", None)
@@ -98,13 +144,28 @@ def check_outputs(teacher, student, divergence, from_logits):
         )
 
 
+def _check_inputs(teacher, student):
+    shapes = [
+        [tuple(symbol.shape) for symbol in getattr(model, "inputs", None) or []]
+        for model in (teacher, student)
+    ]
+    if not all(shapes):
+        return
+    if len(shapes[0]) != len(shapes[1]) or not all(map(_are_compatible, *shapes)):
+        raise ValueError(
+            "`teacher` and `student` must take the same inputs. Received: teacher inputs of "
+            f"shapes {shapes[0]}, student inputs of shapes {shapes[1]}"
+        )
+
+
+def _are_compatible(shape, other):
+    return len(shape) == len(other) and all(
+        None in sizes or sizes[0] == sizes[1] for sizes in zip(shape, other, strict=True)
+    )
+
+
 def _check_activation(argument, model, divergence, from_logits):
     if divergence == "mse":
-        if not from_logits:
-            raise ValueError(
-                "`from_logits=False` has no meaning for divergence='mse', which compares raw "
-                "outputs. Received: from_logits=False. Leave it out."
-            )
         return
     activation = output_activation(model)
     if from_logits and activation in ("softmax", "sigmoid"):

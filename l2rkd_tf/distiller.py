@@ -11,11 +11,13 @@ import tensorflow as tf
 from l2rkd_tf import replicas
 from l2rkd_tf.checks import (
     check_choice,
+    check_loss,
     check_models,
     check_number_of_points,
     check_outputs,
     checked_seed,
     is_number,
+    is_positive_float32,
 )
 from l2rkd_tf.features import OUTPUT, feature_model
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
@@ -140,7 +142,9 @@ class L2RKDDistiller(keras.Model):
         >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> distiller = L2RKDDistiller(teacher, student, seed=0)
         >>> distiller.compile(
-        ...     "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"]
+        ...     "sgd",
+        ...     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ...     metrics=["accuracy"],
         ... )
         >>> x, y = np.random.normal(size=(8, 4)), np.arange(8) % 3
         >>> history = distiller.fit(x, y, verbose=0)
@@ -193,7 +197,7 @@ class L2RKDDistiller(keras.Model):
         self.num_region_points = int(num_region_points)
         self.replace_fraction = replace_fraction
         self.divergence = divergence
-        self.from_logits = bool(from_logits)
+        self.from_logits = from_logits
         self.seed = checked_seed(seed)
         self._teacher = _Untracked(teacher)
         self.student = student
@@ -231,12 +235,7 @@ class L2RKDDistiller(keras.Model):
         self._trace_again()
 
     def _set_number(self, name, value, may_be_zero=True):
-        if (
-            not is_number(value)
-            or not np.isfinite(value)
-            or value < 0
-            or not (value or may_be_zero)
-        ):
+        if not is_positive_float32(value) and not (may_be_zero and is_number(value) and value == 0):
             bound = "not below 0" if may_be_zero else "above 0"
             raise ValueError(
                 f"`{name}` must be a finite number {bound}. Received: {name}={value!r}"
@@ -261,8 +260,6 @@ class L2RKDDistiller(keras.Model):
         weights = [1.0] * len(methods) if weights is None else weights
         weights = list(weights) if isinstance(weights, (list, tuple)) else [weights]
         _check_methods(methods, weights)
-        for method in methods:
-            method.validate_model_compatibility(self.get_teacher(), self.student)
         self.distillation_losses = methods
         self.distillation_loss_weights = [float(weight) for weight in weights]
         # Layer names are optional attributes of Keras's distillation losses.
@@ -274,6 +271,8 @@ class L2RKDDistiller(keras.Model):
         student_layers = {student for _, student in self._method_layers if student}
         self._teacher_features = _Untracked(feature_model(self.get_teacher(), teacher_layers))
         self._student_features = _Untracked(feature_model(self.student, student_layers))
+        for method in methods:
+            method.validate_model_compatibility(self.get_teacher(), self.student)
         self._method_names = _method_names(methods)
         names = ["hard_loss", "kd_loss", "region_loss", *self._method_names]
         self._term_trackers = {name: keras.metrics.Mean(name=name) for name in names}
@@ -288,7 +287,7 @@ class L2RKDDistiller(keras.Model):
         teacher_features, region_targets = self._ask_teacher(batch)
         with tf.GradientTape() as tape:
             student_features = self._student_features.value(batch.joint, training=True)
-            self.built = True
+            self._check_built_student()
             terms = self._terms(batch, teacher_features, region_targets, student_features)
             loss = self._weighted_sum(terms)
             scaled_loss = self.optimizer.scale_loss(loss)
@@ -358,28 +357,45 @@ class L2RKDDistiller(keras.Model):
 
     def _terms(self, batch, teacher_features, region_targets, student_features):
         """The active terms of the loss by name, each this replica's part of a global mean."""
-        divergence = DIVERGENCES[self.divergence]
-        temperature = self._number_variables["temperature"]
         logits = self._logits(student_features)
         at_data = _first(student_features, batch.num_data)
         terms = {}
         if self.hard_weight > 0:
             terms["hard_loss"] = self._hard_loss(batch.labels, at_data[OUTPUT], batch.weights)
         if self.kd_weight > 0:
-            values = divergence(
-                self._logits(teacher_features), logits[: batch.num_data], temperature
-            )
+            targets = self._logits(teacher_features)
+            values = self._divergence(targets, logits[: batch.num_data])
             terms["kd_loss"] = replicas.part_of_weighted_mean(values, batch.weights)
         if batch.points is not None:
-            values = divergence(region_targets, logits[batch.num_data :], temperature)
+            values = self._divergence(region_targets, logits[batch.num_data :])
             terms["region_loss"] = replicas.part_of_weighted_mean(values, batch.region_weights)
-        for name, method, layers in zip(
-            self._method_names, self.distillation_losses, self._method_layers, strict=True
-        ):
-            teacher_layer, student_layer = (layer or OUTPUT for layer in layers)
-            value = method.compute_loss(teacher_features[teacher_layer], at_data[student_layer])
-            terms[name] = replicas.part_of_mean(tf.cast(value, tf.float32), batch.num_data)
+        for index, name in enumerate(self._method_names):
+            value = self._method_loss(index, teacher_features, at_data)
+            terms[name] = replicas.part_of_mean(value, batch.num_data)
         return terms
+
+    def _divergence(self, targets, logits):
+        """One value per example."""
+        if not targets.shape.is_compatible_with(logits.shape):
+            raise ValueError(
+                "`teacher` and `student` must have the same number of outputs. Received: teacher "
+                f"outputs of shape {targets.shape}, student outputs of shape {logits.shape}"
+            )
+        return DIVERGENCES[self.divergence](targets, logits, self._number_variables["temperature"])
+
+    def _method_loss(self, index, teacher_features, student_features):
+        """Mean loss of one of `distillation_losses` over this replica's training points."""
+        teacher_layer, student_layer = (layer or OUTPUT for layer in self._method_layers[index])
+        teacher, student = teacher_features[teacher_layer], student_features[student_layer]
+        try:
+            value = self.distillation_losses[index].compute_loss(teacher, student)
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            raise ValueError(
+                f"`distillation_losses`: {type(self.distillation_losses[index]).__name__} cannot "
+                f"compare the teacher's {teacher_layer or 'output'} of shape {teacher.shape} with "
+                f"the student's {student_layer or 'output'} of shape {student.shape}: {error}"
+            ) from error
+        return tf.cast(value, tf.float32)
 
     def _hard_loss(self, y, predictions, sample_weight):
         """This replica's part of the compiled loss, without regularization.
@@ -466,8 +482,16 @@ class L2RKDDistiller(keras.Model):
                 f"hard_weight={self.hard_weight:g}. Pass a Keras loss, or set hard_weight=0."
             )
         self._check_labels(y)
+        if self.hard_weight > 0:
+            check_loss(self.loss, self.divergence, self.from_logits)
         if self._region is None:
             self._region = default_region(x)
+
+    def _check_built_student(self):
+        """What `__init__` could not check of a student that the first step has just built."""
+        if not self.built:
+            check_outputs(self.get_teacher(), self.student, self.divergence, self.from_logits)
+        self.built = True
 
     def _variables_to_train(self):
         if not self.trainable_weights:  # known after the call that builds the student

@@ -24,11 +24,11 @@ def feature_model(model, layer_names):
     """
     if not layer_names:
         return lambda inputs, training: {OUTPUT: model(inputs, training=training)}
-    if not isinstance(model, keras.Sequential) and not hasattr(model, "operations"):
+    if not model.built or not getattr(model, "inputs", None):
         raise ValueError(
             f"`distillation_losses` asks for layers {sorted(layer_names)} of the model "
-            f"{model.name!r}, whose layers are not connected in a graph. Use a Functional or "
-            "Sequential model."
+            f"{model.name!r}, whose layers are not connected in a graph. Use a Functional model, "
+            "or a Sequential model with a keras.Input."
         )
     existing = [layer.name for layer in model.layers]
     missing = sorted(set(layer_names) - set(existing))
@@ -39,7 +39,15 @@ def feature_model(model, layer_names):
         )
     names = sorted(set(layer_names))
     outputs = [model.outputs[0], *(model.get_layer(name).output for name in names)]
-    extractor = keras.Model(model.inputs, outputs)
+    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    try:
+        extractor = keras.Model(inputs, outputs)
+    except ValueError as error:
+        raise ValueError(
+            f"`distillation_losses` asks for layers {names} of the model {model.name!r}, one of "
+            "which was first called in another model, whose output it reports. Rebuild the "
+            "model with layers of its own, for instance by keras.models.clone_model."
+        ) from error
 
     def features(inputs, training):
         output, *inner = extractor(inputs, training=training)

@@ -73,3 +73,18 @@ def move(points, partners, weights):
             else:
                 moved[i] += weights[i, j].mean() * difference
     return moved
+
+
+def ks_distance(sample, cumulative):
+    """Largest distance between the distribution of a sample and a cumulative distribution."""
+    expected = cumulative(np.sort(np.asarray(sample, np.float64).ravel()))
+    steps = np.arange(expected.size + 1) / expected.size
+    return max(np.abs(expected - steps[1:]).max(), np.abs(expected - steps[:-1]).max())
+
+
+def nearest(points):
+    """Row of the nearest other point of each point, by brute force."""
+    points = np.asarray(points, np.float64).reshape(len(points), -1)
+    distances = ((points[:, None] - points) ** 2).sum(axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    return distances.argmin(axis=1)

@@ -40,7 +40,7 @@ class Ball(Region):
 
     def __init__(self, radius, norm="l2"):
         super().__init__(radius)
-        if norm not in _NORMS:
+        if norm not in tuple(_NORMS):
             raise ValueError(f"`norm` must be one of {tuple(_NORMS)}. Received: norm={norm!r}")
         self.norm = norm
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_number
+from l2rkd_tf.checks import is_positive_float32
 
 register = keras.saving.register_keras_serializable("l2rkd_tf")
 
@@ -60,7 +60,7 @@ class Region:
         self._radius = float(value)
 
     def _checked_radius(self, radius):
-        if not is_number(radius) or not 0.0 < radius <= self.max_radius or np.isinf(radius):
+        if not is_positive_float32(radius) or radius > self.max_radius:
             bound = "" if np.isinf(self.max_radius) else f" and at most {self.max_radius:g}"
             raise ValueError(
                 f"`radius` must be a finite number above 0{bound}. Received: radius={radius!r}"

@@ -3,10 +3,9 @@
 from typing import NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_number, is_positive_integer
+from l2rkd_tf.checks import is_positive_float32, is_positive_integer
 from l2rkd_tf.regions.base import (
     Region,
     append_axes,
@@ -64,9 +63,7 @@ class Segment(Region):
         super().__init__(radius)
         if partner not in PARTNERS:
             raise ValueError(f"`partner` must be one of {PARTNERS}. Received: partner={partner!r}")
-        if concentration is not None and not (
-            is_number(concentration) and 0.0 < concentration < np.inf
-        ):
+        if concentration is not None and not is_positive_float32(concentration):
             raise ValueError(
                 "`concentration` must be a positive number, or None for a uniform draw. "
                 f"Received: concentration={concentration!r}"

@@ -124,7 +124,10 @@ class Mixture(Region):
 
 def _checked_probabilities(weights, count):
     weights = [1.0] * count if weights is None else weights
-    values = np.asarray(weights, dtype=np.float64)
+    try:
+        values = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(0)
     if values.shape != (count,) or not np.all(np.isfinite(values)) or np.any(values < 0.0):
         raise ValueError(
             f"`weights` must be {count} non-negative numbers, one for each region. "

@@ -27,20 +27,29 @@ def draw_partners(partner, leaves, labels, count, seed):
 
 
 def _nearest(leaves, batch):
-    flat = [tf.reshape(tf.cast(leaf, tf.float32), [batch, -1]) for leaf in leaves]
+    # In float64, since the squared distances below are small differences of large numbers.
+    flat = [
+        tf.reshape(tf.cast(leaf, tf.float64), [batch, tf.reduce_prod(tf.shape(leaf)[1:])])
+        for leaf in leaves
+    ]
     points = tf.concat(flat, axis=1)
-    points -= tf.reduce_mean(points, axis=0)  # keeps the differences below from cancelling
     norms = tf.reduce_sum(points**2, axis=1)
     distances = norms[:, None] + norms - 2.0 * tf.matmul(points, points, transpose_b=True)
-    distances = tf.linalg.set_diag(distances, tf.fill([batch], np.float32(np.inf)))
-    return tf.argmin(distances, axis=1, output_type=tf.int32)
+    distances = tf.linalg.set_diag(distances, tf.fill([batch], np.float64(np.inf)))
+    return tf.argmin(_never_empty(distances, np.inf), axis=1, output_type=tf.int32)
 
 
 def _random_of_same_class(classes, batch, seed):
     keys = random_bits([batch, batch], seed)
     is_candidate = tf.linalg.set_diag(classes[:, None] == classes, tf.fill([batch], False))
-    best = tf.argmax(tf.where(is_candidate, keys, -1), axis=1, output_type=tf.int32)
+    keys = _never_empty(tf.where(is_candidate, keys, -1), -1)
+    best = tf.argmax(keys, axis=1, output_type=tf.int32)
     return tf.where(tf.reduce_any(is_candidate, axis=1), best, tf.range(batch))
+
+
+def _never_empty(matrix, worst):
+    """A further column that never wins: a replica's share of a batch may have no rows at all."""
+    return tf.pad(matrix, [[0, 0], [0, 1]], constant_values=worst)
 
 
 def _class_ids(labels):

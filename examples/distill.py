@@ -1,0 +1,138 @@
+"""Distils a teacher into a small student, once for each seed.
+
+    python examples/distill.py --method=l2rkd --fraction=0.1 --seeds=0,1,2
+
+The teacher is read from `--teacher`, or trained first. Each seed gets a folder with
+`model.keras` (the student), `config.json`, `history.json`, `log.csv` and `metrics.json`.
+Regions are written as `patch`, `patch:grid=8,radius=0.5`, `segment:partner="nearest"`,
+`simplex:num_partners=3` or `ball:radius=0.2,norm="linf"`.
+"""
+
+import os
+
+import keras
+import numpy as np
+import run_flags
+import training
+from absl import app, flags
+from run_folder import check_new, run_folder, save_run
+
+FLAGS = flags.FLAGS
+
+run_flags.define_data_flags()
+run_flags.define_schedule_flags(epochs=15, steps_per_epoch=100, learning_rate=2e-3)
+flags.adopt_module_key_flags(run_flags)  # shown by --help, too
+flags.DEFINE_enum("method", "l2rkd", training.METHODS, "How the student is trained.")
+flags.DEFINE_string("teacher", "", "Keras file of the teacher; trained first when empty.")
+flags.DEFINE_float("fraction", 0.1, "Part of the training data to use.", 0.0, 1.0)
+flags.DEFINE_list("seeds", ["0"], "Seeds: of few-shot subset, initial weights, order and draws.")
+flags.DEFINE_list("widths", ["16", "32"], "Channels of each block of the student.")
+flags.DEFINE_string("region", "", "Region of --method=l2rkd; empty for the library's default.")
+flags.DEFINE_enum(
+    "region_targets", "teacher", ["teacher", "interpolated"], "Targets at region points."
+)
+flags.DEFINE_float("temperature", 4.0, "Temperature.")
+flags.DEFINE_float("hard_weight", 0.1, "Weight of the labels.", lower_bound=0.0)
+flags.DEFINE_float("kd_weight", 0.9, "Weight of plain distillation.", lower_bound=0.0)
+flags.DEFINE_float("region_weight", 0.9, "Weight of the regions.", lower_bound=0.0)
+flags.DEFINE_integer("num_region_points", 1, "Region points beside each example.", lower_bound=1)
+flags.DEFINE_float(
+    "replace_fraction",
+    None,
+    "Part of each batch that moves into its region instead, at the cost of plain distillation.",
+)
+flags.DEFINE_enum(
+    "mixed_precision",
+    "none",
+    ["none", "mixed_float16", "mixed_bfloat16"],
+    "Precision of the student.",
+)
+flags.DEFINE_enum("jit_compile", "auto", ["auto", "on", "off"], "Whether XLA compiles the steps.")
+flags.DEFINE_string("output", "runs/distill", "New folder for the results.")
+flags.register_validator("seeds", run_flags.are_seeds, "must be different integers from 0")
+flags.register_validator("widths", run_flags.are_counts, "must be integers above 0")
+flags.register_validator("region", run_flags.is_region, "must be as in 'patch:grid=4,radius=0.5'")
+flags.register_validator("fraction", lambda value: value > 0, "must be above 0")
+flags.register_validator("temperature", lambda value: value > 0, "must be above 0")
+flags.register_validator(
+    "replace_fraction", lambda value: value is None or 0 < value < 1, "must be between 0 and 1"
+)
+flags.register_validator(
+    "teacher", lambda path: not path or os.path.isfile(path), "must be an existing .keras file"
+)
+
+
+def get_teacher():
+    """The teacher from its file, or a new one trained on all data."""
+    if FLAGS.teacher:
+        return keras.models.load_model(FLAGS.teacher)
+    print("No --teacher given: training one.")
+    teacher, _, metrics = training.train_teacher(
+        FLAGS.dataset, data_options=run_flags.data_flags(), verbose=FLAGS.verbose
+    )
+    print(f"The teacher's test accuracy: {metrics['test']['accuracy']:.2%}")
+    return teacher
+
+
+def distiller_options(seed):
+    """Arguments of `L2RKDDistiller` from the flags."""
+    names = ["temperature", "hard_weight", "kd_weight", "region_weight", "num_region_points"]
+    names += ["replace_fraction", "region_targets"]
+    options = {name: FLAGS[name].value for name in names}
+    return options | {"region": run_flags.parse_region(FLAGS.region), "seed": seed}
+
+
+def build_student(dataset, seed):
+    """A new student in the wanted precision."""
+    policy = "float32" if FLAGS.mixed_precision == "none" else FLAGS.mixed_precision
+    keras.config.set_dtype_policy(policy)
+    student = training.build_network(dataset, [int(width) for width in FLAGS.widths], seed)
+    keras.config.set_dtype_policy("float32")
+    return student
+
+
+def run_seed(teacher, seed, folder):
+    """Trains one student and saves it; returns its metrics."""
+    train, validation, test = training.load_splits(
+        FLAGS.dataset,
+        FLAGS.batch_size,
+        fraction=FLAGS.fraction,
+        seed=seed,
+        **run_flags.data_flags(),
+    )
+    student = build_student(train, seed)
+    trainee = training.build_trainee(FLAGS.method, teacher, student, **distiller_options(seed))
+    history, step_ms = training.fit(
+        trainee,
+        train,
+        **run_flags.schedule_flags(),
+        validation_data=validation,
+        jit_compile={"on": True, "off": False}.get(FLAGS.jit_compile, "auto"),
+        callbacks=[keras.callbacks.CSVLogger(os.path.join(folder, "log.csv"))],
+    )
+    metrics = training.measure(student, validation, test, step_ms)
+    save_run(folder, student, run_flags.all_flags() | {"seed": seed}, history, metrics)
+    return metrics
+
+
+def main(argv):
+    """Distils one student for each seed and prints the test accuracy of the last epoch."""
+    run_flags.start(argv)
+    check_new(FLAGS.output, FLAGS.overwrite)
+    teacher = get_teacher()
+    accuracies = []
+    with run_folder(FLAGS.output, FLAGS.overwrite) as folder:
+        for seed in map(int, FLAGS.seeds):
+            seed_folder = os.path.join(folder, f"seed{seed}")
+            os.makedirs(seed_folder)
+            accuracies.append(run_seed(teacher, seed, seed_folder)["test"]["accuracy"])
+    mean, interval = training.mean_and_interval(100 * np.array(accuracies))
+    spread = "" if np.isnan(interval) else f" ± {interval:.2f} (95 % interval of the mean)"
+    print(
+        f"{FLAGS.method}, {FLAGS.fraction:.0%} of {FLAGS.dataset}, {len(accuracies)} seeds: "
+        f"test accuracy {mean:.2f} %{spread}; students in {FLAGS.output}"
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

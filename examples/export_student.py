@@ -1,0 +1,58 @@
+"""Exports a trained student to SavedModel and to LiteRT, and checks both on real data.
+
+    python examples/export_student.py --student=runs/distill/seed0/model.keras --quantization=int8
+
+Writes `student_saved_model/` and `student.tflite`, each with its parity report as JSON.
+"""
+
+import os
+
+import keras
+import run_flags
+from absl import app, flags
+
+from l2rkd_tf import data, export
+
+FLAGS = flags.FLAGS
+
+run_flags.define_data_flags()
+flags.adopt_module_key_flags(run_flags)  # shown by --help, too
+flags.DEFINE_string("student", None, "Keras file of the student.", required=True)
+flags.DEFINE_enum(
+    "quantization", "none", ["none", "dynamic", "float16", "int8"], "Quantization of LiteRT."
+)
+flags.DEFINE_string("output", "runs/export", "Folder of the exported files.")
+flags.register_validator("student", os.path.isfile, "must be an existing .keras file")
+
+
+def describe(name, report):
+    """One line about an export."""
+    agreement = "" if report.top1_agreement is None else f", top-1 {report.top1_agreement:.1%}"
+    return (
+        f"{name}: {report.bytes:,} bytes, largest difference {report.max_abs_difference:.2g} "
+        f"(outputs span {report.output_spread:.3g}){agreement}"
+    )
+
+
+def main(argv):
+    """Exports the student twice and prints what the parity checks found."""
+    run_flags.start(argv)
+    student = keras.models.load_model(FLAGS.student)
+    examples = data.load(
+        FLAGS.dataset, "train", batch_size=FLAGS.batch_size, **run_flags.data_flags()
+    )
+    saved_model = export.export_saved_model(
+        student, os.path.join(FLAGS.output, "student_saved_model"), representative_data=examples
+    )
+    litert = export.export_litert(
+        student,
+        os.path.join(FLAGS.output, "student.tflite"),
+        quantization=None if FLAGS.quantization == "none" else FLAGS.quantization,
+        representative_data=examples,
+    )
+    print(describe("SavedModel", saved_model))
+    print(describe(f"LiteRT, quantization {FLAGS.quantization}", litert))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,235 @@
+"""Student alone, KD and L2RKD on few digits: the study behind the table of the README.
+
+    python examples/fewshot.py --output=docs/results/fewshot_digits
+
+For each method and fraction of the training data, temperature and learning rate are chosen on the
+validation split with seeds that are not used again; then the chosen setting is trained with each
+of `--seeds` and judged once, after the last epoch, on the test split. A seed decides the few-shot
+subset, initial weights, order and draws, and is the same for all methods, so that differences are
+paired. All methods take the same number of steps; `l2rkd_equal_compute` also the same number of
+teacher and student passes as `kd`.
+
+Results are written as they arrive; started again, the study goes on where it stopped.
+"""
+
+import concurrent.futures
+import itertools
+import json
+import multiprocessing
+import os
+
+import keras
+import run_flags
+import tensorflow as tf
+import tqdm
+import training
+from absl import app, flags
+from run_folder import versions, write_json
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_list("fractions", ["0.05", "0.1"], "Fractions of the training data.")
+flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds of the reported runs.")
+flags.DEFINE_list("tuning_seeds", ["100", "101"], "Seeds of the runs that choose the settings.")
+flags.DEFINE_integer("epochs", 60, "Epochs of 100 steps.", lower_bound=1)
+flags.DEFINE_string("output", "runs/fewshot_digits", "Results: this path with .json and .md.")
+flags.DEFINE_string("teacher", "runs/fewshot_teacher.keras", "The teacher; trained when absent.")
+flags.DEFINE_integer("processes", 2, "Runs at a time, one core each.", lower_bound=1)
+for name in ("seeds", "tuning_seeds"):
+    flags.register_validator(name, run_flags.are_seeds, "must be different integers from 0")
+
+METHODS = {
+    "student alone": {"method": "none"},
+    "kd": {"method": "kd"},
+    "l2rkd": {"method": "l2rkd"},
+    "l2rkd_equal_compute": {"method": "l2rkd", "replace_fraction": 0.5},
+}
+LEARNING_RATES = (2e-3, 6e-3)
+TEMPERATURES = (4.0, 8.0)
+STEPS_PER_EPOCH = 100
+
+
+def settings(method):
+    """The settings among which validation chooses: as many for each distillation method."""
+    temperatures = (None,) if method == "student alone" else TEMPERATURES
+    pairs = itertools.product(LEARNING_RATES, temperatures)
+    return [{"learning_rate": rate, "temperature": tau} for rate, tau in pairs]
+
+
+def train_one(job):
+    """Trains one student in a process of its own; returns the job with its results."""
+    keras.backend.clear_session()
+    train, validation, test = training.load_splits(
+        "digits", 50, fraction=job["fraction"], seed=job["seed"]
+    )
+    student = training.build_network(train, (16, 32), job["seed"])
+    options = dict(METHODS[job["method"]])
+    if job["temperature"] is not None:
+        options |= {"temperature": job["temperature"], "seed": job["seed"]}
+    teacher = keras.models.load_model(job["teacher"])
+    trainee = training.build_trainee(options.pop("method"), teacher, student, **options)
+    _, step_ms = training.fit(
+        trainee,
+        train,
+        epochs=job["epochs"],
+        steps_per_epoch=STEPS_PER_EPOCH,
+        learning_rate=job["learning_rate"],
+        steps_per_execution=10,
+        verbose=0,
+    )
+    split = test if job["phase"] == "test" else validation
+    accuracy = 100 * training.evaluate(student, split)["accuracy"]
+    return job | {"accuracy": accuracy, "milliseconds_per_step": step_ms}
+
+
+def use_one_core():
+    """Keeps a worker process to one core."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def run_all(jobs, results):
+    """Trains what is not among the results yet, and saves each as it arrives."""
+    known = {_key(run) for run in results["runs"]}
+    missing = [job for job in jobs if _key(job) not in known]
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(FLAGS.processes, spawn, use_one_core) as pool:
+        futures = [pool.submit(train_one, job) for job in missing]
+        done = concurrent.futures.as_completed(futures)
+        for future in tqdm.tqdm(done, total=len(futures), desc=jobs[0]["phase"], unit="run"):
+            run = {k: v for k, v in future.result().items() if k != "teacher"}
+            results["runs"].append(run)
+            write_json(f"{FLAGS.output}.json", results)
+
+
+def _key(run):
+    names = ("phase", "fraction", "method", "seed", "epochs", "learning_rate", "temperature")
+    return tuple(run[name] for name in names)
+
+
+def make_jobs(phase, seeds, settings_of):
+    """One job for each fraction, method, seed and setting."""
+    return [
+        {"phase": phase, "fraction": fraction, "method": method, "seed": seed}
+        | {"epochs": FLAGS.epochs, "teacher": FLAGS.teacher}
+        | setting
+        for fraction in map(float, FLAGS.fractions)
+        for method in METHODS
+        for setting in settings_of(fraction, method)
+        for seed in map(int, seeds)
+    ]
+
+
+def choose(runs, fraction, method):
+    """The setting with the best mean validation accuracy; the first of equals."""
+
+    def validation_accuracy(setting):
+        return training.mean_and_interval(
+            [
+                run["accuracy"]
+                for run in runs
+                if run["phase"] == "validation"
+                and (run["fraction"], run["method"], run["epochs"])
+                == (fraction, method, FLAGS.epochs)
+                and setting.items() <= run.items()
+            ]
+        )[0]
+
+    return max(settings(method), key=validation_accuracy)
+
+
+def summarize(runs, fraction, method, setting):
+    """Mean accuracy with its interval, and the paired difference from KD."""
+
+    def accuracies(name):
+        chosen = {
+            run["seed"]: run["accuracy"]
+            for run in runs
+            if run["phase"] == "test"
+            and (run["fraction"], run["method"], run["epochs"]) == (fraction, name, FLAGS.epochs)
+        }
+        return [chosen[int(seed)] for seed in FLAGS.seeds]
+
+    own, kd = accuracies(method), accuracies("kd")
+    mean, interval = training.mean_and_interval(own)
+    gain, gain_interval = training.mean_and_interval(
+        [one - other for one, other in zip(own, kd, strict=True)]
+    )
+    return {
+        "fraction": fraction,
+        "method": method,
+        **setting,
+        "seeds": len(own),
+        "accuracy": mean,
+        "accuracy_interval": interval,
+        "gain_over_kd": gain,
+        "gain_over_kd_interval": gain_interval,
+    }
+
+
+def markdown(summary, teacher_accuracy):
+    """The table of the study."""
+    names = {
+        "student alone": "student alone",
+        "kd": "KD",
+        "l2rkd": "L2RKD, equal steps",
+        "l2rkd_equal_compute": "L2RKD, equal compute",
+    }
+    lines = ["| data | method | test accuracy, % | paired gain over KD |", "|---|---|---|---|"]
+    for row in summary:
+        gain = f"{row['gain_over_kd']:+.1f} ± {row['gain_over_kd_interval']:.1f}"
+        lines.append(
+            f"| {row['fraction']:.0%} | {names[row['method']]} | {row['accuracy']:.1f} ± "
+            f"{row['accuracy_interval']:.1f} | {'' if row['method'] == 'kd' else gain} |"
+        )
+    lines.append(f"| 100 % | the teacher | {teacher_accuracy:.1f} | |")
+    return "\n".join(lines) + "\n"
+
+
+def get_teacher(results):
+    """Trains and saves the teacher when it is absent; notes its accuracy on the test split."""
+    if not os.path.exists(FLAGS.teacher):
+        teacher, *_ = training.train_teacher("digits")
+        os.makedirs(os.path.dirname(FLAGS.teacher) or ".", exist_ok=True)
+        teacher.save(FLAGS.teacher)
+    teacher = keras.models.load_model(FLAGS.teacher)
+    _, _, test = training.load_splits("digits", 50)
+    results["teacher"] = {
+        "test_accuracy": 100 * training.evaluate(teacher, test)["accuracy"],
+        "parameters": teacher.count_params(),
+    }
+
+
+def main(argv):
+    """Chooses the settings, trains the reported runs, writes JSON and table."""
+    run_flags.start(argv)
+    os.makedirs(os.path.dirname(FLAGS.output) or ".", exist_ok=True)
+    results = {"command": "python examples/fewshot.py", "versions": versions(), "runs": []}
+    if os.path.exists(f"{FLAGS.output}.json"):
+        with open(f"{FLAGS.output}.json") as file:
+            results = json.load(file)
+    get_teacher(results)
+    run_all(
+        make_jobs("validation", FLAGS.tuning_seeds, lambda _, method: settings(method)), results
+    )
+    chosen = {
+        (fraction, method): choose(results["runs"], fraction, method)
+        for fraction in map(float, FLAGS.fractions)
+        for method in METHODS
+    }
+    run_all(
+        make_jobs("test", FLAGS.seeds, lambda fraction, method: [chosen[fraction, method]]), results
+    )
+    results["summary"] = [
+        summarize(results["runs"], fraction, method, setting)
+        for (fraction, method), setting in chosen.items()
+    ]
+    write_json(f"{FLAGS.output}.json", results)
+    table = markdown(results["summary"], results["teacher"]["test_accuracy"])
+    with open(f"{FLAGS.output}.md", "w") as file:
+        file.write(table)
+    print(table)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,116 @@
+"""Flags that several example programs have, and how they are checked before any work."""
+
+import ast
+import sys
+
+from absl import app, flags, logging
+
+from l2rkd_tf import regions
+
+FLAGS = flags.FLAGS
+
+REGIONS = {
+    "segment": regions.Segment,
+    "simplex": regions.Simplex,
+    "patch": regions.Patch,
+    "ball": regions.Ball,
+}
+
+
+def parse_region(text):
+    """A region from a flag: `patch`, `patch:grid=8,radius=0.5`, `ball:radius=0.2,norm="linf"`.
+
+    Args:
+        text: Name of a region, and arguments of its class after a colon. An empty text is `None`,
+            the default region of the distiller.
+
+    Returns:
+        A `l2rkd_tf.regions.Region` or `None`.
+
+    Raises:
+        ValueError: If there is no such region or argument.
+    """
+    if not text:
+        return None
+    name, _, arguments = text.partition(":")
+    if name not in REGIONS:
+        raise ValueError(f"`region` must begin with one of {sorted(REGIONS)}. Received: {text!r}")
+    try:
+        call = ast.parse(f"f({arguments})", mode="eval").body
+        keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"`region` takes arguments as in 'patch:grid=4,radius=0.5'. Received: {text!r}"
+        ) from error
+    try:
+        return REGIONS[name](**keywords)
+    except TypeError as error:
+        raise ValueError(f"`region` {name!r}: {error}. Received: {text!r}") from error
+
+
+def define_data_flags():
+    """Flags that say which data are read, and where results may go."""
+    flags.DEFINE_string("dataset", "digits", "Data set: a name of tfds, or a folder of images.")
+    flags.DEFINE_string("data_dir", None, "Where tfds keeps its data sets.")
+    flags.DEFINE_boolean("download", False, "Whether to fetch a data set that is not prepared.")
+    flags.DEFINE_integer("image_size", None, "Side that images are resized to.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 50, "Examples in a batch.", lower_bound=1)
+
+
+def define_schedule_flags(epochs, steps_per_epoch, learning_rate):
+    """Flags that say how long and how fast to train, and where the results go."""
+    flags.DEFINE_integer("epochs", epochs, "Epochs.", lower_bound=1)
+    flags.DEFINE_integer(
+        "steps_per_epoch",
+        steps_per_epoch,
+        "Steps of an epoch; the data repeat as often as needed.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float(
+        "learning_rate", learning_rate, "Learning rate at the start; it falls to 0 on a cosine."
+    )
+    flags.DEFINE_boolean("overwrite", False, "Whether to replace an existing output folder.")
+    flags.DEFINE_integer("verbose", 1, "0: silent, 1: progress bars, 2: a line an epoch.", 0, 2)
+    flags.register_validator("learning_rate", lambda rate: rate > 0, "must be above 0")
+
+
+def data_flags():
+    """Arguments of `l2rkd_tf.data.load` from the flags."""
+    return {name: FLAGS[name].value for name in ("data_dir", "download", "image_size")}
+
+
+def schedule_flags():
+    """Arguments of `training.fit` from the flags."""
+    names = ("epochs", "steps_per_epoch", "learning_rate", "verbose")
+    return {name: FLAGS[name].value for name in names}
+
+
+def all_flags():
+    """All flags of the program with their values, for the record."""
+    return {flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(sys.argv[0])}
+
+
+def start(argv):
+    """Refuses words that are no flags, such as `epochs=3`, and silences the data libraries."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unknown arguments: {argv[1:]}. Flags begin with two dashes.")
+    logging.set_verbosity(logging.WARNING)
+
+
+def are_counts(words):
+    """Whether all words of a list flag are integers above 0."""
+    return bool(words) and all(word.isdecimal() and int(word) > 0 for word in words)
+
+
+def are_seeds(words):
+    """Whether all words of a list flag are different integers from 0."""
+    return bool(words) and all(map(str.isdecimal, words)) and len(set(words)) == len(words)
+
+
+def is_region(text):
+    """Validator of `--region`: raises what `parse_region` finds wrong."""
+    try:
+        parse_region(text)
+    except ValueError as error:
+        raise flags.ValidationError(str(error)) from error
+    return True
