@@ -310,10 +310,11 @@ class L2RKDDistiller(keras.Model):
             num_points=self.num_region_points,
             replace_fraction=self.replace_fraction,
         )
+        x = keras.tree.map_structure(tf.convert_to_tensor, x)
         whole = keras.tree.map_structure(_from_uint8, x)
         data, region = points.at_data(whole), points.at_region(whole)
         if _takes_integers(self.get_teacher()) or _takes_integers(self.student):
-            region = keras.tree.map_structure(tf.round, region)
+            region = keras.tree.map_structure(_to_grey_levels, x, region)
         return _Batch(
             whole=whole,
             data=data,
@@ -565,12 +566,16 @@ def _if_given(function, value):
 
 
 def _from_uint8(tensor):
-    tensor = tf.convert_to_tensor(tensor)
     return tf.cast(tensor, tf.float32) if tensor.dtype == tf.uint8 else tensor
 
 
+def _to_grey_levels(image, point):
+    """Region points of a uint8 image as whole grey levels."""
+    return tf.round(point) if image.dtype == tf.uint8 else point
+
+
 def _takes_integers(model):
-    """Whether a model's graph rounds its inputs down to integers: give it whole grey levels."""
+    """Whether a model's graph casts its inputs to integers, which rounds them down."""
     inputs = getattr(model, "inputs", None) or []
     return any(not tf.as_dtype(symbol.dtype).is_floating for symbol in inputs)
 
