@@ -25,6 +25,7 @@ flags.DEFINE_float("fraction", 0.1, "Part of the training data for the students.
 flags.DEFINE_integer("seed", 0, "Seed of few-shot subset, initial weights and draws.", 0)
 flags.DEFINE_integer("epochs", 5, "Epochs of each student.", lower_bound=1)
 flags.DEFINE_integer("steps_per_epoch", 800, "Steps of an epoch.", lower_bound=1)
+flags.DEFINE_integer("teacher_epochs", 40, "Epochs of the teacher, 20 steps each.", lower_bound=1)
 flags.DEFINE_string("output", "runs/demo", "Folder of the results; an earlier one is replaced.")
 flags.register_validator("fraction", lambda value: value > 0, "must be above 0")
 
@@ -92,7 +93,9 @@ def main(argv):
     run_flags.start(argv)
     with run_folder(FLAGS.output, overwrite=True) as folder:
         print("teacher: all images, half a minute")
-        teacher, _, teacher_metrics = training.train_teacher("digits", verbose=0)
+        teacher, _, teacher_metrics = training.train_teacher(
+            "digits", epochs=FLAGS.teacher_epochs, verbose=0
+        )
         students, metrics = distil_all(teacher)
         results = table({"teacher": teacher_metrics, **metrics})
         with open(os.path.join(folder, "table.md"), "w") as file:

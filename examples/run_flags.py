@@ -37,6 +37,8 @@ def parse_region(text):
         raise ValueError(f"`region` must begin with one of {sorted(REGIONS)}. Received: {text!r}")
     try:
         call = ast.parse(f"f({arguments})", mode="eval").body
+        if call.args:
+            raise ValueError("an argument without a name")
         keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError) as error:
         raise ValueError(

@@ -103,12 +103,14 @@ def fit(model, dataset, *, epochs, steps_per_epoch, learning_rate, callbacks=(),
 
 
 def evaluate(model, dataset):
-    """Loss and accuracy of a student on a data set, as floats."""
-    model.compile(
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
-    )
-    results = model.evaluate(dataset, verbose=0, return_dict=True)
-    return {name: float(value) for name, value in results.items()}
+    """Loss and accuracy of a model on a data set, as floats; nothing of the model is changed."""
+    labels = np.concatenate([labels for _, labels in dataset.as_numpy_iterator()])
+    logits = model.predict(dataset, verbose=0)
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return {
+        "accuracy": float(np.mean(logits.argmax(axis=-1) == labels)),
+        "loss": float(cross_entropy(labels, logits)),
+    }
 
 
 def measure(model, validation, test, step_ms):

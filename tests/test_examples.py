@@ -1,0 +1,181 @@
+"""The example programs, run as a user runs them, with very few steps."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("examples")
+
+
+def run(program, *arguments, folder):
+    environment = os.environ | {"TFDS_DATA_DIR": str(folder / "tfds"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "examples" / program), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def succeed(program, *arguments, folder):
+    finished = run(program, *arguments, folder=folder)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    return finished.stdout
+
+
+@pytest.fixture(scope="module")
+def teacher(folder):
+    succeed("train_teacher.py", "--epochs=2", "--steps_per_epoch=3", "--widths=4,8", folder=folder)
+    return folder / "runs/teacher/model.keras"
+
+
+@pytest.fixture(scope="module")
+def distilled(folder, teacher):
+    output = succeed(
+        "distill.py",
+        f"--teacher={teacher}",
+        "--seeds=0,3",
+        "--epochs=2",
+        "--steps_per_epoch=3",
+        "--region=patch:grid=2,radius=0.5",
+        "--mixed_precision=mixed_bfloat16",
+        "--verbose=2",
+        folder=folder,
+    )
+    return output, folder / "runs/distill"
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_train_teacher_leaves_a_whole_run(teacher):
+    assert sorted(path.name for path in teacher.parent.iterdir()) == [
+        "config.json", "history.json", "log.csv", "metrics.json", "model.keras",
+    ]  # fmt: skip
+    assert read(teacher.parent / "config.json")["widths"] == ["4", "8"]
+    assert len(read(teacher.parent / "history.json")["loss"]) == 2
+    assert not (teacher.parent.parent / "teacher.partial").exists()
+
+
+def test_distill_trains_one_student_for_each_seed(distilled):
+    output, runs = distilled
+    accuracies = []
+    for seed in (0, 3):
+        student = keras.models.load_model(runs / f"seed{seed}" / "model.keras")
+        assert student.count_params() == 5274
+        metrics = read(runs / f"seed{seed}" / "metrics.json")
+        accuracies.append(metrics["test"]["accuracy"])
+        config = read(runs / f"seed{seed}" / "config.json")
+        assert (config["seed"], config["region"]) == (seed, "patch:grid=2,radius=0.5")
+        history = read(runs / f"seed{seed}" / "history.json")
+        assert {"loss", "hard_loss", "kd_loss", "region_loss", "val_accuracy"} <= set(history)
+        assert history["region_loss"][0] > 0
+        lines = (runs / f"seed{seed}" / "log.csv").read_text().splitlines()
+        assert len(lines) == 3
+    mean = f"test accuracy {100 * sum(accuracies) / 2:.2f} %"
+    assert mean in output
+
+
+def test_export_student_writes_both_formats_with_their_reports(distilled, folder):
+    student = distilled[1] / "seed0" / "model.keras"
+    output = succeed(
+        "export_student.py", f"--student={student}", "--quantization=int8", folder=folder
+    )
+    report = read(folder / "runs/export/student.tflite.json")
+    assert report["quantization"] == "int8"
+    assert report["bytes"] == (folder / "runs/export/student.tflite").stat().st_size
+    assert f"{report['bytes']:,} bytes" in output
+    assert (folder / "runs/export/student_saved_model/saved_model.pb").exists()
+
+
+def test_demo_prints_its_table_and_writes_everything(folder):
+    output = succeed(
+        "demo.py", "--epochs=2", "--steps_per_epoch=3", "--teacher_epochs=1", folder=folder
+    )
+    table = (folder / "runs/demo/table.md").read_text()
+    assert table in output
+    results = read(folder / "runs/demo/results.json")
+    for name in ("teacher", "student alone", "KD", "L2RKD"):
+        assert f"| {name} | {results[name]['test']['accuracy']:.1%} |" in table
+    assert (folder / "runs/demo/decision_map.png").stat().st_size > 50_000
+    assert (folder / "runs/demo/student.tflite").exists()
+    assert (folder / "runs/demo/student_saved_model").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--region=pach"], "`region` must begin with one of"),
+        (["--region=patch:radius=2"], "`radius` must be"),
+        (["--region=patch:size=2"], "size"),
+        (["--region=patch:grid"], "patch:grid=4,radius=0.5"),
+        (["--method=l3rkd"], "method"),
+        (["--fraction=0"], "must be above 0"),
+        (["--fraction=1.5"], "fraction"),
+        (["--seeds=1,1"], "must be different integers"),
+        (["--widths=16,x"], "must be integers above 0"),
+        (["--temperature=0"], "must be above 0"),
+        (["--replace_fraction=1"], "must be between 0 and 1"),
+        (["--teacher=missing.keras"], "existing .keras file"),
+        (["epochs=3"], "Unknown arguments"),
+        (["--output=."], "must be a new folder"),
+    ],
+)
+def test_flag_mistakes_fail_before_any_work(arguments, message, flag_error):
+    assert message in flag_error(arguments)
+
+
+_ASK_FLAGS = f"""
+import contextlib, json, sys
+sys.path.insert(0, {str(ROOT / "examples")!r})
+import distill, training
+from absl import app, flags
+
+def refuse(*args, **kwargs):
+    raise AssertionError("work was begun")
+
+training.load_splits = distill.get_teacher = refuse
+for line in sys.stdin:
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS:
+        flags.FLAGS[name].value = flags.FLAGS[name].default
+    try:
+        distill.main(flags.FLAGS(["distill.py", *json.loads(line)]))
+    except (flags.Error, app.UsageError, ValueError) as error:
+        print(json.dumps(str(error)), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def flag_error(folder):
+    """What distill.py says of its arguments; one process for all, in which work is refused."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ASK_FLAGS],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+    def ask(arguments):
+        process.stdin.write(json.dumps(arguments) + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    yield ask
+    process.stdin.close()
+    process.wait(30)

@@ -1,0 +1,73 @@
+"""What README and committed results say is what commands printed."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "docs" / "results"
+
+
+def test_quickstart_runs_as_printed(tmp_path):
+    code = re.search(r"```python\n(.+?)```", README, re.DOTALL).group(1)
+    assert len([line for line in code.splitlines() if line]) <= 15
+    environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path / "tfds"), "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(
+        [sys.executable, "-c", code + "\nprint(distiller.evaluate(test, return_dict=True))"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    accuracy = float(re.search(r"\{'accuracy': ([0-9.]+)", finished.stdout).group(1))
+    assert accuracy > 0.8
+    assert (tmp_path / "student.tflite").exists()
+
+
+@pytest.mark.parametrize("name", ["fewshot_digits.md", "demo.md"])
+def test_tables_are_those_that_commands_printed(name):
+    printed = (RESULTS / name).read_text()
+    assert f"<!-- docs/results/{name} -->\n{printed}<!-- end -->" in README
+
+
+def summary():
+    results = json.loads((RESULTS / "fewshot_digits.json").read_text())
+    return {(row["fraction"], row["method"]): row for row in results["summary"]}
+
+
+@pytest.mark.parametrize(
+    ("fraction", "method", "points"),
+    [
+        (0.05, "l2rkd", 8.0),
+        (0.05, "l2rkd_equal_compute", 5.0),
+        (0.1, "l2rkd", 5.0),
+        (0.1, "l2rkd_equal_compute", 4.0),
+    ],
+)
+def test_committed_study_shows_the_gain_over_kd(fraction, method, points):
+    row = summary()[fraction, method]
+    assert row["seeds"] >= 5
+    assert row["gain_over_kd"] >= points
+    assert row["gain_over_kd"] - row["gain_over_kd_interval"] > 0
+
+
+def test_study_is_the_mean_of_its_committed_runs():
+    runs = json.loads((RESULTS / "fewshot_digits.json").read_text())["runs"]
+    for (fraction, method), row in summary().items():
+        accuracies = [
+            run["accuracy"]
+            for run in runs
+            if run["phase"] == "test" and (run["fraction"], run["method"]) == (fraction, method)
+        ]
+        assert len(accuracies) == row["seeds"]
+        assert row["accuracy"] == pytest.approx(sum(accuracies) / len(accuracies))
+        seeds = {run["seed"] for run in runs if run["phase"] == "test"}
+        assert seeds.isdisjoint(run["seed"] for run in runs if run["phase"] == "validation")
