@@ -5,10 +5,11 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.l2rkd_tf_installed
 PYTEST_ARGS ?= -q -n 2
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo study test lint format clean
 
 help:
 	@echo "make demo   distil a digit classifier: table, picture and a .tflite, in minutes"
+	@echo "make study  the few-shot study of the README, about an hour; goes on where it stopped"
 	@echo "make test   run the tests"
 	@echo "make lint   check the style"
 	@echo "make format apply the style"
@@ -22,6 +23,9 @@ $(INSTALLED): setup.py
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py
+
+study: $(INSTALLED)
+	$(BIN)/python examples/fewshot.py --output=docs/results/fewshot_digits
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

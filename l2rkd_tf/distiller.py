@@ -439,7 +439,7 @@ class L2RKDDistiller(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         predictions = self.student(x, training=False)
         terms = {}
-        if self._compile_loss is not None:
+        if self.loss is not None:
             terms["hard_loss"] = self._hard_loss(y, predictions, sample_weight)
         loss = keras.ops.sum([*terms.values(), *self._regularization()])
         self._track({"loss": loss, **terms}, _num_rows(x))
@@ -477,7 +477,7 @@ class L2RKDDistiller(keras.Model):
                 "`hard_weight`, `kd_weight` and `region_weight` are all 0, so that there is "
                 "nothing to learn. Set one of them above 0."
             )
-        if self.hard_weight > 0 and self._compile_loss is None:
+        if self.hard_weight > 0 and self.loss is None:
             raise ValueError(
                 "`loss` must be given in compile(), since "
                 f"hard_weight={self.hard_weight:g}. Pass a Keras loss, or set hard_weight=0."
