@@ -1,0 +1,59 @@
+"""Whether an artifact computes what its student computes."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.export.inputs import batches
+from l2rkd_tf.export.report import ExportError
+
+__all__ = ["Comparison", "check_finite", "compare", "student_outputs"]
+
+
+class Comparison(NamedTuple):
+    """How far outputs are from the expected ones; the names are those of `ExportReport`."""
+
+    max_abs_difference: float
+    mean_abs_difference: float
+    output_spread: float
+    top1_agreement: float | None
+
+    def is_within(self, tolerance):
+        """Whether the largest difference is at most this fraction of the spread."""
+        return self.max_abs_difference <= tolerance * self.output_spread
+
+
+def student_outputs(student, arrays):
+    """The student's outputs on all examples, float32, shape `(examples, ...)`."""
+    # On the CPU, where the artifact runs: a GPU may round float32 products to fewer bits.
+    with tf.device("CPU"):
+        outputs = [student(batch, training=False) for batch in batches(arrays)]
+    if not tf.is_tensor(outputs[0]) or len(outputs[0].shape) < 2:
+        raise ValueError(
+            "`student` must have one output of shape (batch, ...). Received: a student "
+            f"whose output is {keras.tree.map_structure(lambda x: x.shape, outputs[0])}."
+        )
+    return np.concatenate(outputs).astype("float32")
+
+
+def check_finite(outputs, owner, source):
+    """Checks the outputs of the student, or of the artifact, on examples from the source."""
+    unusable = np.sum(~np.isfinite(outputs))
+    if unusable:
+        raise ExportError(
+            f"{unusable} of {outputs.size} outputs of the {owner} are not finite, on inputs from "
+            f"{source}."
+        )
+
+
+def compare(expected, actual):
+    """Compares outputs of shape `(examples, ...)` with the expected ones."""
+    difference = np.abs(expected.astype("float64") - actual)
+    # A student whose outputs are all alike is measured by their size instead.
+    spread = float(np.ptp(expected)) or float(np.abs(expected).max()) or 1.0
+    top1 = None
+    if expected.shape[-1] > 1:
+        top1 = float(np.mean(expected.argmax(axis=-1) == actual.argmax(axis=-1)))
+    return Comparison(float(difference.max()), float(difference.mean()), spread, top1)

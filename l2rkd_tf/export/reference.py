@@ -1,0 +1,52 @@
+"""What an artifact is made from and compared with."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from l2rkd_tf.export.inputs import Examples, examples_for
+from l2rkd_tf.export.parity import check_finite, student_outputs
+from l2rkd_tf.export.precision import check_copy, float32_copy, is_half_precision
+
+__all__ = ["Reference", "reference_for"]
+
+
+class Reference(NamedTuple):
+    """A float32 model, the examples to compare on, and its outputs there.
+
+    `copy_difference` is the largest difference from the student when the model is a float32 copy
+    of it, and `None` when the model is the student.
+    """
+
+    model: keras.Model
+    examples: Examples
+    outputs: np.ndarray
+    copy_difference: float | None
+
+
+def reference_for(student, representative_data):
+    """The student or its float32 copy, on the data or on uniform examples."""
+    _check_student(student)
+    examples = examples_for(student, representative_data)
+    outputs = student_outputs(student, examples.arrays)
+    check_finite(outputs, "Keras student", examples.source)
+    if not is_half_precision(student):
+        return Reference(student, examples, outputs, None)
+    copy = float32_copy(student)
+    copy_outputs = student_outputs(copy, examples.arrays)
+    return Reference(copy, examples, copy_outputs, check_copy(outputs, copy_outputs))
+
+
+def _check_student(student):
+    if not isinstance(student, keras.Model):
+        raise ValueError(f"`student` must be a `keras.Model`. Received: {type(student)}")
+    if isinstance(getattr(student, "student", None), keras.Model):
+        raise ValueError(
+            "`student` must be the student alone, not the model that distills it. Pass "
+            f"`distiller.student`. Received: a {type(student).__name__}."
+        )
+    if not student.built:
+        raise ValueError(
+            "`student` must be built: call it on one batch, or start it with `keras.Input`."
+        )

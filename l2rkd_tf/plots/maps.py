@@ -1,0 +1,209 @@
+"""Decision maps: the plane through three examples as several models classify it, side by side."""
+
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+
+from l2rkd_tf.plots import panel
+from l2rkd_tf.plots.colours import OTHER_CLASSES, class_palette
+from l2rkd_tf.plots.plane import class_agreement, plane_grid
+
+__all__ = ["decision_map"]
+
+_BATCH_SIZE = 512
+_MAX_COLUMNS = 4
+_WIDTH_INCHES = 9.0
+_DOTS_PER_INCH = 200
+
+
+def decision_map(
+    models,
+    examples,
+    *,
+    class_names=None,
+    resolution=120,
+    extent=0.3,
+    from_logits=True,
+    path=None,
+    title=None,
+):
+    """Draws the plane through three examples as each model classifies it, side by side.
+
+    Every point of the plane is an input. Its colour is the predicted class, and it is the paler
+    the less confident the model is (largest probability). Lines are the boundaries between
+    classes; the dashed ones are those of the first model, usually the teacher, repeated over
+    each other model. The titles say on how much of the plane a model predicts the first one's
+    class.
+
+    Args:
+        models: Keras models by name, the reference first. Each maps inputs to scores of shape
+            `(batch, classes)`, for the same classes.
+        examples: Three inputs, shape `(3, ...)`. Those of images, `(3, height, width, channels)`
+            with one, three or four channels, are shown beside their points.
+        class_names: Names of the classes, in the order of the scores. Default: their numbers.
+        resolution: Number of points along each side of the plane.
+        extent: Margin around the triangle of the examples, as a fraction of its size.
+        from_logits: Whether the models give logits. Pass `False` for models that end in softmax.
+        path: Where to save the picture; the suffix (`.png`, `.svg`, `.pdf`) is the format.
+            Default: it is not saved.
+        title: Title above the panels. Default: none.
+
+    Returns:
+        The `matplotlib.figure.Figure`, 9 inches wide.
+
+    Raises:
+        ValueError: If an argument cannot be used; the message says what would work.
+        ImportError: If Matplotlib is not installed.
+
+    Example:
+        >>> models = {
+        ...     "teacher": keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]),
+        ...     "student": keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]),
+        ... }
+        >>> figure = decision_map(models, [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], resolution=20)
+        >>> len(figure.axes)
+        2
+    """
+    if not isinstance(models, dict) or not models:
+        raise ValueError(f"`models` must be a dict of names and models. Received: {models!r}")
+    _require_matplotlib()
+    examples = np.asarray(examples, "float64")
+    plane = plane_grid(examples, resolution, extent)
+    scores = {name: _scores_on(model, plane, name) for name, model in models.items()}
+    names = _checked_names(scores, class_names)
+    palette = class_palette(scores)
+    reference_name, reference = next(iter(scores.items()))
+    handles = _legend_handles(palette, names, reference_name if len(models) > 1 else None)
+    legend_columns = len(handles) if len(handles) <= 11 and class_names is None else 6
+    figure, panels = _empty_panels(len(models), -(-len(handles) // legend_columns), title)
+    for axes, (name, values) in zip(panels, scores.items(), strict=True):
+        panel.draw_classes(axes, plane, values, palette, from_logits)
+        panel.draw_boundaries(axes, plane, values)
+        subtitle = "reference" if len(models) > 1 else ""
+        if name != reference_name:
+            panel.draw_boundaries(axes, plane, reference, panel.DASHED)
+            agreement = class_agreement(values, reference)
+            subtitle = f"agrees with {reference_name}: {100 * agreement:.1f} %"
+        covered = panel.draw_examples(axes, plane, examples)
+        panel.draw_names(axes, plane, values, covered, names)
+        axes.set_title(name, fontsize=10, fontweight="bold", pad=17)
+        axes.text(0.5, 1.02, subtitle, fontsize=9, ha="center", transform=axes.transAxes)
+    _draw_legend(figure, handles, legend_columns)
+    if path is not None:
+        _save(figure, pathlib.Path(path))
+    return figure
+
+
+def _require_matplotlib():
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "Plots need Matplotlib. Install it with `pip install l2rkd-tf[examples]`."
+        ) from error
+
+
+def _scores_on(model, plane, name):
+    """Scores of the model on the grid, shape `(resolution, resolution, classes)`."""
+    coordinates = plane.coordinates.reshape(-1, 2)
+    # In batches, because the whole grid of a large image would not fit into memory.
+    batches = np.array_split(coordinates, -(-len(coordinates) // _BATCH_SIZE))
+    scores = [
+        keras.ops.convert_to_numpy(
+            keras.ops.cast(model(plane.points(batch), training=False), "float32")
+        )
+        for batch in batches
+    ]
+    shape = scores[0].shape
+    if len(shape) != 2 or shape[-1] < 2:
+        raise ValueError(
+            "`models` must give scores of shape (batch, classes) for at least two classes. "
+            f"Received: shape {shape} from {name!r}."
+        )
+    return np.concatenate(scores).reshape(*plane.coordinates.shape[:2], -1)
+
+
+def _checked_names(scores, class_names):
+    """A name for each class, in the order of the scores."""
+    counts = {name: values.shape[-1] for name, values in scores.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            f"`models` must all have the same classes. Received: numbers of classes {counts}."
+        )
+    count = next(iter(counts.values()))
+    if class_names is not None and len(class_names) != count:
+        raise ValueError(
+            f"`class_names` must hold one name for each of the {count} classes. "
+            f"Received: {len(class_names)} names."
+        )
+    return [str(name) for name in (range(count) if class_names is None else class_names)]
+
+
+def _empty_panels(count, legend_rows, title):
+    """A figure with square panels and room for their titles and for the legend below them."""
+    from matplotlib import figure
+
+    rows = -(-count // _MAX_COLUMNS)
+    columns = -(-count // rows)
+    gap, header = 0.12, 0.45
+    side = min((_WIDTH_INCHES - gap * (columns + 1)) / columns, 4.4)
+    below = 0.4 + 0.2 * legend_rows
+    height = below + rows * (side + header) + (0.3 if title else 0.0)
+    left = (_WIDTH_INCHES - columns * side - (columns - 1) * gap) / 2
+    drawing = figure.Figure(figsize=(_WIDTH_INCHES, height), dpi=_DOTS_PER_INCH)
+    panels = []
+    for index in range(count):
+        row, column = divmod(index, columns)
+        x = left + column * (side + gap)
+        y = below + (rows - 1 - row) * (side + header)
+        box = (x / _WIDTH_INCHES, y / height, side / _WIDTH_INCHES, side / height)
+        panels.append(drawing.add_axes(box))
+    if title:
+        drawing.suptitle(title, y=1 - 0.06 / height, va="top", fontsize=12)
+    return drawing, panels
+
+
+def _legend_handles(palette, names, reference_name):
+    from matplotlib import lines, patches
+
+    handles = [
+        patches.Patch(facecolor=colour, edgecolor="black", linewidth=0.5, label=names[label])
+        for label, colour in palette.items()
+        if colour != OTHER_CLASSES
+    ]
+    if OTHER_CLASSES in palette.values():
+        handles.append(patches.Patch(facecolor=OTHER_CLASSES, label="other"))
+    if reference_name is not None:
+        dashes = {
+            "color": "black",
+            "linewidth": panel.BOUNDARY_WIDTH,
+            "linestyle": panel.DASHED,
+            "label": f"boundaries of {reference_name}",
+        }
+        handles.append(lines.Line2D([], [], **dashes))
+    return handles
+
+
+def _draw_legend(figure, handles, columns):
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        ncols=columns,
+        title="predicted class (paler: less confident)",
+        title_fontsize=9,
+        fontsize=9,
+        frameon=False,
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
+
+
+def _save(figure, path):
+    """Writes to a temporary name first, so that a picture appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        unfinished = pathlib.Path(folder) / path.name
+        figure.savefig(unfinished)
+        unfinished.replace(path)
