@@ -1,11 +1,11 @@
 """Data sets by name, as batches of images in `[0, 1]` and labels."""
 
-import numbers
 import os
 
 import numpy as np
 import tensorflow as tf
 
+from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.data.augmentation import AUGMENTATIONS
 from l2rkd_tf.data.subsets import check_fraction, check_seed, class_balanced_subset
 
@@ -105,7 +105,7 @@ def _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment):
         raise ValueError(
             f"`split` must be the name of a split, such as 'train'. Received: split={split!r}"
         )
-    if not _is_count(batch_size):
+    if not is_positive_integer(batch_size):
         raise ValueError(
             f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}"
         )
@@ -122,19 +122,19 @@ def _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment):
 
 
 def _as_size(image_size):
-    size = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
+    size = (image_size, image_size) if is_positive_integer(image_size) else image_size
     if size is None:
         return None
-    if not isinstance(size, list | tuple) or len(size) != 2 or not all(map(_is_count, size)):
+    if (
+        not isinstance(size, list | tuple)
+        or len(size) != 2
+        or not all(map(is_positive_integer, size))
+    ):
         raise ValueError(
             "`image_size` must be a positive integer or a pair of them, (height, width). "
             f"Received: image_size={image_size!r}"
         )
     return tuple(int(length) for length in size)
-
-
-def _is_count(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
 
 
 def _check_source(source, fraction, augment):

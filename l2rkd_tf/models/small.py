@@ -1,8 +1,8 @@
 """Small convolutional networks."""
 
-import numbers
-
 import keras
+
+from l2rkd_tf.checks import is_number, is_positive_integer
 
 __all__ = ["convnet"]
 
@@ -81,16 +81,20 @@ def _conv_norm_relu(x, width, synchronized, *, conv, norm, relu):
 
 
 def _check_counts(num_classes, widths, convs_per_block):
-    if not _is_count(num_classes):
+    if not is_positive_integer(num_classes):
         raise ValueError(
             f"`num_classes` must be a positive integer. Received: num_classes={num_classes!r}"
         )
-    if not _is_count(convs_per_block):
+    if not is_positive_integer(convs_per_block):
         raise ValueError(
             "`convs_per_block` must be a positive integer. "
             f"Received: convs_per_block={convs_per_block!r}"
         )
-    if not isinstance(widths, list | tuple) or not widths or not all(map(_is_count, widths)):
+    if (
+        not isinstance(widths, list | tuple)
+        or not widths
+        or not all(map(is_positive_integer, widths))
+    ):
         raise ValueError(
             "`widths` must be a list or tuple with the number of filters of each block, such as "
             f"(16, 32). Received: widths={widths!r}"
@@ -98,7 +102,7 @@ def _check_counts(num_classes, widths, convs_per_block):
 
 
 def _check_dropout(dropout):
-    if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
+    if not is_number(dropout) or not 0 <= dropout < 1:
         raise ValueError(
             f"`dropout` must be a number from 0 to below 1. Received: dropout={dropout!r}"
         )
@@ -107,7 +111,9 @@ def _check_dropout(dropout):
 def _check_input_shape(input_shape, num_pools):
     try:
         height, width, channels = input_shape
-        valid = _is_count(channels) and all(s is None or _is_count(s) for s in (height, width))
+        valid = is_positive_integer(channels) and all(
+            s is None or is_positive_integer(s) for s in (height, width)
+        )
     except (TypeError, ValueError):
         valid = False
     if not valid:
@@ -122,7 +128,3 @@ def _check_input_shape(input_shape, num_pools):
             f"{smallest}x{smallest} pixels: pass fewer `widths` or larger images. "
             f"Received: input_shape={input_shape!r}"
         )
-
-
-def _is_count(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
