@@ -119,7 +119,7 @@ def main(argv):
     """Distils one student for each seed and prints the test accuracy of the last epoch."""
     run_flags.start(argv)
     check_new(FLAGS.output, FLAGS.overwrite)
-    teacher = get_teacher()
+    teacher = None if FLAGS.method == "none" else get_teacher()
     accuracies = []
     with run_folder(FLAGS.output, FLAGS.overwrite) as folder:
         for seed in map(int, FLAGS.seeds):

@@ -9,9 +9,10 @@ import os
 
 import keras
 import run_flags
+import training
 from absl import app, flags
 
-from l2rkd_tf import data, export
+from l2rkd_tf import export
 
 FLAGS = flags.FLAGS
 
@@ -38,9 +39,7 @@ def main(argv):
     """Exports the student twice and prints what the parity checks found."""
     run_flags.start(argv)
     student = keras.models.load_model(FLAGS.student)
-    examples = data.load(
-        FLAGS.dataset, "train", batch_size=FLAGS.batch_size, **run_flags.data_flags()
-    )
+    examples, *_ = training.load_splits(FLAGS.dataset, FLAGS.batch_size, **run_flags.data_flags())
     saved_model = export.export_saved_model(
         student, os.path.join(FLAGS.output, "student_saved_model"), representative_data=examples
     )

@@ -13,10 +13,12 @@ Results are written as they arrive; started again, the study goes on where it st
 """
 
 import concurrent.futures
+import hashlib
 import itertools
 import json
 import multiprocessing
 import os
+import sys
 
 import keras
 import run_flags
@@ -193,8 +195,16 @@ def get_teacher(results):
         os.makedirs(os.path.dirname(FLAGS.teacher) or ".", exist_ok=True)
         teacher.save(FLAGS.teacher)
     teacher = keras.models.load_model(FLAGS.teacher)
+    with open(FLAGS.teacher, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    if results.get("teacher", {}).get("sha256", digest) != digest:
+        raise ValueError(
+            f"`teacher` must be the one that {FLAGS.output}.json was begun with. Received: "
+            f"teacher={FLAGS.teacher!r}, another file. Choose another --output."
+        )
     _, _, test = training.load_splits("digits", 50)
     results["teacher"] = {
+        "sha256": digest,
         "test_accuracy": 100 * training.evaluate(teacher, test)["accuracy"],
         "parameters": teacher.count_params(),
     }
@@ -204,7 +214,7 @@ def main(argv):
     """Chooses the settings, trains the reported runs, writes JSON and table."""
     run_flags.start(argv)
     os.makedirs(os.path.dirname(FLAGS.output) or ".", exist_ok=True)
-    results = {"command": "python examples/fewshot.py", "versions": versions(), "runs": []}
+    results = {"command": " ".join(["python", *sys.argv]), "versions": versions(), "runs": []}
     if os.path.exists(f"{FLAGS.output}.json"):
         with open(f"{FLAGS.output}.json") as file:
             results = json.load(file)

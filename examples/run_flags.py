@@ -53,10 +53,16 @@ def parse_region(text):
 def define_data_flags():
     """Flags that say which data are read, and where results may go."""
     flags.DEFINE_string("dataset", "digits", "Data set: a name of tfds, or a folder of images.")
+    flags.DEFINE_list(
+        "splits",
+        ["train", "validation", "test"],
+        "Splits to train on, to watch and to report, such as train[:90%],train[90%:],test.",
+    )
     flags.DEFINE_string("data_dir", None, "Where tfds keeps its data sets.")
     flags.DEFINE_boolean("download", False, "Whether to fetch a data set that is not prepared.")
     flags.DEFINE_integer("image_size", None, "Side that images are resized to.", lower_bound=1)
     flags.DEFINE_integer("batch_size", 50, "Examples in a batch.", lower_bound=1)
+    flags.register_validator("splits", lambda splits: len(splits) == 3, "must be three splits")
 
 
 def define_schedule_flags(epochs, steps_per_epoch, learning_rate):
@@ -77,8 +83,9 @@ def define_schedule_flags(epochs, steps_per_epoch, learning_rate):
 
 
 def data_flags():
-    """Arguments of `l2rkd_tf.data.load` from the flags."""
-    return {name: FLAGS[name].value for name in ("data_dir", "download", "image_size")}
+    """Arguments of `training.load_splits` from the flags."""
+    names = ("splits", "data_dir", "download", "image_size")
+    return {name: FLAGS[name].value for name in names}
 
 
 def schedule_flags():

@@ -12,18 +12,19 @@ from l2rkd_tf import data, models
 METHODS = ("none", "kd", "l2rkd")
 
 
-def load_splits(name, batch_size, *, fraction=1.0, seed=0, augment=None, **kwargs):
+SPLITS = ("train", "validation", "test")
+
+
+def load_splits(name, batch_size, *, fraction=1.0, seed=0, augment=None, splits=SPLITS, **kwargs):
     """Training, validation and test split, the first one a few-shot subset if asked for."""
+    train, *others = splits
     training = data.load(
-        name,
-        "train",
-        batch_size=batch_size,
-        fraction=fraction,
-        seed=seed,
-        augment=augment,
-        **kwargs,
+        name, train, batch_size=batch_size, fraction=fraction, seed=seed, augment=augment,
+        shuffle=True, **kwargs,
+    )  # fmt: skip
+    return training, *(
+        data.load(name, split, batch_size=256, shuffle=False, **kwargs) for split in others
     )
-    return training, *(data.load(name, s, batch_size=256, **kwargs) for s in ("validation", "test"))
 
 
 def build_network(dataset, widths, seed, convs_per_block=1):

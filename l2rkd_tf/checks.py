@@ -10,8 +10,10 @@ __all__ = [
     "check_choice",
     "check_loss",
     "check_models",
+    "check_number_of_outputs",
     "check_number_of_points",
     "check_outputs",
+    "check_shares_nothing_trained",
     "checked_seed",
     "is_number",
     "is_positive_float32",
@@ -92,6 +94,19 @@ def check_models(teacher, student):
             "`teacher` and `student` must be two models: the teacher would change while the "
             "student trains. Received: the same model twice; use keras.models.clone_model."
         )
+    check_shares_nothing_trained(teacher, student)
+
+
+def check_shares_nothing_trained(teacher, student):
+    """Checks that no weight of the teacher is one that the student trains."""
+    of_teacher = {id(variable) for variable in teacher.variables}
+    shared = [v.path for v in student.trainable_variables if id(v) in of_teacher]
+    if shared:
+        raise ValueError(
+            "`teacher` and `student` must not share weights that the student trains, since the "
+            f"teacher would change. Received: shared weights {shared}. Freeze the shared layers "
+            "(`layer.trainable = False`) or clone the teacher."
+        )
 
 
 def check_loss(loss, divergence, from_logits):
@@ -135,12 +150,23 @@ def check_outputs(teacher, student, divergence, from_logits):
                 f"`{argument}` must have one output of shape (batch, outputs). Received: outputs "
                 f"of shapes {[output.shape for output in outputs]}"
             )
+        check_number_of_outputs(argument, outputs[0].shape, divergence)
         shapes[argument] = outputs[0].shape
         _check_activation(argument, model, divergence, from_logits)
     if len({shape[-1] for shape in shapes.values()}) > 1:
         raise ValueError(
             "`teacher` and `student` must have the same number of outputs. Received: teacher "
             f"outputs of shape {shapes['teacher']}, student outputs of shape {shapes['student']}"
+        )
+
+
+def check_number_of_outputs(argument, shape, divergence):
+    """Checks that a softmax has something to choose from."""
+    if divergence == "kl" and shape[-1] == 1:
+        raise ValueError(
+            f"`{argument}` must have two outputs or more for divergence='kl', since a softmax of "
+            f"one output is always 1. Received: outputs of shape {tuple(shape)}. Use "
+            "divergence='binary_kl' for a yes/no output, or 'mse' for regression."
         )
 
 

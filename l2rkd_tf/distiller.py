@@ -1,5 +1,6 @@
 """The Keras model that trains a student in the local regions of its teacher."""
 
+import itertools
 import os
 import re
 from typing import Any, NamedTuple
@@ -13,8 +14,10 @@ from l2rkd_tf.checks import (
     check_choice,
     check_loss,
     check_models,
+    check_number_of_outputs,
     check_number_of_points,
     check_outputs,
+    check_shares_nothing_trained,
     checked_seed,
     is_number,
     is_positive_float32,
@@ -69,10 +72,18 @@ class _Batch(NamedTuple):
     labels: Any
     weights: Any
     region_weights: Any
+    num_examples: replicas.Count
+    num_data: replicas.Count
+    num_region: replicas.Count
 
-    @property
-    def num_data(self):
-        return _num_rows(self.data)
+    def at_data(self, features):
+        """Features at the training points; untouched where there are no others.
+
+        A slice of a softmax is no softmax to Keras, which then clips probabilities at 1e-7.
+        """
+        if self.points is None:
+            return features
+        return {name: feature[: self.num_data.local] for name, feature in features.items()}
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
@@ -97,11 +108,13 @@ class L2RKDDistiller(keras.Model):
     `predict`. Training logs `loss`, `hard_loss`, `kd_loss`, `region_loss`, one entry for each of
     `distillation_losses` and the compiled metrics (at the training points). `loss` is the weighted
     sum of the others plus regularization; a term whose weight is 0 is not computed and logs 0.
-    `evaluate` judges the student alone: `loss` is the hard loss plus regularization.
+    `evaluate` judges the student alone: `loss` is the hard loss plus regularization (without
+    labels or compiled loss, regularization alone).
 
     `temperature`, `hard_weight`, `kd_weight`, `region_weight` and `region.radius` may be set
     between epochs, by a callback for instance; nothing is traced again unless a weight becomes
-    zero or stops being zero, which changes what a step computes.
+    zero or stops being zero, which changes what a step computes. `region` may be replaced; all
+    other settings are fixed.
 
     Args:
         teacher: Trained Keras model that gives logits of shape `(batch, classes)`. It runs in
@@ -125,9 +138,11 @@ class L2RKDDistiller(keras.Model):
         divergence: `"kl"` for classes, `"binary_kl"` for independent yes/no outputs, `"mse"` for
             regression on raw outputs.
         from_logits: Whether both models give logits; `False` for probabilities (a softmax or,
-            for `"binary_kl"`, a sigmoid).
+            for `"binary_kl"`, a sigmoid). Prefer logits: Keras clips probabilities at 1e-7 in the
+            compiled loss, so that a confidently wrong student gets no gradient from its labels.
         distillation_losses: A `keras.distillation.DistillationLoss` or several, added at the
-            training points. Layers they name are read in the same forward pass.
+            training points. Layers they name are read in the same forward pass. Keras's are
+            means over a batch, without example weights.
         distillation_loss_weights: A non-negative weight for each of them; `None` for 1 each.
         seed: Integer seed of all draws, which are keyed by seed, step and replica. `None` draws
             one (from Python's generator, which `keras.utils.set_random_seed` seeds).
@@ -181,9 +196,11 @@ class L2RKDDistiller(keras.Model):
         name="l2rkd_distiller",
         **kwargs,
     ):
-        # The student casts its inputs itself; a cast here would round them to half precision.
-        super().__init__(name=name, autocast=False, **kwargs)
         check_models(teacher, student)
+        # Keras scales the loss by the policy of the model that is compiled. The student casts its
+        # inputs itself; a cast here would round them to half precision.
+        kwargs = {"dtype": student.dtype_policy, "autocast": False} | kwargs
+        super().__init__(name=name, **kwargs)
         check_choice("region_targets", region_targets, _REGION_TARGETS)
         check_choice("divergence", divergence, tuple(DIVERGENCES))
         check_outputs(teacher, student, divergence, from_logits)
@@ -223,7 +240,7 @@ class L2RKDDistiller(keras.Model):
     def region(self, region):
         if not isinstance(region, Region):
             raise ValueError(
-                "`region` must be a l2rkd_tf.regions.Region, such as regions.Segment(), or None. "
+                "`region` must be a l2rkd_tf.regions.Region, such as regions.Segment(). "
                 f"Received: region={region!r}"
             )
         if self.region_targets == "interpolated" and not region.interpolates_targets:
@@ -261,7 +278,7 @@ class L2RKDDistiller(keras.Model):
         weights = list(weights) if isinstance(weights, (list, tuple)) else [weights]
         _check_methods(methods, weights)
         self.distillation_losses = methods
-        self.distillation_loss_weights = [float(weight) for weight in weights]
+        self.distillation_loss_weights = tuple(float(weight) for weight in weights)
         # Layer names are optional attributes of Keras's distillation losses.
         self._method_layers = [
             (getattr(m, "teacher_layer_name", None), getattr(m, "student_layer_name", None))
@@ -287,21 +304,24 @@ class L2RKDDistiller(keras.Model):
         teacher_features, region_targets = self._ask_teacher(batch)
         with tf.GradientTape() as tape:
             student_features = self._student_features.value(batch.joint, training=True)
+            # Read before replicas meet in a reduction, where another one may run its student.
+            regularization = self._regularization()
             self._check_built_student()
             terms = self._terms(batch, teacher_features, region_targets, student_features)
-            loss = self._weighted_sum(terms)
+            loss = keras.ops.sum([*self._weighted(terms), *regularization])
             scaled_loss = self.optimizer.scale_loss(loss)
         variables = self._variables_to_train()
         gradients = tape.gradient(scaled_loss, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self._track({"loss": loss, **terms}, _num_rows(x))
-        predictions = student_features[OUTPUT][: batch.num_data]
+        self._track({"loss": loss, **terms}, batch.num_examples)
+        predictions = batch.at_data(student_features)[OUTPUT]
         return self.compute_metrics(batch.data, batch.labels, predictions, batch.weights)
 
     def _draw_batch(self, x, y, sample_weight):
         if self.region_weight == 0:
-            return _Batch(x, x, None, x, None, y, sample_weight, None)
-        seed = replicas.step_seed(self.seed, self.optimizer.iterations)
+            (count,) = replicas.global_counts(_num_rows(x))
+            return _Batch(x, x, None, x, None, y, sample_weight, None, count, count, None)
+        seed = replicas.step_seed(self.seed, _batch_number(self.optimizer))
         points = draw_points(
             self.region,
             x,
@@ -324,6 +344,7 @@ class L2RKDDistiller(keras.Model):
             labels=_if_given(points.at_data, y),
             weights=_if_given(points.at_data, sample_weight),
             region_weights=_if_given(points.of_owner, sample_weight),
+            **_counts(whole, data, region),
         )
 
     def _ask_teacher(self, batch):
@@ -342,8 +363,8 @@ class L2RKDDistiller(keras.Model):
         if not asks_data:
             return None, self._logits(teacher(batch.region, training=False))
         features = teacher(batch.joint, training=False)
-        targets = self._logits(features)[batch.num_data :]
-        return _first(features, batch.num_data), targets
+        targets = self._logits(features)[batch.num_data.local :]
+        return batch.at_data(features), targets
 
     def _logits(self, features):
         outputs = features[OUTPUT]
@@ -359,17 +380,21 @@ class L2RKDDistiller(keras.Model):
     def _terms(self, batch, teacher_features, region_targets, student_features):
         """The active terms of the loss by name, each this replica's part of a global mean."""
         logits = self._logits(student_features)
-        at_data = _first(student_features, batch.num_data)
+        at_data = batch.at_data(student_features)
         terms = {}
         if self.hard_weight > 0:
-            terms["hard_loss"] = self._hard_loss(batch.labels, at_data[OUTPUT], batch.weights)
+            terms["hard_loss"] = self._hard_loss(
+                batch.labels, at_data[OUTPUT], batch.weights, batch.num_data
+            )
         if self.kd_weight > 0:
             targets = self._logits(teacher_features)
-            values = self._divergence(targets, logits[: batch.num_data])
-            terms["kd_loss"] = replicas.part_of_weighted_mean(values, batch.weights)
+            values = self._divergence(targets, logits[: batch.num_data.local])
+            terms["kd_loss"] = replicas.part_of_weighted_mean(values, batch.num_data, batch.weights)
         if batch.points is not None:
-            values = self._divergence(region_targets, logits[batch.num_data :])
-            terms["region_loss"] = replicas.part_of_weighted_mean(values, batch.region_weights)
+            values = self._divergence(region_targets, logits[batch.num_data.local :])
+            terms["region_loss"] = replicas.part_of_weighted_mean(
+                values, batch.num_region, batch.region_weights
+            )
         for index, name in enumerate(self._method_names):
             value = self._method_loss(index, teacher_features, at_data)
             terms[name] = replicas.part_of_mean(value, batch.num_data)
@@ -377,6 +402,7 @@ class L2RKDDistiller(keras.Model):
 
     def _divergence(self, targets, logits):
         """One value per example."""
+        check_number_of_outputs("teacher", targets.shape, self.divergence)
         if not targets.shape.is_compatible_with(logits.shape):
             raise ValueError(
                 "`teacher` and `student` must have the same number of outputs. Received: teacher "
@@ -387,7 +413,9 @@ class L2RKDDistiller(keras.Model):
     def _method_loss(self, index, teacher_features, student_features):
         """Mean loss of one of `distillation_losses` over this replica's training points."""
         teacher_layer, student_layer = (layer or OUTPUT for layer in self._method_layers[index])
-        teacher, student = teacher_features[teacher_layer], student_features[student_layer]
+        # Squares of half-precision features overflow.
+        teacher = tf.cast(teacher_features[teacher_layer], tf.float32)
+        student = tf.cast(student_features[student_layer], tf.float32)
         try:
             value = self.distillation_losses[index].compute_loss(teacher, student)
         except (ValueError, tf.errors.InvalidArgumentError) as error:
@@ -396,27 +424,26 @@ class L2RKDDistiller(keras.Model):
                 f"compare the teacher's {teacher_layer or 'output'} of shape {teacher.shape} with "
                 f"the student's {student_layer or 'output'} of shape {student.shape}: {error}"
             ) from error
-        return tf.cast(value, tf.float32)
+        return tf.cast(value, tf.float32) * _divided_by(self.distillation_losses[index])
 
-    def _hard_loss(self, y, predictions, sample_weight):
+    def _hard_loss(self, y, predictions, sample_weight, count):
         """This replica's part of the compiled loss, without regularization.
 
         Keras has no public name for the compiled loss alone: `compute_loss` adds regularization.
         It divides by the number of replicas; the part goes by the share of the examples.
         """
         loss = self._compile_loss(y, predictions, sample_weight) * replicas.num_replicas()
-        return replicas.part_of_mean(loss, _num_rows(predictions))
+        return replicas.part_of_mean(loss, count)
 
-    def _weighted_sum(self, terms):
+    def _weighted(self, terms):
+        """The terms times their weights, a list."""
         weights = {
             "hard_loss": self._number_variables["hard_weight"],
             "kd_loss": self._number_variables["kd_weight"],
             "region_loss": self._number_variables["region_weight"],
             **dict(zip(self._method_names, self.distillation_loss_weights, strict=True)),
         }
-        return keras.ops.sum(
-            [weights[name] * term for name, term in terms.items()] + self._regularization()
-        )
+        return [weights[name] * term for name, term in terms.items()]
 
     def _regularization(self):
         """The student's `add_loss`, weight and activity regularization: this replica's part."""
@@ -430,21 +457,24 @@ class L2RKDDistiller(keras.Model):
         # Keras has no public name for the tracker of the total loss.
         trackers = {"loss": self._loss_tracker, **self._term_trackers}
         for name, term in terms.items():
-            trackers[name].update_state(replicas.local_mean(term, count), sample_weight=count)
+            trackers[name].update_state(replicas.local_mean(term, count), sample_weight=count.local)
 
     # Evaluation and metrics.
 
     def test_step(self, data):
         """Evaluates the student alone, without asking the teacher; returns the logs."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        self._check_labels(y)
         predictions = self.student(x, training=False)
+        regularization = self._regularization()
+        (count,) = replicas.global_counts(_num_rows(x))
         terms = {}
-        if self.loss is not None:
-            terms["hard_loss"] = self._hard_loss(y, predictions, sample_weight)
-        loss = keras.ops.sum([*terms.values(), *self._regularization()])
-        self._track({"loss": loss, **terms}, _num_rows(x))
+        if self.loss is not None and y is not None:
+            terms["hard_loss"] = self._hard_loss(y, predictions, sample_weight, count)
+        loss = keras.ops.sum([*terms.values(), *regularization])
+        self._track({"loss": loss, **terms}, count)
         logs = self.compute_metrics(x, y, predictions, sample_weight)
-        of_training = set(self._term_trackers) - {"hard_loss"}
+        of_training = set(self._term_trackers) - set(terms)
         return {name: value for name, value in logs.items() if name not in of_training}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -457,13 +487,16 @@ class L2RKDDistiller(keras.Model):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates the compiled metrics, where there are labels, and returns all results."""
         if y is None:
-            return self.get_metrics_result()
+            return self._results_without_labels()
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_metrics_result(self):
         """Results of all metrics by name; without the compiled ones before they saw labels."""
         if self._compile_metrics is None or self._compile_metrics.built:
             return super().get_metrics_result()
+        return self._results_without_labels()
+
+    def _results_without_labels(self):
         return {m.name: m.result() for m in self.metrics if m is not self._compile_metrics}
 
     # Checks of a step, made while it is traced: before any training.
@@ -492,6 +525,7 @@ class L2RKDDistiller(keras.Model):
         """What `__init__` could not check of a student that the first step has just built."""
         if not self.built:
             check_outputs(self.get_teacher(), self.student, self.divergence, self.from_logits)
+            check_shares_nothing_trained(self.get_teacher(), self.student)
         self.built = True
 
     def _variables_to_train(self):
@@ -529,7 +563,7 @@ class L2RKDDistiller(keras.Model):
             "divergence": self.divergence,
             "from_logits": self.from_logits,
             "distillation_losses": [serialize(method) for method in self.distillation_losses],
-            "distillation_loss_weights": self.distillation_loss_weights,
+            "distillation_loss_weights": list(self.distillation_loss_weights),
             "seed": self.seed,
         }
 
@@ -553,12 +587,33 @@ class L2RKDDistiller(keras.Model):
         self.get_teacher().load_weights(os.path.join(directory, _TEACHER_FILE))
 
 
+def _divided_by(method):
+    """What a method divided its mean by: Keras's loss objects divide by the number of replicas."""
+    functions = [f for f in keras.tree.flatten(getattr(method, "loss", None)) if f is not None]
+    divide = {isinstance(function, keras.losses.Loss) for function in functions}
+    if len(divide) > 1 and replicas.num_replicas() > 1:
+        raise ValueError(
+            "`distillation_losses` must hold either loss objects or names and functions, not both "
+            f"in one method, on several replicas. Received: {functions} in {method!r}"
+        )
+    return replicas.num_replicas() if divide == {True} else 1
+
+
+def _counts(whole, data, region):
+    counts = replicas.global_counts(*map(_num_rows, (whole, data, region)))
+    return dict(zip(("num_examples", "num_data", "num_region"), counts, strict=True))
+
+
 def _num_rows(batch):
     return tf.shape(keras.tree.flatten(batch)[0])[0]
 
 
-def _first(features, count):
-    return {name: feature[:count] for name, feature in features.items()}
+def _batch_number(optimizer):
+    """Number of batches seen; where gradients are accumulated, `iterations` counts updates."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if not inner.gradient_accumulation_steps:
+        return optimizer.iterations
+    return next(variable for variable in inner.variables if variable.name == "iteration")
 
 
 def _if_given(function, value):
@@ -582,13 +637,18 @@ def _takes_integers(model):
 
 def _method_names(methods):
     """Names of the methods in the logs: `FeatureDistillation` is `feature_distillation_loss`."""
-    names = []
+    names = ["loss", "hard_loss", "kd_loss", "region_loss"]
+    reserved = len(names)
     for method in methods:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(method).__name__).lower()
         name = f"{words.removesuffix('_loss')}_loss"
-        count = sum(other.startswith(name) for other in names)
-        names.append(f"{name}_{count + 1}" if count else name)
-    return names
+        number = next(n for n in itertools.count(1) if _numbered(name, n) not in names)
+        names.append(_numbered(name, number))
+    return names[reserved:]
+
+
+def _numbered(name, number):
+    return name if number == 1 else f"{name}_{number}"
 
 
 def _check_methods(methods, weights):

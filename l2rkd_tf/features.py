@@ -38,19 +38,34 @@ def feature_model(model, layer_names):
             f"does not have. Its layers: {existing}"
         )
     names = sorted(set(layer_names))
-    outputs = [model.outputs[0], *(model.get_layer(name).output for name in names)]
-    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    try:
-        extractor = keras.Model(inputs, outputs)
-    except ValueError as error:
-        raise ValueError(
-            f"`distillation_losses` asks for layers {names} of the model {model.name!r}, one of "
-            "which was first called in another model, whose output it reports. Rebuild the "
-            "model with layers of its own, for instance by keras.models.clone_model."
-        ) from error
+    inputs, output, features = _trace(model)
+    extractor = keras.Model(inputs, [output, *(features[name] for name in names)])
 
-    def features(inputs, training):
+    def extract(inputs, training):
         output, *inner = extractor(inputs, training=training)
         return {OUTPUT: output, **dict(zip(names, inner, strict=True))}
 
-    return features
+    return extract
+
+
+def _trace(model):
+    """Inputs, output and the outputs of all layers in one new graph of the model's own layers.
+
+    `layer.output` will not do: it belongs to the first graph that the layer was ever part of,
+    such as another model's, or an earlier state of a Sequential model.
+    """
+    features = {}
+
+    def record(layer, *args, **kwargs):
+        features[layer.name] = layer(*args, **kwargs)
+        return features[layer.name]
+
+    if isinstance(model, keras.Sequential):
+        inputs = x = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)
+        for layer in model.layers:
+            x = record(layer, x)
+        return inputs, x, features
+    traced = keras.models.clone_model(
+        model, clone_function=lambda layer: layer, call_function=record
+    )
+    return traced.input, traced.outputs[0], features

@@ -52,8 +52,9 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
     temperature = tf.cast(temperature, tf.float32)
     teacher_log = tf.nn.log_softmax(teacher / temperature)
     student_log = tf.nn.log_softmax(student / temperature)
-    divergence = tf.reduce_sum(tf.exp(teacher_log) * (teacher_log - student_log), axis=-1)
-    return temperature**2 * divergence
+    # A class that the teacher rules out by a logit of minus infinity counts 0, not NaN.
+    terms = tf.math.multiply_no_nan(teacher_log - student_log, tf.exp(teacher_log))
+    return temperature**2 * tf.reduce_sum(terms, axis=-1)
 
 
 def binary_kl_divergence(teacher_logits, student_logits, temperature=1.0):

@@ -4,9 +4,19 @@ Optimizers sum gradients over replicas. A loss that each replica divides by the 
 examples therefore gives the gradient of one device, also where the replicas hold unequal shares.
 """
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
-__all__ = ["local_mean", "num_replicas", "part_of_mean", "part_of_weighted_mean", "step_seed"]
+__all__ = [
+    "Count",
+    "global_counts",
+    "local_mean",
+    "num_replicas",
+    "part_of_mean",
+    "part_of_weighted_mean",
+    "step_seed",
+]
 
 
 def num_replicas():
@@ -32,39 +42,61 @@ def step_seed(seed, step):
     return tf.random.fold_in(step_key, replica, alg="philox")
 
 
-def part_of_weighted_mean(values, weights=None):
+class Count(NamedTuple):
+    """A number of examples.
+
+    Attributes:
+        local: On this replica, int32.
+        total: On all replicas, int32.
+    """
+
+    local: tf.Tensor
+    total: tf.Tensor
+
+
+def global_counts(*counts):
+    """Numbers of examples on this replica and on all, in one exchange.
+
+    Args:
+        *counts: Integer scalars, each a number of examples on this replica.
+
+    Returns:
+        A `Count` for each.
+    """
+    if num_replicas() == 1:
+        return [Count(count, count) for count in counts]
+    context = tf.distribute.get_replica_context()
+    totals = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack(counts))
+    return [Count(*pair) for pair in zip(counts, tf.unstack(totals), strict=True)]
+
+
+def part_of_weighted_mean(values, count, weights=None):
     """This replica's part of `sum_i w_i v_i / n` over the `n` values of all replicas.
 
     Args:
-        values: One value per example, float32, shape `(count,)`; `count` may be 0.
-        weights: Example weights of shape `(count,)` or `(count, 1)`; `None` for 1 each.
+        values: One value per example, float32, shape `(count.local,)`; there may be none.
+        count: `Count` of the values.
+        weights: Example weights, as many as values; `None` for 1 each.
 
     Returns:
         Scalar; the parts of all replicas add up to the mean.
     """
-    count = tf.cast(_global_sum(tf.shape(values)[0]), values.dtype)
     if weights is not None:
         values *= tf.reshape(tf.cast(weights, values.dtype), tf.shape(values))
-    return tf.math.divide_no_nan(tf.reduce_sum(values), count)
+    return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(count.total, values.dtype))
 
 
 def part_of_mean(mean, count):
-    """This replica's part of a mean over all replicas, from its own mean over `count` examples."""
+    """This replica's part of a mean over all replicas, from its own mean over its examples."""
     if num_replicas() == 1:
         return mean
-    count = tf.cast(count, mean.dtype)
-    return tf.math.multiply_no_nan(mean, tf.math.divide_no_nan(count, _global_sum(count)))
+    share = tf.cast(count.local, mean.dtype) / tf.cast(count.total, mean.dtype)
+    return tf.math.multiply_no_nan(mean, share)
 
 
 def local_mean(part, count):
-    """The mean over `count` examples that corresponds to a part: the inverse of `part_of_mean`."""
+    """The mean over the replica's examples that has this part: the inverse of `part_of_mean`."""
     if num_replicas() == 1:
         return part
-    count = tf.cast(count, part.dtype)
-    return part * tf.math.divide_no_nan(_global_sum(count), count)
-
-
-def _global_sum(value):
-    if num_replicas() == 1:
-        return value
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+    total = tf.cast(count.total, part.dtype)
+    return part * tf.math.divide_no_nan(total, tf.cast(count.local, part.dtype))

@@ -457,20 +457,54 @@ def test_steps_per_execution_changes_nothing():
     assert_equal_weights(*students, atol=1e-6)
 
 
-def test_two_replicas_equal_one_device():
-    x, y = images(15)  # batches of 8 and 7: the last is shared unequally
-    shared = {"region": regions.Ball(1e-6), "seed": 0}  # draws differ between replicas
+def penalized(rng, activity):
+    """A linear student with penalties of its own."""
+    inputs = keras.Input((8, 8, 1))
+    outputs = keras.layers.Dense(
+        CLASSES, name="logits", kernel_regularizer="l2", activity_regularizer=activity
+    )(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, outputs)
+    model.set_weights(random_weights(rng, (8, 8, 1)))
+    return model
 
-    def students():
-        return linear((8, 8, 1), random_weights(np.random.default_rng(6), (8, 8, 1)))
 
-    teacher_weights = random_weights(np.random.default_rng(7), (8, 8, 1))
-    one = L2RKDDistiller(linear((8, 8, 1), teacher_weights), students(), **shared)
-    expected = compiled(one, 0.05).fit(batches(x, y, 8), epochs=2, verbose=0).history
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
-        two = L2RKDDistiller(linear((8, 8, 1), teacher_weights), students(), **shared)
-        compiled(two, 0.05)
+METHODS = {
+    "none": lambda: (),
+    "of objects": lambda: keras.distillation.LogitsDistillation(
+        loss=keras.losses.KLDivergence(name="kl")
+    ),
+    "of functions": lambda: keras.distillation.FeatureDistillation("mse", None, "logits"),
+}
+
+
+@pytest.mark.parametrize(
+    ("count", "activity"),
+    [
+        (15, None),  # batches of 8 and 7: the last is shared unequally
+        (16, "l2"),  # Keras takes its mean on each replica: exact for equal shares
+    ],
+)
+@pytest.mark.parametrize("methods", METHODS)
+def test_two_replicas_equal_one_device(methods, count, activity):
+    x, y = images(count)
+
+    def build():
+        teacher = linear((8, 8, 1), random_weights(np.random.default_rng(7), (8, 8, 1)))
+        return compiled(
+            L2RKDDistiller(
+                teacher,
+                penalized(np.random.default_rng(6), activity),
+                region=regions.Ball(1e-6),  # draws differ between replicas
+                distillation_losses=METHODS[methods](),
+                seed=0,
+            ),
+            rate=0.02,
+        )
+
+    one = build()
+    expected = one.fit(batches(x, y, 8), epochs=2, verbose=0).history
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        two = build()
     actual = two.fit(batches(x, y, 8), epochs=2, verbose=0).history
     assert_equal_weights(two.student, one.student, atol=1e-5)
     for name, values in expected.items():

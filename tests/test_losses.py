@@ -218,3 +218,16 @@ def test_gradients_through_probabilities_are_alive_at_a_gap_of_40(name, activati
 def test_logits_from_probabilities_of_what_has_none(name):
     with pytest.raises(ValueError, match=f"`divergence` must be 'kl' or 'binary_kl'.*{name}"):
         losses.logits_from_probabilities([[0.5]], name)
+
+
+def test_classes_that_the_teacher_rules_out_count_nothing():
+    teacher = tf.constant([[1.0, -np.inf, 0.5]])
+    student = tf.Variable([[0.3, 2.0, -1.0]])
+    with tf.GradientTape() as tape:
+        value = losses.kl_divergence(teacher, student, 2.0)
+    p = reference.softmax(np.array([[0.5, -1e9, 0.25]]))
+    q = reference.log_softmax(np.array([[0.15, 1.0, -0.5]]))
+    kept = [0, 2]
+    expected = 4.0 * (p[0, kept] * (np.log(p[0, kept]) - q[0, kept])).sum()
+    np.testing.assert_allclose(value, [expected], rtol=1e-5)
+    np.testing.assert_allclose(tape.gradient(value, student), 2.0 * (np.exp(q) - p), atol=1e-6)

@@ -35,6 +35,15 @@ def shares_of_values(shares):
     return values, np.split(values, [shares[0]])
 
 
+def weighted_part(values, weights=None):
+    (count,) = replicas.global_counts(tf.shape(values)[0])
+    return replicas.part_of_weighted_mean(values, count, weights)
+
+
+def counted(function):
+    return lambda value, count: function(value, *replicas.global_counts(count))
+
+
 def test_number_of_replicas(strategy):
     assert replicas.num_replicas() == 1
     assert run_on_shares(strategy, lambda: replicas.num_replicas()) == [2, 2]
@@ -43,7 +52,7 @@ def test_number_of_replicas(strategy):
 @pytest.mark.parametrize("shares", SHARES)
 def test_parts_add_up_to_the_mean_of_all(strategy, shares):
     values, split = shares_of_values(shares)
-    parts = run_on_shares(strategy, replicas.part_of_weighted_mean, split)
+    parts = run_on_shares(strategy, weighted_part, split)
     np.testing.assert_allclose(sum(parts), values.mean(dtype="float64"), rtol=1e-6)
     np.testing.assert_allclose(parts[0], split[0].sum() / len(values), rtol=1e-6)
 
@@ -55,17 +64,13 @@ def test_weights_multiply_and_the_count_divides(strategy, shares, column):
     weights = np.linspace(0.5, 2.0, len(values)).astype("float32")
     expected = (values * weights).mean(dtype="float64")
     weights = weights[:, None] if column else weights
-    parts = run_on_shares(
-        strategy, replicas.part_of_weighted_mean, split, np.split(weights, [shares[0]])
-    )
+    parts = run_on_shares(strategy, weighted_part, split, np.split(weights, [shares[0]]))
     np.testing.assert_allclose(sum(parts), expected, rtol=1e-6)
-    np.testing.assert_allclose(
-        replicas.part_of_weighted_mean(tf.constant(values), weights), expected, rtol=1e-6
-    )
+    np.testing.assert_allclose(weighted_part(tf.constant(values), weights), expected, rtol=1e-6)
 
 
 def test_no_examples_at_all_have_the_mean_zero():
-    assert replicas.part_of_weighted_mean(tf.zeros((0,))).numpy() == 0.0
+    assert weighted_part(tf.zeros((0,))).numpy() == 0.0
 
 
 @pytest.mark.parametrize("shares", SHARES)
@@ -73,15 +78,15 @@ def test_parts_of_means_add_up_and_are_undone(strategy, shares):
     values, split = shares_of_values(shares)
     # The mean over no examples is NaN, and must not spoil the sum.
     means = [np.float32(share.mean() if share.size else np.nan) for share in split]
-    parts = run_on_shares(strategy, replicas.part_of_mean, means, shares)
+    parts = run_on_shares(strategy, counted(replicas.part_of_mean), means, shares)
     np.testing.assert_allclose(sum(parts), values.mean(dtype="float64"), rtol=1e-6)
-    undone = run_on_shares(strategy, replicas.local_mean, parts, shares)
+    undone = run_on_shares(strategy, counted(replicas.local_mean), parts, shares)
     np.testing.assert_allclose(undone, np.nan_to_num(means), rtol=1e-6)
 
 
 def test_one_device_has_the_whole_mean():
-    assert replicas.part_of_mean(tf.constant(3.0), 7).numpy() == 3.0
-    assert replicas.local_mean(tf.constant(3.0), 7).numpy() == 3.0
+    assert counted(replicas.part_of_mean)(tf.constant(3.0), 7).numpy() == 3.0
+    assert counted(replicas.local_mean)(tf.constant(3.0), 7).numpy() == 3.0
 
 
 def test_seeds_differ_between_replicas_steps_and_runs(strategy):

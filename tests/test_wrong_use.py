@@ -61,6 +61,20 @@ def frozen():
     return model
 
 
+def sharing():
+    backbone = layers.Dense(3)
+    models = []
+    for _ in range(2):
+        inputs = keras.Input((4,))
+        models.append(keras.Model(inputs, layers.Dense(3)(backbone(inputs))))
+    return models
+
+
+def called(model):
+    model(X)
+    return model
+
+
 class Subclassed(keras.Model):
     def __init__(self, outputs=3, second=False):
         super().__init__()
@@ -131,6 +145,13 @@ MODELS = [
     ),
     ("teacher", "inputs?.*shape", lambda: fit(build(dense(inputs=5)))),
     ("student", "student.trainable = True", lambda: fit(build(student=frozen()))),
+    ("teacher", "must not share weights", lambda: build(*sharing())),
+    ("teacher", "Use divergence='binary_kl'", lambda: build(dense(1), dense(1))),
+    (
+        "teacher",
+        "Use divergence='binary_kl'",
+        lambda: fit(build(called(Subclassed(1)), Subclassed(1))),
+    ),
 ]
 OUTPUTS = [
     ("teacher", LOGITS, lambda: build(dense(activation="softmax"))),

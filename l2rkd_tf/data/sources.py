@@ -53,7 +53,7 @@ def find_builder(name, data_dir=None, download=False):
         builder = tfds.builder(name, data_dir=data_dir)
     # tfds raises an `AssertionError` for an unknown version.
     except (ValueError, AssertionError) as error:
-        if os.path.isdir(name):
+        if os.path.isdir(os.path.expanduser(name)):
             return _folder_builder(name)
         raise ValueError(_unknown_name(name, error)) from error
     if isinstance(builder, _NO_DOWNLOAD):

@@ -5,6 +5,8 @@ import numbers
 
 import numpy as np
 
+from l2rkd_tf.checks import is_number
+
 __all__ = ["class_balanced_subset"]
 
 
@@ -49,7 +51,7 @@ def class_balanced_subset(labels, fraction, seed=0):
 
 def check_fraction(fraction):
     """Raise a `ValueError` unless `fraction` is a number in `(0, 1]`."""
-    if not isinstance(fraction, numbers.Real) or not 0 < fraction <= 1:
+    if not is_number(fraction) or not 0 < fraction <= 1:
         raise ValueError(
             "`fraction` must be a number above 0 and at most 1, such as 0.1 for a tenth of each "
             f"class. Received: fraction={fraction!r}"

@@ -50,8 +50,9 @@ def export_saved_model(student, path, *, representative_data=None, tolerance=Non
             by more than `tolerance`. What was at `path` is then still there.
 
     Example:
+        >>> import os, tempfile
         >>> student = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
-        >>> report = export_saved_model(student, "/tmp/l2rkd_tf_example/saved_model")
+        >>> report = export_saved_model(student, os.path.join(tempfile.mkdtemp(), "student"))
         >>> report.top1_agreement
         1.0
     """
@@ -105,9 +106,11 @@ def export_litert(student, path, quantization=None, representative_data=None, *,
             `path` is then still there.
 
     Example:
+        >>> import os, tempfile
         >>> student = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
         >>> images = np.random.default_rng(0).random((64, 8), dtype="float32")
-        >>> report = export_litert(student, "/tmp/l2rkd_tf_example/student.tflite", "int8", images)
+        >>> path = os.path.join(tempfile.mkdtemp(), "student.tflite")
+        >>> report = export_litert(student, path, "int8", images)
         >>> report.num_examples
         64
     """
