@@ -1,0 +1,24 @@
+"""Copies the tables of `docs/results` into the README.
+
+python docs/fill_readme.py
+"""
+
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def fill(text):
+    """The text with every `<!-- path.md -->` ... `<!-- end -->` filled from its file."""
+    return re.sub(
+        r"(<!-- (\S+\.md) -->\n).*?(<!-- end -->)",
+        lambda match: match[1] + (ROOT / match[2]).read_text() + match[3],
+        text,
+        flags=re.DOTALL,
+    )
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(fill(readme.read_text()))
