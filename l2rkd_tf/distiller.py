@@ -57,6 +57,11 @@ def _adjustable(name, meaning, may_be_zero=True):
     return property(get, set_, doc=meaning)
 
 
+def _fixed(name):
+    """A read-only property for a setting that a traced step has taken in."""
+    return property(lambda self: self._settings[name], doc=f"See the argument `{name}`; fixed.")
+
+
 class _Batch(NamedTuple):
     """A batch, split into training points (`data`) and region points (`region`).
 
@@ -175,6 +180,13 @@ class L2RKDDistiller(keras.Model):
     kd_weight = _adjustable("kd_weight", "Weight of distillation at the training points.")
     region_weight = _adjustable("region_weight", "Weight of distillation in the regions.")
 
+    region_targets = _fixed("region_targets")
+    num_region_points = _fixed("num_region_points")
+    replace_fraction = _fixed("replace_fraction")
+    divergence = _fixed("divergence")
+    from_logits = _fixed("from_logits")
+    seed = _fixed("seed")
+
     def __init__(
         self,
         teacher,
@@ -210,12 +222,14 @@ class L2RKDDistiller(keras.Model):
         self._set_number("hard_weight", hard_weight)
         self._set_number("kd_weight", kd_weight)
         self._set_number("region_weight", region_weight)
-        self.region_targets = region_targets
-        self.num_region_points = int(num_region_points)
-        self.replace_fraction = replace_fraction
-        self.divergence = divergence
-        self.from_logits = from_logits
-        self.seed = checked_seed(seed)
+        self._settings = {
+            "region_targets": region_targets,
+            "num_region_points": int(num_region_points),
+            "replace_fraction": replace_fraction,
+            "divergence": divergence,
+            "from_logits": from_logits,
+            "seed": checked_seed(seed),
+        }
         self._teacher = _Untracked(teacher)
         self.student = student
         self._set_methods(distillation_losses, distillation_loss_weights)
@@ -556,15 +570,10 @@ class L2RKDDistiller(keras.Model):
             "teacher": serialize(self.get_teacher()),
             "student": serialize(self.student),
             "region": None if self._region is None else serialize(self._region),
-            "region_targets": self.region_targets,
+            **self._settings,
             **self._numbers,
-            "num_region_points": self.num_region_points,
-            "replace_fraction": self.replace_fraction,
-            "divergence": self.divergence,
-            "from_logits": self.from_logits,
             "distillation_losses": [serialize(method) for method in self.distillation_losses],
             "distillation_loss_weights": list(self.distillation_loss_weights),
-            "seed": self.seed,
         }
 
     @classmethod

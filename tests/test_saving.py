@@ -258,7 +258,7 @@ ARGUMENTS = {
         FeatureDistillation("mae"),
         LogitsDistillation(2.0, keras.losses.KLDivergence()),
     ],
-    "distillation_loss_weights": [0.5, 2.0],
+    "distillation_loss_weights": (0.5, 2.0),
     "seed": 17,
     "name": "my_distiller",
 }

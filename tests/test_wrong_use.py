@@ -361,3 +361,12 @@ def test_wrong_use_is_refused_in_clear_words(argument, remedy, use):
     message = str(error.value)
     assert f"`{argument}`" in message
     assert re.search(remedy, message, re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "setting", ["region_targets", "num_region_points", "replace_fraction", "divergence", "seed"]
+)
+def test_settings_of_a_traced_step_cannot_be_changed(setting):
+    distiller = build()
+    with pytest.raises(AttributeError, match=setting):
+        setattr(distiller, setting, 2)
