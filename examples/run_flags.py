@@ -5,7 +5,7 @@ import sys
 
 from absl import app, flags, logging
 
-from l2rkd_tf import regions
+from l2rkd_tf import methods, regions
 
 FLAGS = flags.FLAGS
 
@@ -14,6 +14,22 @@ REGIONS = {
     "simplex": regions.Simplex,
     "patch": regions.Patch,
     "ball": regions.Ball,
+}
+METHODS = {
+    "attention_transfer": methods.AttentionTransfer,
+    "correlation_congruence": methods.CorrelationCongruence,
+    "crd": methods.ContrastiveRepresentation,
+    "dist": methods.DIST,
+    "dkd": methods.DecoupledKD,
+    "fitnet": methods.FitNet,
+    "fsp": methods.FlowOfSolutionProcedure,
+    "jacobian_matching": methods.JacobianMatching,
+    "normalized_logits": methods.NormalizedLogits,
+    "nst": methods.NeuronSelectivityTransfer,
+    "pkt": methods.ProbabilisticKT,
+    "rkd": methods.RelationalKD,
+    "similarity_preserving": methods.SimilarityPreserving,
+    "vid": methods.VariationalInformation,
 }
 
 

@@ -39,9 +39,11 @@ def build_network(dataset, widths, seed, convs_per_block=1):
 
 def build_trainee(method, teacher, student, **kwargs):
     """The model to fit: the student itself, or a distiller that holds it."""
-    if method == "none":
+    if method == "none" and not kwargs.get("distillation_losses"):
         return student
-    if method == "kd":
+    if method == "none":
+        kwargs |= {"hard_weight": 1.0, "kd_weight": 0.0}
+    if method != "l2rkd":
         kwargs |= {"region": None, "region_weight": 0.0}
     return l2rkd_tf.L2RKDDistiller(teacher, student, **kwargs)
 

@@ -32,7 +32,8 @@ def is_number(value):
 
 def is_positive_float32(value):
     """Whether the value is a number that float32, in which it is used, holds above 0 and finite."""
-    return is_number(value) and 0.0 < np.float32(min(value, 1e39)) < np.inf
+    largest = float(np.finfo(np.float32).max)
+    return is_number(value) and 0.0 < np.float32(min(value, largest)) and value <= largest
 
 
 def is_positive_integer(value):

@@ -1,15 +1,12 @@
 """The Keras model that trains a student in the local regions of its teacher."""
 
-import itertools
 import os
-import re
-from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf import replicas
+from l2rkd_tf.batches import draw_batch, num_rows, plain_batch
 from l2rkd_tf.checks import (
     check_choice,
     check_loss,
@@ -22,15 +19,19 @@ from l2rkd_tf.checks import (
     is_number,
     is_positive_float32,
 )
-from l2rkd_tf.features import OUTPUT, feature_model
+from l2rkd_tf.features import INPUT_GRADIENT, OUTPUT, feature_model
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
+from l2rkd_tf.methods import Method
+from l2rkd_tf.methods.attached import attach
+from l2rkd_tf.methods.jacobian import draw_directions, projected_gradients
 from l2rkd_tf.regions import Region, default_region
-from l2rkd_tf.regions.points import RegionPoints, draw_points
 
 __all__ = ["L2RKDDistiller"]
 
 _REGION_TARGETS = ("teacher", "interpolated")
 _TEACHER_FILE = "teacher.weights.h5"
+# Sets the draw of directions apart from those of the region, which count from 0.
+_DIRECTIONS = 2**30
 
 
 class _Untracked:
@@ -60,35 +61,6 @@ def _adjustable(name, meaning, may_be_zero=True):
 def _fixed(name):
     """A read-only property for a setting that a traced step has taken in."""
     return property(lambda self: self._settings[name], doc=f"See the argument `{name}`; fixed.")
-
-
-class _Batch(NamedTuple):
-    """A batch, split into training points (`data`) and region points (`region`).
-
-    `region`, `points` and `region_weights` are `None` where no region term is wanted, and then
-    `whole`, `data` and `joint` are one.
-    """
-
-    whole: Any
-    data: Any
-    region: Any
-    joint: Any
-    points: RegionPoints | None
-    labels: Any
-    weights: Any
-    region_weights: Any
-    num_examples: replicas.Count
-    num_data: replicas.Count
-    num_region: replicas.Count
-
-    def at_data(self, features):
-        """Features at the training points; untouched where there are no others.
-
-        A slice of a softmax is no softmax to Keras, which then clips probabilities at 1e-7.
-        """
-        if self.points is None:
-            return features
-        return {name: feature[: self.num_data.local] for name, feature in features.items()}
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
@@ -145,10 +117,18 @@ class L2RKDDistiller(keras.Model):
         from_logits: Whether both models give logits; `False` for probabilities (a softmax or,
             for `"binary_kl"`, a sigmoid). Prefer logits: Keras clips probabilities at 1e-7 in the
             compiled loss, so that a confidently wrong student gets no gradient from its labels.
-        distillation_losses: A `keras.distillation.DistillationLoss` or several, added at the
-            training points. Layers they name are read in the same forward pass. Keras's are
-            means over a batch, without example weights.
-        distillation_loss_weights: A non-negative weight for each of them; `None` for 1 each.
+        distillation_losses: One or several of `l2rkd_tf.methods`, or other
+            `keras.distillation.DistillationLoss` objects. All features they compare are read in
+            the one forward pass. What they train themselves (a projector, say) is trained and
+            saved with the distiller and is no part of the student. Losses of
+            `keras.distillation` are means over a batch, without example weights.
+        distillation_loss_weights: A non-negative weight for each of them; `None` for the weights
+            of the methods' papers (`default_weight`), and 1 for losses of `keras.distillation`.
+        distillation_losses_at: Where they compare: at the training points (`"data"`), at
+            `"region"` points or at all points of the batch together (`"both"`); one for all, or a
+            list with one for each.
+        features: Features of subclassed models, whose layers are not connected in a graph: a
+            callable `(model, inputs, training) -> (outputs, {name: feature, ...})`.
         seed: Integer seed of all draws, which are keyed by seed, step and replica. `None` draws
             one (from Python's generator, which `keras.utils.set_random_seed` seeds).
         name: Name of the model.
@@ -204,6 +184,8 @@ class L2RKDDistiller(keras.Model):
         from_logits=True,
         distillation_losses=(),
         distillation_loss_weights=None,
+        distillation_losses_at="data",
+        features=None,
         seed=None,
         name="l2rkd_distiller",
         **kwargs,
@@ -232,7 +214,9 @@ class L2RKDDistiller(keras.Model):
         }
         self._teacher = _Untracked(teacher)
         self.student = student
-        self._set_methods(distillation_losses, distillation_loss_weights)
+        self._set_methods(
+            distillation_losses, distillation_loss_weights, distillation_losses_at, features
+        )
         self._region = None
         if region is None and getattr(student, "inputs", None):
             region = default_region(student.inputs)
@@ -286,27 +270,46 @@ class L2RKDDistiller(keras.Model):
         if self.train_function is not None:
             self.make_train_function(force=True)
 
-    def _set_methods(self, methods, weights):
-        methods = list(methods) if isinstance(methods, (list, tuple)) else [methods]
-        weights = [1.0] * len(methods) if weights is None else weights
-        weights = list(weights) if isinstance(weights, (list, tuple)) else [weights]
-        _check_methods(methods, weights)
-        self.distillation_losses = methods
-        self.distillation_loss_weights = tuple(float(weight) for weight in weights)
-        # Layer names are optional attributes of Keras's distillation losses.
-        self._method_layers = [
-            (getattr(m, "teacher_layer_name", None), getattr(m, "student_layer_name", None))
-            for m in methods
-        ]
-        teacher_layers = {teacher for teacher, _ in self._method_layers if teacher}
-        student_layers = {student for _, student in self._method_layers if student}
-        self._teacher_features = _Untracked(feature_model(self.get_teacher(), teacher_layers))
-        self._student_features = _Untracked(feature_model(self.student, student_layers))
-        for method in methods:
-            method.validate_model_compatibility(self.get_teacher(), self.student)
-        self._method_names = _method_names(methods)
-        names = ["hard_loss", "kd_loss", "region_loss", *self._method_names]
+    def _set_methods(self, methods, weights, at, features):
+        attached = attach(methods, weights, at)
+        # An attribute of its own: Keras finds and saves what methods train themselves.
+        self.distillation_losses = [method.method for method in attached]
+        self._methods = _Untracked(attached)
+        self._features = _Untracked(features)
+        if self.region_targets == "interpolated" and any(m.at != "data" for m in attached):
+            raise ValueError(
+                "`distillation_losses_at` must be 'data' with region_targets='interpolated', which "
+                f"does not ask the teacher at region points. Received: {at!r}. Use "
+                "region_targets='teacher'."
+            )
+        models = self.get_teacher(), self.student
+        for method in self.distillation_losses:
+            if isinstance(method, Method):  # which finds its layers
+                method.validate_model_compatibility(*models)
+        self._teacher_features, self._student_features = (
+            _Untracked(feature_model(model, {n for m in attached for n in m.layers[i]}, features))
+            for i, model in enumerate(models)
+        )
+        for method in self.distillation_losses:
+            if not isinstance(method, Method):
+                method.validate_model_compatibility(*models)
+        names = ["hard_loss", "kd_loss", "region_loss", *(method.name for method in attached)]
         self._term_trackers = {name: keras.metrics.Mean(name=name) for name in names}
+
+    @property
+    def distillation_loss_weights(self):
+        """Weights of `distillation_losses`."""
+        return tuple(method.weight for method in self._methods.value)
+
+    @property
+    def distillation_losses_at(self):
+        """Where each of `distillation_losses` compares: `"data"`, `"region"` or `"both"`."""
+        return tuple(method.at for method in self._methods.value)
+
+    @property
+    def distillation_loss_layers(self):
+        """`{name in the logs: (layers of the teacher, layers of the student)}`, given or found."""
+        return {method.name: method.layers for method in self._methods.value}
 
     # Training.
 
@@ -315,70 +318,84 @@ class L2RKDDistiller(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self._check_step(x, y)
         batch = self._draw_batch(x, y, sample_weight)
-        teacher_features, region_targets = self._ask_teacher(batch)
+        teacher, region_targets = self._ask_teacher(batch)
         with tf.GradientTape() as tape:
-            student_features = self._student_features.value(batch.joint, training=True)
+            student = self._pass(self._student_features, batch.both, training=True)
             # Read before replicas meet in a reduction, where another one may run its student.
             regularization = self._regularization()
             self._check_built_student()
-            terms = self._terms(batch, teacher_features, region_targets, student_features)
+            student = batch.split(student)
+            terms = self._terms(batch, teacher, region_targets, student)
             loss = keras.ops.sum([*self._weighted(terms), *regularization])
             scaled_loss = self.optimizer.scale_loss(loss)
         variables = self._variables_to_train()
         gradients = tape.gradient(scaled_loss, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self._track({"loss": loss, **terms}, batch.num_examples)
-        predictions = batch.at_data(student_features)[OUTPUT]
-        return self.compute_metrics(batch.data, batch.labels, predictions, batch.weights)
+        self._track({"loss": loss, **terms}, batch.whole.count)
+        data = batch.data
+        return self.compute_metrics(data.inputs, data.labels, student["data"][OUTPUT], data.weights)
 
     def _draw_batch(self, x, y, sample_weight):
-        if self.region_weight == 0:
-            (count,) = replicas.global_counts(_num_rows(x))
-            return _Batch(x, x, None, x, None, y, sample_weight, None, count, count, None)
+        """The batch with its region points, where any term asks for some."""
         seed = replicas.step_seed(self.seed, _batch_number(self.optimizer))
-        points = draw_points(
+        directions = self._draw_directions(x, seed)
+        if not self._asks_at("region"):
+            return plain_batch(x, y, sample_weight, directions)
+        return draw_batch(
             self.region,
             x,
-            seed,
-            labels=y,
+            y,
+            sample_weight,
+            directions,
+            seed=seed,
             num_points=self.num_region_points,
             replace_fraction=self.replace_fraction,
-        )
-        x = keras.tree.map_structure(tf.convert_to_tensor, x)
-        whole = keras.tree.map_structure(_from_uint8, x)
-        data, region = points.at_data(whole), points.at_region(whole)
-        if _takes_integers(self.get_teacher()) or _takes_integers(self.student):
-            region = keras.tree.map_structure(_to_grey_levels, x, region)
-        return _Batch(
-            whole=whole,
-            data=data,
-            region=region,
-            joint=keras.tree.map_structure(lambda *parts: tf.concat(parts, 0), data, region),
-            points=points,
-            labels=_if_given(points.at_data, y),
-            weights=_if_given(points.at_data, sample_weight),
-            region_weights=_if_given(points.of_owner, sample_weight),
-            **_counts(whole, data, region),
+            whole_numbers=_takes_integers(self.get_teacher()) or _takes_integers(self.student),
         )
 
+    def _asks_at(self, where):
+        """Whether any active term compares the models at `"data"` or at `"region"` points."""
+        weight = self.kd_weight if where == "data" else self.region_weight
+        return weight > 0 or any(at in (where, "both") for at in self.distillation_losses_at)
+
+    def _draw_directions(self, x, seed):
+        """What the models' outputs are projected on before they are differentiated, if needed."""
+        num_projections = max((m.num_projections for m in self._methods.value), default=0)
+        if not num_projections:
+            return None
+        shape = keras.tree.map_structure(lambda tensor: tuple(tensor.shape), x)
+        num_outputs = self.get_teacher().compute_output_shape(shape)[-1]
+        seed = tf.random.fold_in(seed, _DIRECTIONS, alg="philox")
+        return draw_directions(num_rows(x), num_projections, num_outputs, seed)
+
+    def _pass(self, features, points, training):
+        """One pass of points through a model: its features, by name."""
+        features, inputs = features.value, points.inputs
+        if points.directions is None:
+            return features(inputs, training=training)
+        found, gradients = projected_gradients(
+            features, inputs, points.directions, training=training
+        )
+        return found | {INPUT_GRADIENT: gradients}
+
     def _ask_teacher(self, batch):
-        """The teacher's features at the training points and its logits at the region points.
+        """The teacher's features, as `batch.split` gives them, and the targets at region points.
 
         In one pass, and none where no active term needs it.
         """
-        asks_data = self.kd_weight > 0 or bool(self.distillation_losses)
-        teacher = self._teacher_features.value
-        if batch.points is None:
-            return (teacher(batch.data, training=False) if asks_data else None), None
+
+        def ask(points):
+            return self._pass(self._teacher_features, points, training=False)
+
+        at_data, at_region = self._asks_at("data"), self._asks_at("region")
+        if not at_region:
+            return (batch.split(ask(batch.data)) if at_data else None), None
         if self.region_targets == "interpolated":
-            features = teacher(batch.whole, training=False)
-            targets = batch.points.at_region(self._logits(features))
-            return batch.points.at_data(features), targets
-        if not asks_data:
-            return None, self._logits(teacher(batch.region, training=False))
-        features = teacher(batch.joint, training=False)
-        targets = self._logits(features)[batch.num_data.local :]
-        return batch.at_data(features), targets
+            features = ask(batch.whole)
+            at_data = {name: batch.drawn.at_data(value) for name, value in features.items()}
+            return {"data": at_data}, batch.drawn.at_region(self._logits(features))
+        features = batch.split(ask(batch.both)) if at_data else {"region": ask(batch.region)}
+        return features, self._logits(features["region"])
 
     def _logits(self, features):
         outputs = features[OUTPUT]
@@ -391,54 +408,48 @@ class L2RKDDistiller(keras.Model):
             return tf.cast(outputs, tf.float32)
         return logits_from_probabilities(outputs, self.divergence)
 
-    def _terms(self, batch, teacher_features, region_targets, student_features):
+    def _terms(self, batch, teacher, region_targets, student):
         """The active terms of the loss by name, each this replica's part of a global mean."""
-        logits = self._logits(student_features)
-        at_data = batch.at_data(student_features)
         terms = {}
         if self.hard_weight > 0:
             terms["hard_loss"] = self._hard_loss(
-                batch.labels, at_data[OUTPUT], batch.weights, batch.num_data
+                batch.data.labels, student["data"][OUTPUT], batch.data.weights, batch.data.count
             )
         if self.kd_weight > 0:
-            targets = self._logits(teacher_features)
-            values = self._divergence(targets, logits[: batch.num_data.local])
-            terms["kd_loss"] = replicas.part_of_weighted_mean(values, batch.num_data, batch.weights)
-        if batch.points is not None:
-            values = self._divergence(region_targets, logits[batch.num_data.local :])
-            terms["region_loss"] = replicas.part_of_weighted_mean(
-                values, batch.num_region, batch.region_weights
+            targets = self._logits(teacher["data"])
+            terms["kd_loss"] = self._divergence(targets, student["data"], batch.data)
+        if self.region_weight > 0:
+            terms["region_loss"] = self._divergence(region_targets, student["region"], batch.region)
+        for method in self._methods.value:
+            points = batch.at(method.at)
+            terms[method.name] = method.part(
+                self._outputs_as_logits(method, teacher[method.at]),
+                self._outputs_as_logits(method, student[method.at]),
+                batch.class_numbers(method.at) if method.uses_labels else None,
+                points.weights,
+                points.count,
             )
-        for index, name in enumerate(self._method_names):
-            value = self._method_loss(index, teacher_features, at_data)
-            terms[name] = replicas.part_of_mean(value, batch.num_data)
         return terms
 
-    def _divergence(self, targets, logits):
-        """One value per example."""
+    def _outputs_as_logits(self, method, features):
+        """Features with logits for output; methods of others take what the models give."""
+        if self.from_logits or not isinstance(method.method, Method):
+            return features
+        return features | {OUTPUT: self._logits(features)}
+
+    def _divergence(self, targets, features, points):
+        """This replica's part of the mean divergence of the student's logits from the targets."""
+        logits = self._logits(features)
         check_number_of_outputs("teacher", targets.shape, self.divergence)
         if not targets.shape.is_compatible_with(logits.shape):
             raise ValueError(
                 "`teacher` and `student` must have the same number of outputs. Received: teacher "
                 f"outputs of shape {targets.shape}, student outputs of shape {logits.shape}"
             )
-        return DIVERGENCES[self.divergence](targets, logits, self._number_variables["temperature"])
-
-    def _method_loss(self, index, teacher_features, student_features):
-        """Mean loss of one of `distillation_losses` over this replica's training points."""
-        teacher_layer, student_layer = (layer or OUTPUT for layer in self._method_layers[index])
-        # Squares of half-precision features overflow.
-        teacher = tf.cast(teacher_features[teacher_layer], tf.float32)
-        student = tf.cast(student_features[student_layer], tf.float32)
-        try:
-            value = self.distillation_losses[index].compute_loss(teacher, student)
-        except (ValueError, tf.errors.InvalidArgumentError) as error:
-            raise ValueError(
-                f"`distillation_losses`: {type(self.distillation_losses[index]).__name__} cannot "
-                f"compare the teacher's {teacher_layer or 'output'} of shape {teacher.shape} with "
-                f"the student's {student_layer or 'output'} of shape {student.shape}: {error}"
-            ) from error
-        return tf.cast(value, tf.float32) * _divided_by(self.distillation_losses[index])
+        values = DIVERGENCES[self.divergence](
+            targets, logits, self._number_variables["temperature"]
+        )
+        return replicas.part_of_weighted_mean(values, points.count, points.weights)
 
     def _hard_loss(self, y, predictions, sample_weight, count):
         """This replica's part of the compiled loss, without regularization.
@@ -455,7 +466,7 @@ class L2RKDDistiller(keras.Model):
             "hard_loss": self._number_variables["hard_weight"],
             "kd_loss": self._number_variables["kd_weight"],
             "region_loss": self._number_variables["region_weight"],
-            **dict(zip(self._method_names, self.distillation_loss_weights, strict=True)),
+            **{method.name: method.weight for method in self._methods.value},
         }
         return [weights[name] * term for name, term in terms.items()]
 
@@ -481,7 +492,7 @@ class L2RKDDistiller(keras.Model):
         self._check_labels(y)
         predictions = self.student(x, training=False)
         regularization = self._regularization()
-        (count,) = replicas.global_counts(_num_rows(x))
+        (count,) = replicas.global_counts(num_rows(x))
         terms = {}
         if self.loss is not None and y is not None:
             terms["hard_loss"] = self._hard_loss(y, predictions, sample_weight, count)
@@ -574,6 +585,8 @@ class L2RKDDistiller(keras.Model):
             **self._numbers,
             "distillation_losses": [serialize(method) for method in self.distillation_losses],
             "distillation_loss_weights": list(self.distillation_loss_weights),
+            "distillation_losses_at": list(self.distillation_losses_at),
+            "features": serialize(self._features.value),
         }
 
     @classmethod
@@ -581,7 +594,7 @@ class L2RKDDistiller(keras.Model):
         """Makes a distiller from `get_config()`."""
         config = {
             name: keras.saving.deserialize_keras_object(value, custom_objects)
-            if name in ("teacher", "student", "region", "dtype", "distillation_losses")
+            if name in ("teacher", "student", "region", "dtype", "distillation_losses", "features")
             else value
             for name, value in config.items()
         }
@@ -596,27 +609,6 @@ class L2RKDDistiller(keras.Model):
         self.get_teacher().load_weights(os.path.join(directory, _TEACHER_FILE))
 
 
-def _divided_by(method):
-    """What a method divided its mean by: Keras's loss objects divide by the number of replicas."""
-    functions = [f for f in keras.tree.flatten(getattr(method, "loss", None)) if f is not None]
-    divide = {isinstance(function, keras.losses.Loss) for function in functions}
-    if len(divide) > 1 and replicas.num_replicas() > 1:
-        raise ValueError(
-            "`distillation_losses` must hold either loss objects or names and functions, not both "
-            f"in one method, on several replicas. Received: {functions} in {method!r}"
-        )
-    return replicas.num_replicas() if divide == {True} else 1
-
-
-def _counts(whole, data, region):
-    counts = replicas.global_counts(*map(_num_rows, (whole, data, region)))
-    return dict(zip(("num_examples", "num_data", "num_region"), counts, strict=True))
-
-
-def _num_rows(batch):
-    return tf.shape(keras.tree.flatten(batch)[0])[0]
-
-
 def _batch_number(optimizer):
     """Number of batches seen; where gradients are accumulated, `iterations` counts updates."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
@@ -625,55 +617,7 @@ def _batch_number(optimizer):
     return next(variable for variable in inner.variables if variable.name == "iteration")
 
 
-def _if_given(function, value):
-    return None if value is None else function(value)
-
-
-def _from_uint8(tensor):
-    return tf.cast(tensor, tf.float32) if tensor.dtype == tf.uint8 else tensor
-
-
-def _to_grey_levels(image, point):
-    """Region points of a uint8 image as whole grey levels."""
-    return tf.round(point) if image.dtype == tf.uint8 else point
-
-
 def _takes_integers(model):
     """Whether a model's graph casts its inputs to integers, which rounds them down."""
     inputs = getattr(model, "inputs", None) or []
     return any(not tf.as_dtype(symbol.dtype).is_floating for symbol in inputs)
-
-
-def _method_names(methods):
-    """Names of the methods in the logs: `FeatureDistillation` is `feature_distillation_loss`."""
-    names = ["loss", "hard_loss", "kd_loss", "region_loss"]
-    reserved = len(names)
-    for method in methods:
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(method).__name__).lower()
-        name = f"{words.removesuffix('_loss')}_loss"
-        number = next(n for n in itertools.count(1) if _numbered(name, n) not in names)
-        names.append(_numbered(name, number))
-    return names[reserved:]
-
-
-def _numbered(name, number):
-    return name if number == 1 else f"{name}_{number}"
-
-
-def _check_methods(methods, weights):
-    for method in methods:
-        if not isinstance(method, keras.distillation.DistillationLoss):
-            raise ValueError(
-                "`distillation_losses` must be keras.distillation.DistillationLoss objects. "
-                f"Received: {method!r}"
-            )
-    if len(weights) != len(methods):
-        raise ValueError(
-            "`distillation_loss_weights` must have one weight for each of the "
-            f"{len(methods)} distillation_losses. Received: {weights!r}"
-        )
-    if not all(is_number(weight) and 0 <= weight < np.inf for weight in weights):
-        raise ValueError(
-            "`distillation_loss_weights` must be finite numbers not below 0. "
-            f"Received: distillation_loss_weights={weights!r}"
-        )

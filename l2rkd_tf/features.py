@@ -2,18 +2,22 @@
 
 import keras
 
-__all__ = ["OUTPUT", "feature_model"]
+__all__ = ["INPUT_GRADIENT", "OUTPUT", "feature_model"]
 
 #: Key of a model's own output among its features; no layer has an empty name.
 OUTPUT = ""
+#: Key of the projected gradient of a model's output with respect to its inputs; no layer's name.
+INPUT_GRADIENT = "gradient/of/the/output"
 
 
-def feature_model(model, layer_names):
+def feature_model(model, layer_names, explicit=None):
     """A function that gives a model's output and features of named layers in one pass.
 
     Args:
         model: A Functional or Sequential Keras model; any model if `layer_names` is empty.
         layer_names: Names of layers of the model.
+        explicit: For a model whose layers are not connected in a graph: a callable
+            `(model, inputs, training) -> (outputs, {name: feature, ...})`.
 
     Returns:
         A callable `(inputs, training) -> {OUTPUT: output, name: feature, ...}` that shares all
@@ -25,11 +29,7 @@ def feature_model(model, layer_names):
     if not layer_names:
         return lambda inputs, training: {OUTPUT: model(inputs, training=training)}
     if not model.built or not getattr(model, "inputs", None):
-        raise ValueError(
-            f"`distillation_losses` asks for layers {sorted(layer_names)} of the model "
-            f"{model.name!r}, whose layers are not connected in a graph. Use a Functional model, "
-            "or a Sequential model with a keras.Input."
-        )
+        return _explicit_features(model, sorted(layer_names), explicit)
     existing = [layer.name for layer in model.layers]
     missing = sorted(set(layer_names) - set(existing))
     if missing:
@@ -44,6 +44,34 @@ def feature_model(model, layer_names):
     def extract(inputs, training):
         output, *inner = extractor(inputs, training=training)
         return {OUTPUT: output, **dict(zip(names, inner, strict=True))}
+
+    return extract
+
+
+def _explicit_features(model, names, explicit):
+    if explicit is None:
+        raise ValueError(
+            f"`distillation_losses` asks for layers {names} of the model "
+            f"{model.name!r}, whose layers are not connected in a graph. Use a Functional model, "
+            "or a Sequential model with a keras.Input, or pass the distiller a callable "
+            "`features(model, inputs, training)` that returns (outputs, {name: feature})."
+        )
+
+    def extract(inputs, training):
+        result = explicit(model, inputs, training)
+        if not isinstance(result, (list, tuple)) or len(result) != 2:
+            raise ValueError(
+                "`features` must return (outputs, {name: feature}). Received, for the model "
+                f"{model.name!r}: {result!r}"
+            )
+        output, features = result
+        missing = [name for name in names if name not in features]
+        if missing:
+            raise ValueError(
+                f"`distillation_losses` asks for {missing}, which `features` does not return for "
+                f"the model {model.name!r}. It returns: {sorted(features)}"
+            )
+        return {OUTPUT: output, **{name: features[name] for name in names}}
 
     return extract
 

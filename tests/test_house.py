@@ -24,7 +24,8 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 # A module imports from floors below its own only. A folder is one module.
 FLOORS = [
     {"checks"},
-    {"losses", "regions", "geometry", "methods", "features", "replicas", "teacher_cache"},
+    {"losses", "regions", "features", "replicas", "teacher_cache"},
+    {"batches", "geometry", "methods"},
     {"distiller"},
     {"linear_region"},
     {"callbacks", "plots", "export", "data", "models"},

@@ -299,12 +299,12 @@ METHODS = [
     ),
     (
         "distillation_loss_weights",
-        "one weight for each",
+        "one entry for each",
         lambda: build(distillation_losses=features(), distillation_loss_weights=[1, 2]),
     ),
     (
         "distillation_loss_weights",
-        "one weight for each",
+        "one entry for each",
         lambda: build(distillation_loss_weights=[1]),
     ),
     (

@@ -1,0 +1,92 @@
+"""What studies share: a teacher, many runs in processes of their own, results that are kept."""
+
+import concurrent.futures
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import traceback
+
+import keras
+import tensorflow as tf
+import tqdm
+import training
+from run_folder import versions, write_json
+
+
+def load_results(path):
+    """The results of an earlier start of the study, or new ones."""
+    if os.path.exists(path):
+        with open(path) as file:
+            return json.load(file)
+    return {"command": " ".join(["python", *sys.argv]), "versions": versions(), "runs": []}
+
+
+def get_teacher(path, results):
+    """Trains and saves the teacher of the digits when it is absent; notes what it is.
+
+    Raises:
+        ValueError: If the results were begun with another teacher.
+    """
+    if not os.path.exists(path):
+        teacher, *_ = training.train_teacher("digits")
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        teacher.save(path)
+    teacher = keras.models.load_model(path)
+    weights = b"".join(weight.tobytes() for weight in teacher.get_weights())
+    digest = hashlib.sha256(weights).hexdigest()
+    if results.get("teacher", {}).get("weights_sha256", digest) != digest:
+        raise ValueError(
+            "`teacher` must be the one that the results were begun with. Received: "
+            f"teacher={path!r}, whose weights are others. Choose another --output."
+        )
+    _, _, test = training.load_splits("digits", 50)
+    results["teacher"] = {
+        "weights_sha256": digest,
+        "test_accuracy": 100 * training.evaluate(teacher, test)["accuracy"],
+        "parameters": teacher.count_params(),
+    }
+
+
+def run_all(run_one, jobs, results, path, processes):
+    """Runs the jobs that are not among the results yet, and saves each result as it arrives.
+
+    A job that fails is kept with its error, and tried again when the study is started again.
+
+    Args:
+        run_one: Function of a job that returns a dict of results; runs in another process.
+        jobs: Dicts of plain values, different from one another.
+        results: Dict whose list `runs` holds the jobs that are done, each with its results.
+        path: JSON file for `results`.
+        processes: Jobs at a time, one core each.
+    """
+    results["runs"] = [run for run in results["runs"] if "error" not in run]
+    missing = [
+        job for job in jobs if not any(job.items() <= run.items() for run in results["runs"])
+    ]
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(processes, spawn, _use_one_core) as pool:
+        futures = {pool.submit(run_one, job): job for job in missing}
+        done = concurrent.futures.as_completed(futures)
+        with tqdm.tqdm(
+            done, "runs", len(jobs), initial=len(jobs) - len(missing), unit="run", smoothing=0.1
+        ) as progress:
+            for future in progress:
+                results["runs"].append(futures[future] | _result(future))
+                write_json(path, results)
+    failed = [run for run in results["runs"] if "error" in run]
+    if failed:
+        raise RuntimeError(f"{len(failed)} runs failed, the first with:\n{failed[0]['error']}")
+
+
+def _result(future):
+    try:
+        return future.result()
+    except Exception as error:  # whatever it is, the other runs go on
+        return {"error": "".join(traceback.format_exception(error))}
+
+
+def _use_one_core():
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)

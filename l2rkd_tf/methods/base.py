@@ -1,0 +1,220 @@
+"""What all distillation methods have in common."""
+
+import keras
+import tensorflow as tf
+
+from l2rkd_tf.methods.layers import EMBEDDING, MAPS, find_layers, shapes_of
+
+__all__ = ["FeatureMethod", "LayersMethod", "LearnedMethod", "Method"]
+
+
+class Method(keras.distillation.DistillationLoss):
+    """A distillation method: one value for each example, from teacher and student outputs.
+
+    A subclass is one formula, `per_example`. It compares the models' logits; subclasses of
+    `FeatureMethod` and `LayersMethod` compare features of inner layers. As a
+    `keras.distillation.DistillationLoss` a method works in `keras.distillation.Distiller` too,
+    which takes the mean over the batch.
+
+    Attributes:
+        default_weight: The weight that the method's own paper gives it.
+        uses_labels: Whether `per_example` takes a third argument, `labels`: class numbers, int32,
+            shape `(batch,)`, -1 where a point has no label; `None` where none has.
+        num_projections: How many random projections of the gradient of the outputs with respect
+            to the inputs it compares, instead of outputs or features.
+        teacher_layers: Names of the teacher's layers that it compares; empty for the logits.
+        student_layers: Names of the student's layers that it compares; empty for the logits.
+    """
+
+    default_weight = 1.0
+    uses_labels = False
+    num_projections = 0
+    teacher_layers = ()
+    student_layers = ()
+
+    def per_example(self, teacher, student):
+        """Loss of each example.
+
+        Args:
+            teacher: Logits, or features of one layer, or a list with those of several layers,
+                float32, shape `(batch, ...)`.
+            student: The same of the student.
+
+        Returns:
+            float32, shape `(batch,)`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must have a method `per_example`.")
+
+    def values(self, teacher_outputs, student_outputs, labels=None):
+        """`per_example` of outputs of any float dtype; labels go to methods that use them."""
+        self._check_number_of_layers(teacher_outputs)
+        # Squares of half-precision features overflow.
+        teacher, student = keras.tree.map_structure(
+            lambda tensor: tf.cast(tensor, tf.float32), (teacher_outputs, student_outputs)
+        )
+        if self.uses_labels:
+            return self.per_example(teacher, student, labels)
+        return self.per_example(teacher, student)
+
+    def _check_number_of_layers(self, outputs):
+        if not keras.tree.is_nested(outputs) and len(self.teacher_layers) > 1:
+            raise ValueError(
+                f"{type(self).__name__} compares the layers {self.teacher_layers} of the teacher. "
+                "Received: the output of one. keras.distillation.Distiller supplies no more: name "
+                "one layer of each model, or use L2RKDDistiller."
+            )
+
+    def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
+        """The mean of `values` over the batch: what `keras.distillation.Distiller` asks for."""
+        return tf.reduce_mean(self.values(teacher_outputs, student_outputs, **kwargs))
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes a method from `get_config()`."""
+        return cls(**config)
+
+
+class _OnLayers(Method):
+    """Keeps the names of layers, given or found."""
+
+    layers_when_omitted = None
+    _arguments = ()
+
+    def __init__(self, teacher_layers, student_layers):
+        super().__init__()
+        self._given = {
+            argument: _checked_names(argument, names)
+            for argument, names in zip(
+                self._arguments, (teacher_layers, student_layers), strict=True
+            )
+        }
+        self.teacher_layers, self.student_layers = (names or () for names in self._given.values())
+        if len(self.teacher_layers) != len(self.student_layers):
+            raise ValueError(
+                f"`{self._arguments[0]}` and `{self._arguments[1]}` must name as many layers of "
+                f"the teacher as of the student, or both be None. Received: {self._given}"
+            )
+
+    @property
+    def teacher_layer_name(self):
+        """The teacher's layer, if it is one: the name that `keras.distillation` looks for."""
+        return self.teacher_layers[0] if len(self.teacher_layers) == 1 else None
+
+    @property
+    def student_layer_name(self):
+        """The student's layer, if it is one: the name that `keras.distillation` looks for."""
+        return self.student_layers[0] if len(self.student_layers) == 1 else None
+
+    def validate_model_compatibility(self, teacher, student):
+        """Finds the layers, where no names were given."""
+        if None in self._given.values():
+            self.teacher_layers, self.student_layers = find_layers(
+                type(self).__name__, teacher, student, self.layers_when_omitted
+            )
+
+
+class FeatureMethod(_OnLayers):
+    """A method that compares features of one layer of each model.
+
+    Args:
+        teacher_layer_name: Name of the teacher's layer. `None` looks for one by its name, as
+            `l2rkd_tf.methods.find_layers` says.
+        student_layer_name: Name of the student's layer, or `None`.
+    """
+
+    layers_when_omitted = EMBEDDING
+    _arguments = ("teacher_layer_name", "student_layer_name")
+
+    def __init__(self, teacher_layer_name=None, student_layer_name=None):
+        super().__init__(teacher_layer_name, student_layer_name)
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        names = {argument: names and names[0] for argument, names in self._given.items()}
+        return super().get_config() | names
+
+
+class LayersMethod(_OnLayers):
+    """A method that compares features of several layers of each model.
+
+    Args:
+        teacher_layer_names: Names of the teacher's layers, a list, or one name. `None` looks for
+            them by their names, as `l2rkd_tf.methods.find_layers` says.
+        student_layer_names: Names of as many layers of the student, or `None`.
+    """
+
+    layers_when_omitted = MAPS
+    _arguments = ("teacher_layer_names", "student_layer_names")
+
+    def __init__(self, teacher_layer_names=None, student_layer_names=None):
+        super().__init__(teacher_layer_names, student_layer_names)
+
+    def per_example(self, teacher, student):
+        """The sum of `per_layer` over the pairs of layers."""
+        pairs = zip(keras.tree.flatten(teacher), keras.tree.flatten(student), strict=True)
+        return tf.add_n([self.per_layer(*pair) for pair in pairs])
+
+    def per_layer(self, teacher, student):
+        """Loss of each example at one pair of layers; arguments as those of `per_example`."""
+        raise NotImplementedError(f"{type(self).__name__} must have a method `per_layer`.")
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        names = {argument: names and list(names) for argument, names in self._given.items()}
+        return super().get_config() | names
+
+
+class LearnedMethod(Method, keras.layers.Layer):
+    """Mixed into a method with parts of its own, such as a projector, that are trained or kept.
+
+    A subclass makes the parts, in float32, in `build(teacher_shapes, student_shapes)`: the shapes
+    of what `per_example` takes. A distiller trains and saves them with itself, as one of its
+    layers; the student never holds them.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.dtype_policy = "float32"
+
+    def validate_model_compatibility(self, teacher, student):
+        """Finds the layers, where no names were given, and makes the parts."""
+        super().validate_model_compatibility(teacher, student)
+        shapes = (
+            shapes_of(teacher, self.teacher_layers),
+            shapes_of(student, self.student_layers),
+        )
+        if None not in shapes:
+            self._build_once(*shapes)
+
+    def values(self, teacher_outputs, student_outputs, labels=None):
+        """As in `Method`; makes the parts, where no shapes were known before."""
+        outputs = (teacher_outputs, student_outputs)
+        self._build_once(
+            *(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), o) for o in outputs)
+        )
+        return super().values(*outputs, labels=labels)
+
+    def _build_once(self, teacher_shapes, student_shapes):
+        if not self.built:
+            self.build(teacher_shapes, student_shapes)
+
+
+def _checked_names(argument, names):
+    """A tuple of names from what a user gave, or `None`."""
+    if names is None:
+        return None
+    several = argument.endswith("names")
+    listed = [names] if isinstance(names, str) else names
+    if (
+        not isinstance(listed, (list, tuple))
+        or not listed
+        or not all(isinstance(name, str) and name for name in listed)
+        or (len(listed) > 1 and not several)
+    ):
+        wanted = "a list of names of layers" if several else "the name of a layer"
+        raise ValueError(f"`{argument}` must be {wanted}, or None. Received: {argument}={names!r}")
+    return tuple(listed)

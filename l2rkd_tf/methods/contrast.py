@@ -1,0 +1,188 @@
+"""A method that tells the teacher's representation of an example from those of other examples."""
+
+import keras
+import tensorflow as tf
+
+from l2rkd_tf.checks import is_positive_float32, is_positive_integer
+from l2rkd_tf.methods.base import FeatureMethod, LearnedMethod
+from l2rkd_tf.methods.vectors import directions, flattened
+
+__all__ = ["ContrastiveRepresentation"]
+
+# Labels, besides class numbers.
+_UNKNOWN = -1
+_EMPTY = -2
+
+
+@keras.saving.register_keras_serializable("l2rkd_tf")
+class ContrastiveRepresentation(LearnedMethod, FeatureMethod):
+    """Contrastive distillation, CRD: an example is recognised from one model by the other.
+
+    Learned linear maps followed by division by the length give embeddings `t` and `s` of teacher
+    and student. A memory holds the embeddings of the last `num_negatives` examples:
+
+    ```
+    value_i = L(s_i, t_i, teacher's memory) + L(t_i, s_i, student's memory)
+    L(a, b, memory) = -log h(a . b) - sum over negatives n of log(1 - h(a . n))
+    h(x) = exp(x / tau) / (exp(x / tau) + N / M)
+    ```
+
+    The negatives of an example are the `N` entries of the memory from earlier batches, without
+    those of the same label, where both labels are known. An example that has none, as those of the
+    first batch, counts 0.
+
+    `M` is the number of training examples in equation 19 of the paper. The authors' code divides
+    `exp(x / tau)` by a constant besides, `M` times a mean of `exp(x / tau)`, after which `M`
+    cancels; the weights in the paper are for that. `num_examples=None` means `M = 1`, which takes
+    that mean, about 2 at the first step of the authors' code, for 1. With `M` in the tens of
+    thousands, the loss starts some thousand times larger than with `M = 1`, and needs a smaller
+    weight.
+
+    Other differences from the paper: the memory is of the last examples, the newest first, not one
+    entry, averaged over epochs, for each example of the data set, since examples in Keras have no
+    numbers; and all entries are negatives, not a random draw. Each call adds its batch to the
+    memory after the loss has read it. Under `tf.distribute`, each replica has a memory of its own
+    examples; the first one's is saved, and restored on all.
+
+    Args:
+        teacher_layer_name: Name of the teacher's layer. `None` takes the embedding, the input of
+            the classifier. Features of more axes are flattened.
+        student_layer_name: Name of the student's layer, or `None`.
+        feature_dim: Size of the embeddings that are compared.
+        num_negatives: Number of examples in the memory.
+        temperature: Positive number `tau`.
+        num_examples: `M`, the number of training examples, or `None` for 1.
+
+    Raises:
+        ValueError: If an argument is none of the above.
+
+    Example:
+        >>> method = ContrastiveRepresentation(feature_dim=8, num_negatives=32)
+        >>> values = method.values(tf.ones((4, 5)), tf.ones((4, 3)))  # nothing to compare to yet
+        >>> values.numpy().tolist()
+        [0.0, 0.0, 0.0, 0.0]
+        >>> values = method.values(tf.ones((4, 5)), tf.ones((4, 3)))
+        >>> bool(tf.reduce_all(values > 0.0))
+        True
+
+    Source: Tian, Krishnan and Isola, Contrastive Representation Distillation (arXiv:1910.10699),
+    equations 17 to 19. The defaults are those of the authors' code, RepDistiller.
+    """
+
+    default_weight = 0.8
+    uses_labels = True
+
+    def __init__(
+        self,
+        teacher_layer_name=None,
+        student_layer_name=None,
+        *,
+        feature_dim=128,
+        num_negatives=16384,
+        temperature=0.07,
+        num_examples=None,
+    ):
+        super().__init__(teacher_layer_name, student_layer_name)
+        sizes = {"feature_dim": feature_dim, "num_negatives": num_negatives}
+        if num_examples is not None:
+            sizes["num_examples"] = num_examples
+        for argument, size in sizes.items():
+            if not is_positive_integer(size):
+                raise ValueError(
+                    f"`{argument}` must be an integer of at least 1. Received: {argument}={size!r}"
+                )
+        if not is_positive_float32(temperature):
+            raise ValueError(
+                f"`temperature` must be a positive number. Received: temperature={temperature!r}"
+            )
+        self.feature_dim = int(feature_dim)
+        self.num_negatives = int(num_negatives)
+        self.temperature = float(temperature)
+        self.num_examples = None if num_examples is None else int(num_examples)
+
+    def build(self, teacher_shapes, student_shapes):
+        """Makes the linear maps and the empty memory."""
+        self.teacher_embedding = self._linear("teacher", teacher_shapes)
+        self.student_embedding = self._linear("student", student_shapes)
+        size = (self.num_negatives, self.feature_dim)
+        self.teacher_memory = _memory("teacher_memory", size, "float32", 0.0)
+        self.student_memory = _memory("student_memory", size, "float32", 0.0)
+        self.label_memory = _memory("label_memory", size[:1], "int32", _EMPTY)
+
+    def per_example(self, teacher, student, labels=None):
+        """See `Method.per_example`; labels as `Method.uses_labels` says."""
+        teacher = directions(self.teacher_embedding(flattened(teacher)))
+        student = directions(self.student_embedding(flattened(student)))
+        if labels is None:
+            labels = tf.fill([tf.shape(student)[0]], _UNKNOWN)
+        labels = tf.cast(labels, tf.int32)
+        memories = self.teacher_memory, self.student_memory, self.label_memory
+        of_teacher, of_student, of_labels = (
+            tf.stop_gradient(tf.convert_to_tensor(memory)) for memory in memories
+        )
+        negative = _are_negatives(labels, of_labels)
+        # Before the memory is written: a read after it would find the examples themselves.
+        values = self._contrast(student, teacher, of_teacher, negative)
+        values += self._contrast(teacher, student, of_student, negative)
+        _prepend(self.teacher_memory, teacher, of_teacher)
+        _prepend(self.student_memory, student, of_student)
+        _prepend(self.label_memory, labels, of_labels)
+        return values
+
+    def _contrast(self, anchors, positives, memory, negative):
+        counts = tf.reduce_sum(tf.cast(negative, tf.float32), axis=1)
+        log_ratio = tf.math.log(tf.maximum(counts, 1.0) / (self.num_examples or 1))
+        # log h = -softplus(log(N / M) - x / tau): no exponential of x / tau overflows.
+        alike = tf.reduce_sum(anchors * positives, axis=1) / self.temperature
+        alike = tf.math.softplus(log_ratio - alike)
+        unlike = tf.matmul(anchors, memory, transpose_b=True) / self.temperature
+        unlike = tf.math.softplus(unlike - log_ratio[:, None])
+        unlike = tf.reduce_sum(tf.where(negative, unlike, tf.zeros_like(unlike)), axis=1)
+        return tf.where(counts > 0.0, alike + unlike, tf.zeros_like(alike))
+
+    def _linear(self, model, shape):
+        size = tf.TensorShape(shape)[1:].num_elements()
+        if not size:
+            raise ValueError(
+                f"The {model}'s features must have a known size, for the weights of a linear map. "
+                f"Received: features of shape {tuple(shape)}"
+            )
+        layer = keras.layers.Dense(self.feature_dim, dtype="float32", name=f"{model}_embedding")
+        layer.build((None, size))
+        return layer
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return super().get_config() | {
+            "feature_dim": self.feature_dim,
+            "num_negatives": self.num_negatives,
+            "temperature": self.temperature,
+            "num_examples": self.num_examples,
+        }
+
+
+def _memory(name, shape, dtype, value):
+    """A weight that is not trained, with a value of its own on each replica."""
+    # `add_weight` takes no `synchronization`.
+    return keras.Variable(
+        keras.initializers.Constant(value),
+        shape=shape,
+        dtype=dtype,
+        trainable=False,
+        autocast=False,
+        synchronization="on_read",
+        aggregation="only_first_replica",
+        name=name,
+    )
+
+
+def _are_negatives(labels, of_memory):
+    """Which entries are negatives of which examples, boolean, shape `(batch, entries)`."""
+    same = (labels[:, None] == of_memory) & (labels[:, None] > _UNKNOWN)
+    return ~same & (of_memory != _EMPTY)
+
+
+def _prepend(variable, batch, memory):
+    """Writes the batch in front of the memory, and forgets what falls off its end."""
+    kept = tf.concat([tf.stop_gradient(batch), memory], axis=0)[: memory.shape[0]]
+    variable.assign(tf.ensure_shape(kept, memory.shape))

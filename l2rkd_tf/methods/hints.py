@@ -1,0 +1,228 @@
+"""Methods that predict the teacher's features from the student's, by parts trained with it."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.checks import is_positive_float32
+from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, LearnedMethod
+from l2rkd_tf.methods.layers import MIDDLE_MAP
+from l2rkd_tf.methods.pooling import match_sizes
+
+__all__ = ["FitNet", "VariationalInformation"]
+
+
+@keras.saving.register_keras_serializable("l2rkd_tf")
+class FitNet(LearnedMethod, FeatureMethod):
+    """Hints (FitNets): a layer of the student predicts the features of a layer of the teacher.
+
+    ```
+    loss = mean over places and channels of (T[x, y, c] - (S[x, y] W + b)[c])^2
+    ```
+
+    The projector `W, b`, a 1 x 1 convolution, is trained with the student, and not made where both
+    layers have the same number of channels. Features are maps, of which the larger are first
+    pooled by `match_sizes`, or vectors.
+
+    The paper has half the sum of squares, evens out sizes by a larger kernel of the projector,
+    and trains by the hint alone in a first stage. The default weight, 100, is the one that later
+    studies take for the mean of squares beside the labels.
+
+    Args:
+        teacher_layer_name: Name of the teacher's layer, the hint. `None` looks for one in the
+            middle of the model, as `l2rkd_tf.methods.find_layers` says.
+        student_layer_name: Name of the student's layer, or `None`.
+
+    Raises:
+        ValueError: If an argument is none of these, or the features are not both vectors, or maps
+            of known size.
+
+    Example:
+        >>> method = FitNet("block2", "block2")
+        >>> teacher, student = tf.ones((2, 8, 8, 16)), tf.zeros((2, 4, 4, 12))
+        >>> method.values(teacher, student).numpy().tolist()
+        [1.0, 1.0]
+        >>> [tuple(weight.shape) for weight in method.trainable_weights]
+        [(12, 16), (16,)]
+
+    Source: Romero et al., FitNets: Hints for Thin Deep Nets (arXiv:1412.6550), equation 3.
+    """
+
+    default_weight = 100.0
+    layers_when_omitted = MIDDLE_MAP
+
+    def __init__(self, teacher_layer_name=None, student_layer_name=None):
+        super().__init__(teacher_layer_name, student_layer_name)
+        self.projector = None
+
+    def build(self, teacher_shapes, student_shapes):
+        """Makes the projector, where numbers of channels differ."""
+        _check_shapes(teacher_shapes, student_shapes)
+        if teacher_shapes[-1] != student_shapes[-1]:
+            self.projector = keras.layers.Dense(teacher_shapes[-1], dtype="float32")
+            self.projector.build(student_shapes)
+
+    def per_example(self, teacher, student):
+        """Mean squared difference of the hint and the projected features."""
+        teacher, student = _matched(teacher, student)
+        if self.projector is not None:
+            student = self.projector(student)
+        return _mean_of_example(tf.math.squared_difference(teacher, student))
+
+
+@keras.saving.register_keras_serializable("l2rkd_tf")
+class VariationalInformation(LearnedMethod, LayersMethod):
+    """Variational information distillation (VID): the student keeps what it takes to know `T`.
+
+    The teacher's features are given a normal distribution, whose mean is predicted from the
+    student's features and whose variance is learned for each channel. Its negative
+    log-likelihood, which bounds the information that the features of both share, is
+
+    ```
+    v[c] = softplus(alpha[c]) + epsilon
+    loss = sum over pairs of layers of
+        mean over places and channels of ((T[x, y, c] - mean(S)[x, y, c])^2 / v[c] + log v[c]) / 2
+    ```
+
+    It has no lower bound of 0: it falls below where the prediction is good. For maps, the mean
+    is three 1 x 1 convolutions, each with the teacher's number of channels, and ReLU between them;
+    for vectors, it is linear; both have no bias. It and `alpha` are trained with the student. The
+    maps that are larger are first pooled by `match_sizes`.
+
+    The paper sums over places and channels; their mean follows the usual reimplementations,
+    whose weight is 1.
+
+    Args:
+        teacher_layer_names: Names of the teacher's layers, a list, or one name. `None` looks for
+            one of each resolution, as `l2rkd_tf.methods.find_layers` says.
+        student_layer_names: Names of as many layers of the student, or `None`.
+        init_variance: The variance at the start, above `epsilon`, in squared units of the
+            teacher's features.
+        epsilon: Positive number, the least variance.
+
+    Raises:
+        ValueError: If an argument is none of these, or the features of a pair of layers are not
+            both vectors, or maps of known size.
+
+    Example:
+        >>> method = VariationalInformation("features", "features", init_variance=2.0)
+        >>> values = method.values(tf.ones((2, 16)), tf.zeros((2, 12)))
+        >>> np.testing.assert_allclose(values, [0.5 * (1 / 2 + np.log(2))] * 2, rtol=1e-6)
+
+    Source: Ahn et al., Variational Information Distillation for Knowledge Transfer
+    (arXiv:1904.05835), section 2.
+    """
+
+    default_weight = 1.0
+
+    def __init__(
+        self,
+        teacher_layer_names=None,
+        student_layer_names=None,
+        *,
+        init_variance=5.0,
+        epsilon=1e-5,
+    ):
+        super().__init__(teacher_layer_names, student_layer_names)
+        for argument, value in (("epsilon", epsilon), ("init_variance", init_variance)):
+            if not is_positive_float32(value):
+                raise ValueError(
+                    f"`{argument}` must be a positive number. Received: {argument}={value!r}"
+                )
+        if not init_variance > epsilon:
+            raise ValueError(
+                "`init_variance` must be above `epsilon`, the least variance. Received: "
+                f"init_variance={init_variance!r}, epsilon={epsilon!r}"
+            )
+        self.init_variance, self.epsilon = float(init_variance), float(epsilon)
+        self.predictions = []
+
+    def build(self, teacher_shapes, student_shapes):
+        """Makes the parts that predict the teacher's features, one for each pair of layers."""
+        pairs = zip(_list_of(teacher_shapes), _list_of(student_shapes), strict=True)
+        predictions = []
+        for teacher_shape, student_shape in pairs:
+            _check_shapes(teacher_shape, student_shape)
+            prediction = _Prediction(teacher_shape[-1], self.init_variance, self.epsilon)
+            prediction.build(student_shape)
+            predictions.append(prediction)
+        self.predictions = predictions
+
+    def per_example(self, teacher, student):
+        """Negative log-likelihood of the teacher's features, without the constant."""
+        teacher, student = keras.tree.flatten(teacher), keras.tree.flatten(student)
+        values = []
+        for *pair, prediction in zip(teacher, student, self.predictions, strict=True):
+            pair_teacher, pair_student = _matched(*pair)
+            mean, variance = prediction(pair_student)
+            terms = tf.math.squared_difference(pair_teacher, mean) / variance + tf.math.log(
+                variance
+            )
+            values.append(0.5 * _mean_of_example(terms))
+        return tf.add_n(values)
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return super().get_config() | {
+            "init_variance": self.init_variance,
+            "epsilon": self.epsilon,
+        }
+
+
+class _Prediction(keras.layers.Layer):
+    """Normal distribution of a teacher's features, from features of the student."""
+
+    def __init__(self, channels, init_variance, epsilon):
+        # Keras refuses the name it makes of a class that starts with an underscore.
+        super().__init__(dtype="float32", name="prediction")
+        self.channels = channels
+        self.init_variance = init_variance
+        self.epsilon = epsilon
+        self.mean_layers = []
+
+    def build(self, shape):
+        activations = [None] if len(shape) == 2 else ["relu", "relu", None]
+        mean_layers = []
+        for activation in activations:
+            layer = keras.layers.Dense(
+                self.channels, activation=activation, use_bias=False, dtype="float32"
+            )
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+            mean_layers.append(layer)
+        self.mean_layers = mean_layers
+        excess = self.init_variance - self.epsilon
+        # The inverse of softplus, in the form that does not overflow.
+        alpha = excess + np.log(-np.expm1(-excess))
+        self.alpha = self.add_weight(
+            shape=(self.channels,), initializer=keras.initializers.Constant(alpha), name="alpha"
+        )
+
+    def call(self, features):
+        mean = features
+        for layer in self.mean_layers:
+            mean = layer(mean)
+        return mean, tf.math.softplus(self.alpha) + self.epsilon
+
+
+def _list_of(shapes):
+    """A list of shapes, from such a list or one shape."""
+    return shapes if isinstance(shapes[0], (list, tuple)) else [shapes]
+
+
+def _check_shapes(teacher_shape, student_shape):
+    ranks = {len(teacher_shape), len(student_shape)}
+    if ranks not in ({2}, {4}) or None in (teacher_shape[-1], student_shape[-1]):
+        raise ValueError(
+            "Features must both be maps of shape (batch, height, width, channels), or both vectors "
+            "of shape (batch, channels), with known channels. Received: teacher features of shape "
+            f"{tuple(teacher_shape)}, student features of shape {tuple(student_shape)}"
+        )
+
+
+def _matched(teacher, student):
+    return match_sizes(teacher, student) if teacher.shape.rank == 4 else (teacher, student)
+
+
+def _mean_of_example(terms):
+    return tf.reduce_mean(terms, axis=list(range(1, terms.shape.rank)))

@@ -1,0 +1,141 @@
+"""Which layers a distillation method compares, when none are named."""
+
+import re
+
+import keras
+
+__all__ = ["EMBEDDING", "LAST_MAP", "MAPS", "MIDDLE_MAP", "find_layers", "shapes_of"]
+
+MAPS = "maps"
+MIDDLE_MAP = "middle map"
+LAST_MAP = "last map"
+EMBEDDING = "embedding"
+
+# Names of the ends of stages, in this library's networks, `keras.applications` and the usual code.
+_STAGE_END = re.compile(
+    r"(?:block|stage|group|layer)_?\d+(?:_(?:out|output|add|relu))?"
+    r"|conv\d+_block\d+_(?:out|concat)"  # ResNet, DenseNet
+    r"|block\d+_conv\d+"  # VGG
+    r"|block_?\d+[a-z]?_(?:add|project_bn)",  # MobileNet, EfficientNet
+    re.IGNORECASE,
+)
+# Names of the vector that the classifier reads.
+_EMBEDDING = re.compile(
+    r"features?|embeddings?|pre_?logits|avg_?pool|max_?pool|global_.*pool.*|flatten.*",
+    re.IGNORECASE,
+)
+
+
+def find_layers(method, teacher, student, kind):
+    """Finds the layers of two models that a method compares, by their names.
+
+    - `"maps"`: one pair of feature maps for each resolution that both models have; if they have
+      none in common, the last ones of each, paired from the end. Of the layers named as ends of
+      stages (`block2`, `stage_2_out`, `conv4_block6_out`, `block_5_add`, ...), the last one of
+      each resolution is taken; without such names, the last layer of each resolution.
+    - `"middle map"`, `"last map"`: the middle one and the last one of these pairs. The middle one
+      of models without maps is the pair of embeddings.
+    - `"embedding"`: the last layer named as the classifier's input (`features`, `embedding`,
+      `avg_pool`, `global_average_pooling2d`, `flatten`, ...) that gives vectors; without such a
+      name, the last layer before the output that gives vectors.
+
+    Args:
+        method: Name of the method, for messages.
+        teacher: Keras model.
+        student: Keras model.
+        kind: One of the above.
+
+    Returns:
+        Names of layers of the teacher, and of as many layers of the student: two tuples.
+
+    Raises:
+        ValueError: If a model's layers are not connected in a graph, or have no such layer.
+    """
+    if kind == EMBEDDING:
+        return (_embedding(method, teacher),), (_embedding(method, student),)
+    ends = _ends_of_stages(teacher), _ends_of_stages(student)
+    if kind == MIDDLE_MAP and not all(ends):
+        return find_layers(method, teacher, student, EMBEDDING)
+    for model, found in zip((teacher, student), ends, strict=True):
+        if not found:
+            raise _not_found(method, model, "no layer that gives feature maps")
+    pairs = _pairs(*ends)
+    if kind == MIDDLE_MAP:
+        pairs = [pairs[(len(pairs) - 1) // 2]]
+    if kind == LAST_MAP:
+        pairs = pairs[-1:]
+    return tuple(t for t, _ in pairs), tuple(s for _, s in pairs)
+
+
+def shapes_of(model, names):
+    """Shapes of what layers give: one shape for one name or none (the output), else a list.
+
+    `None`, if the model's layers are not connected in a graph.
+    """
+    shapes = _shapes(model)
+    if not shapes or not set(names) <= set(shapes):
+        return None
+    if not names:
+        return tuple(model.outputs[0].shape)
+    found = [shapes[name] for name in names]
+    return found[0] if len(found) == 1 else found
+
+
+def _shapes(model):
+    """Shape of what each layer gives, by name, in the order of the layers."""
+    if not getattr(model, "inputs", None):
+        return {}
+    shapes = {}
+    for layer in model.layers:
+        outputs = keras.tree.flatten(layer.output)
+        if len(outputs) == 1 and not isinstance(layer, keras.layers.InputLayer):
+            shapes[layer.name] = tuple(outputs[0].shape)
+    return shapes
+
+
+def _ends_of_stages(model):
+    """`{resolution: name}` of the last feature map of each resolution, in the order of layers."""
+    maps = {name: shape for name, shape in _shapes(model).items() if len(shape) == 4}
+    named = {name: shape for name, shape in maps.items() if _STAGE_END.fullmatch(name)}
+    ends = {}
+    for name, shape in (named or maps).items():
+        ends.pop(shape[1:3], None)
+        ends[shape[1:3]] = name
+    return ends
+
+
+def _pairs(teacher, student):
+    common = [resolution for resolution in student if resolution in teacher]
+    if common:
+        return [(teacher[resolution], student[resolution]) for resolution in common]
+    names = list(teacher.values()), list(student.values())
+    shorter = min(map(len, names))
+    return list(zip(*(found[-shorter:] for found in names), strict=True))
+
+
+def _embedding(method, model):
+    vectors = [name for name, shape in _shapes(model).items() if len(shape) == 2]
+    vectors = [name for name in vectors if name not in _outputs(model)]
+    if not vectors:
+        raise _not_found(method, model, "no layer before the output that gives vectors")
+    named = [name for name in vectors if _EMBEDDING.fullmatch(name)]
+    return (named or vectors)[-1]
+
+
+def _outputs(model):
+    if isinstance(model, keras.Sequential):
+        return [model.layers[-1].name]
+    return model.output_names
+
+
+def _not_found(method, model, reason):
+    arguments = "`teacher_layer_name` and `student_layer_name`"
+    if not getattr(model, "inputs", None):
+        return ValueError(
+            f"{arguments} must be given to {method}, since the layers of the model "
+            f"{model.name!r} are not connected in a graph."
+        )
+    return ValueError(
+        f"{arguments} must be given to {method}: in the model {model.name!r} it found {reason}. "
+        f"Its layers and shapes: {_shapes(model)}"
+    )

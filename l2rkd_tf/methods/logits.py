@@ -1,0 +1,330 @@
+"""Distillation methods that compare logits."""
+
+import keras
+import tensorflow as tf
+
+from l2rkd_tf.checks import is_number, is_positive_float32
+from l2rkd_tf.losses import binary_kl_divergence, kl_divergence
+from l2rkd_tf.methods.base import Method
+
+__all__ = [
+    "DIST",
+    "DecoupledKD",
+    "NormalizedLogits",
+    "correlation_distance",
+    "decoupled_kl",
+]
+
+# Added to the variance of an example's logits; far below that of any trained model's.
+_VARIANCE_OF_NOTHING = 1e-7
+# Centred values below this share of the values themselves are rounding errors of a constant.
+_CONSTANT = 1e-6
+
+
+@keras.saving.register_keras_serializable("l2rkd_tf")
+class DecoupledKD(Method):
+    """Distils the confidence in the target class apart from the shares of all other classes.
+
+    ```
+    tau^2 (alpha TCKD + beta NCKD)
+    TCKD = KL between the two-class distributions (target, all others)
+    NCKD = KL between the distributions over the other classes, given that it is one of them
+    ```
+
+    Plain distillation is `tau^2 (TCKD + (1 - p_target) NCKD)`: where the teacher is sure, it
+    hardly teaches the other classes. See `decoupled_kl`.
+
+    The target class is the label. Where an example has none (`labels` is `None` or -1, as at
+    points between examples) it is the teacher's most likely class, the first of equal ones; the
+    paper has labels everywhere.
+
+    `alpha` and `beta` are weights already, so `default_weight` is 1. The authors raise the weight
+    linearly from 0 to 1 over the first 20 epochs.
+
+    Args:
+        alpha: Weight of the target part, not negative.
+        beta: Weight of the non-target part, not negative. The paper's choice depends on the
+            teacher: 8 is that of most pairs of models on CIFAR-100, 0.5 that on ImageNet.
+        temperature: `tau`, positive.
+
+    Raises:
+        ValueError: If an argument is out of range, or if the logits are not of one shape
+            `(batch, classes)` with at least two classes.
+
+    Example:
+        >>> method = DecoupledKD(alpha=1.0, beta=8.0, temperature=4.0)
+        >>> teacher, student = tf.constant([[3.0, 1.0, 0.0]]), tf.constant([[1.0, 0.0, 0.0]])
+        >>> method.values(teacher, student, labels=tf.constant([0])).shape
+        TensorShape([1])
+
+    Source: Zhao et al., Decoupled Knowledge Distillation (arXiv:2203.08679), equation 7.
+    """
+
+    uses_labels = True
+
+    def __init__(self, *, alpha=1.0, beta=8.0, temperature=4.0):
+        super().__init__()
+        self.alpha = _checked_weight("alpha", alpha)
+        self.beta = _checked_weight("beta", beta)
+        self.temperature = _checked_temperature(temperature)
+
+    def per_example(self, teacher, student, labels=None):
+        """See `Method.per_example`; `labels`, int32, shape `(batch,)`, with -1 where unknown."""
+        target = tf.argmax(teacher, axis=-1, output_type=tf.int32)
+        if labels is not None:
+            labels = tf.cast(labels, tf.int32)
+            target = tf.where(labels >= 0, labels, target)
+        of_target, of_others = decoupled_kl(teacher, student, target, self.temperature)
+        return self.alpha * of_target + self.beta * of_others
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return super().get_config() | {
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "temperature": self.temperature,
+        }
+
+
+@keras.saving.register_keras_serializable("l2rkd_tf")
+class DIST(Method):
+    """Distils how classes and examples relate, whatever the scale of the predictions.
+
+    ```
+    tau^2 (beta mean_i d(p_i, q_i) + gamma mean_c d(p_.c, q_.c)),    d = 1 - Pearson correlation
+    ```
+
+    with `p` and `q` the softmax of the teacher's and the student's logits at temperature `tau`,
+    rows `p_i` of examples (inter-class relation) and columns `p_.c` of classes over the batch
+    (intra-class relation). An example's value is its own row's distance and the mean of all
+    columns': the mean over the batch is the paper's loss.
+
+    A row or column that is constant in either model (all columns of a batch of one) has no
+    correlation and counts 0, without a gradient; in the authors' code it counts 1. Under
+    `tf.distribute` the columns are those of each replica's share of the batch.
+
+    `beta` and `gamma` are weights already, so `default_weight` is 1. The factor `tau^2` is that of
+    the authors' code.
+
+    Args:
+        beta: Weight of the inter-class relation, not negative.
+        gamma: Weight of the intra-class relation, not negative.
+        temperature: `tau`, positive; the paper's is 4 on CIFAR-100 and 1 on ImageNet.
+
+    Raises:
+        ValueError: If an argument is out of range, or if the logits are not of one shape
+            `(batch, classes)` with at least two classes.
+
+    Example:
+        >>> method = DIST(temperature=1.0)
+        >>> logits = tf.constant([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
+        >>> np.allclose(method.per_example(logits, logits), 0.0, atol=1e-5)
+        True
+
+    Source: Huang et al., Knowledge Distillation from A Stronger Teacher (arXiv:2205.10536),
+    section 4; the weights are those of its experiments on classification.
+    """
+
+    def __init__(self, *, beta=2.0, gamma=2.0, temperature=4.0):
+        super().__init__()
+        self.beta = _checked_weight("beta", beta)
+        self.gamma = _checked_weight("gamma", gamma)
+        self.temperature = _checked_temperature(temperature)
+
+    def per_example(self, teacher, student):
+        """See `Method.per_example`."""
+        _check_shapes(teacher, student)
+        teacher = tf.nn.softmax(teacher / self.temperature)
+        student = tf.nn.softmax(student / self.temperature)
+        of_rows = correlation_distance(teacher, student)
+        of_columns = correlation_distance(tf.transpose(teacher), tf.transpose(student))
+        values = self.beta * of_rows + self.gamma * tf.reduce_mean(of_columns)
+        return self.temperature**2 * values
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return super().get_config() | {
+            "beta": self.beta,
+            "gamma": self.gamma,
+            "temperature": self.temperature,
+        }
+
+
+@keras.saving.register_keras_serializable("l2rkd_tf")
+class NormalizedLogits(Method):
+    """Distils logits after each example's are standardized, so that their scale is left free.
+
+    ```
+    tau^2 KL(softmax(Z(t) / tau) || softmax(Z(s) / tau)),    Z(z) = (z - mean(z)) / std(z)
+    ```
+
+    with the population standard deviation over the classes, as the paper defines it (the authors'
+    code takes the sample standard deviation, which differs by `sqrt(classes / (classes - 1))`).
+    1e-7 is added to the variance against constant logits.
+
+    The value does not change under `z -> a z + b`, `a > 0`, of an example's logits of either
+    model: combine it with a loss that sets the scale of the student, such as the hard loss.
+
+    Args:
+        temperature: The base temperature `tau`, positive.
+
+    Raises:
+        ValueError: If `temperature` is not positive, or if the logits are not of one shape
+            `(batch, classes)` with at least two classes.
+
+    Example:
+        >>> method = NormalizedLogits()
+        >>> logits = tf.constant([[3.0, 1.0, 0.0]])
+        >>> np.allclose(method.per_example(logits, 2.0 * logits + 1.0), 0.0, atol=1e-5)
+        True
+
+    Source: Sun et al., Logit Standardization in Knowledge Distillation (arXiv:2403.01427),
+    algorithms 1 and 2; the weight is that of the authors' commands for CIFAR-100.
+    """
+
+    default_weight = 9.0
+
+    def __init__(self, *, temperature=2.0):
+        super().__init__()
+        self.temperature = _checked_temperature(temperature)
+
+    def per_example(self, teacher, student):
+        """See `Method.per_example`."""
+        _check_shapes(teacher, student)
+        return kl_divergence(_standardized(teacher), _standardized(student), self.temperature)
+
+    def get_config(self):
+        """Arguments of the constructor."""
+        return super().get_config() | {"temperature": self.temperature}
+
+
+def decoupled_kl(teacher, student, target, temperature=1.0):
+    """The two parts of the KL divergence: of the target class, and of the other classes.
+
+    ```
+    tau^2 KL(p || q) = target part + (1 - p_target) * non-target part
+    target part      = tau^2 KL((p_target, 1 - p_target) || (q_target, 1 - q_target))
+    non-target part  = tau^2 KL(p given not target || q given not target)
+    ```
+
+    in log space, so that both parts stay exact at any gap between logits.
+
+    Args:
+        teacher: Logits, shape `(batch, classes)`.
+        student: Logits, shape `(batch, classes)`.
+        target: Class numbers, int32, shape `(batch,)`.
+        temperature: Positive number `tau`.
+
+    Returns:
+        Target part and non-target part, float32, each of shape `(batch,)`.
+
+    Raises:
+        ValueError: If the shapes differ or are not `(batch, classes)` with two classes or more.
+
+    Example:
+        >>> teacher, student = [[2.0, 1.0, 0.0]], [[0.0, 0.0, 0.0]]
+        >>> target, others = decoupled_kl(teacher, student, tf.constant([0]))
+        >>> p_target = tf.nn.softmax(teacher)[:, 0]
+        >>> whole = l2rkd_tf.losses.kl_divergence(teacher, student)
+        >>> np.allclose(target + (1.0 - p_target) * others, whole)
+        True
+
+    Source: Zhao et al. (arXiv:2203.08679), section 3.1.
+    """
+    teacher, student = tf.cast(teacher, tf.float32), tf.cast(student, tf.float32)
+    _check_shapes(teacher, student)
+    columns = tf.range(tf.shape(teacher)[-1] - 1)
+    columns += tf.cast(columns >= target[:, None], tf.int32)
+    teacher_others, student_others = (
+        tf.gather(logits, columns, batch_dims=1) for logits in (teacher, student)
+    )
+    odds = (
+        _log_odds(logits, others, target, temperature)
+        for logits, others in ((teacher, teacher_others), (student, student_others))
+    )
+    return (
+        temperature**2 * binary_kl_divergence(*odds),
+        kl_divergence(teacher_others, student_others, temperature),
+    )
+
+
+def _log_odds(logits, others, target, temperature):
+    """`log(p_target / (1 - p_target))`, shape `(batch, 1)`."""
+    of_target = tf.gather(logits, target[:, None], batch_dims=1)
+    of_others = tf.reduce_logsumexp(others / temperature, axis=-1, keepdims=True)
+    return of_target / temperature - of_others
+
+
+def correlation_distance(first, second):
+    """One minus the Pearson correlation along the last axis.
+
+    Does not change under `x -> a x + b`, `a > 0`, of either argument. A row that is constant, in
+    either argument, has no correlation: its distance is 0, without a gradient.
+
+    Args:
+        first: Float32, shape `(..., n)`.
+        second: Float32, shape `(..., n)`.
+
+    Returns:
+        Distance from 0 to 2, float32, shape `(...)`.
+
+    Example:
+        >>> correlation_distance([[1.0, 2.0, 3.0]], [[3.0, 2.0, 1.0]]).numpy().round(4).tolist()
+        [2.0]
+
+    Source: Huang et al. (arXiv:2205.10536), section 4.
+    """
+    units, are_defined = zip(*map(_centred_unit, (first, second)), strict=True)
+    correlation = tf.reduce_sum(units[0] * units[1], axis=-1)
+    return tf.where(are_defined[0] & are_defined[1], 1.0 - correlation, 0.0)
+
+
+def _centred_unit(values):
+    """Centred rows at length 1, and which rows have one; gradients are 0 where not."""
+    values = tf.convert_to_tensor(values, tf.float32)
+    # The squares of small probabilities underflow. The correlation ignores the scale, and so may
+    # the gradient.
+    scale = tf.reduce_max(tf.abs(values), axis=-1, keepdims=True)
+    values = tf.math.divide_no_nan(values, tf.stop_gradient(scale))
+    centred = values - tf.reduce_mean(values, axis=-1, keepdims=True)
+    square = tf.reduce_sum(centred**2, axis=-1, keepdims=True)
+    is_defined = square > _CONSTANT**2 * tf.reduce_sum(values**2, axis=-1, keepdims=True)
+    length = tf.sqrt(tf.where(is_defined, square, 1.0))
+    return tf.where(is_defined, centred, 0.0) / length, is_defined[..., 0]
+
+
+def _standardized(logits):
+    centred = logits - tf.reduce_mean(logits, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(centred**2, axis=-1, keepdims=True)
+    return centred * tf.math.rsqrt(variance + _VARIANCE_OF_NOTHING)
+
+
+def _check_shapes(teacher, student):
+    if (
+        teacher.shape.rank != 2
+        or not teacher.shape.is_compatible_with(student.shape)
+        or student.shape.rank != 2
+        or 1 in (teacher.shape[1], student.shape[1])
+    ):
+        raise ValueError(
+            "Teacher and student logits must have one shape, `(batch, classes)`, with two classes "
+            f"or more. Received: teacher logits of shape {teacher.shape}, student logits of shape "
+            f"{student.shape}"
+        )
+
+
+def _checked_weight(argument, value):
+    if not is_positive_float32(value) and not (is_number(value) and value == 0):
+        raise ValueError(
+            f"`{argument}` must be a finite number not below 0. Received: {argument}={value!r}"
+        )
+    return float(value)
+
+
+def _checked_temperature(temperature):
+    if not is_positive_float32(temperature):
+        raise ValueError(
+            "`temperature` must be a finite number above 0, such as 4. "
+            f"Received: temperature={temperature!r}"
+        )
+    return float(temperature)

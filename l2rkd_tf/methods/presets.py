@@ -1,0 +1,161 @@
+"""Existing methods that are settings of `L2RKDDistiller`: what they distil is points, not features.
+
+Each function returns keyword arguments: `L2RKDDistiller(teacher, student, **funmatch())`. To
+change one of them, `**(funmatch() | {"region_weight": 2.0})`; `temperature` is left to the caller.
+"""
+
+from l2rkd_tf.checks import is_positive_float32
+from l2rkd_tf.regions import Ball, Patch, Segment
+
+__all__ = ["funmatch", "mixup_kd", "noise_kd", "pe_bkd"]
+
+
+def mixup_kd(concentration=1.0):
+    """Distillation at mixup points, whose targets the teacher gives.
+
+    ```
+    x' = x + lambda (x_1 - x),    lambda ~ Beta(concentration, concentration)
+    ```
+
+    As in the papers: the points, and the teacher asked at them. Different: the hard loss is that
+    of the training points, where a mixup loss would mix labels; every example draws a `lambda` of
+    its own, and never mixes with itself. The weights are those of plain distillation,
+    `hard_weight=0.1` and 0.9 for the teacher.
+
+    The training points pass through the student too: for the hard loss, the metrics and BatchNorm.
+    Add `replace_fraction=0.5` for the cost of plain distillation.
+
+    Args:
+        concentration: Parameter of the Beta distribution, positive; 1 is uniform.
+
+    Returns:
+        Keyword arguments of `L2RKDDistiller`.
+
+    Raises:
+        ValueError: If `concentration` is not positive.
+
+    Example:
+        >>> sorted(mixup_kd(concentration=0.2))
+        ['hard_weight', 'kd_weight', 'region', 'region_weight']
+
+    Source: Zhang et al., mixup (arXiv:1710.09412), equation 1; used for distillation by Liang et
+    al., MixKD (arXiv:2011.00593), and compared with other augmentations by Wang et al., What Makes
+    a "Good" Data Augmentation in Knowledge Distillation (arXiv:2012.02909).
+    """
+    return {
+        "region": Segment(concentration=concentration),
+        "hard_weight": 0.1,
+        "kd_weight": 0.0,
+        "region_weight": 0.9,
+    }
+
+
+def funmatch():
+    """Function matching: distillation at mixup points alone, without labels.
+
+    As in the paper: points that are mixed uniformly along the segment between two examples, both
+    models shown the same points, and nothing but the divergence from the teacher. Different: every
+    example draws a coefficient of its own (the authors' code draws one for each batch), and the
+    training points pass through the student too, for the metrics and BatchNorm. With
+    `replace_fraction=0.9`, say, few of them do.
+
+    The paper is as much about the rest of the recipe, which is the caller's: strong random crops,
+    the same for both models (augment the data set), a temperature of 1 (in the authors' settings
+    for ImageNet), and very many epochs.
+
+    Returns:
+        Keyword arguments of `L2RKDDistiller`.
+
+    Example:
+        >>> funmatch()["hard_weight"]
+        0.0
+
+    Source: Beyer et al., Knowledge Distillation: A Good Teacher is Patient and Consistent
+    (arXiv:2106.05237), section 3.
+    """
+    return {
+        "region": Segment(),
+        "hard_weight": 0.0,
+        "kd_weight": 0.0,
+        "region_weight": 1.0,
+    }
+
+
+def noise_kd(stddev):
+    """Distillation at training points with Gaussian noise, which matches gradients if it is small.
+
+    ```
+    x' = x + stddev * n,    n ~ N(0, 1) in each coordinate
+    ```
+
+    As in the paper: the points, and the teacher asked at them. Different: the divergence is the
+    distiller's, where the paper's analysis has squared errors (`divergence="mse"`, at any
+    temperature) or a cross entropy, and the hard loss is that of the points without noise. The
+    training points pass through the student too: for the hard loss, the metrics and BatchNorm.
+    `JacobianMatching` is the explicit form.
+
+    Args:
+        stddev: Standard deviation of the noise, positive, in units of the input.
+
+    Returns:
+        Keyword arguments of `L2RKDDistiller`.
+
+    Raises:
+        ValueError: If `stddev` is not positive.
+
+    Example:
+        >>> noise_kd(stddev=0.1)["region"]
+        Ball(radius=0.1, norm='gaussian')
+
+    Source: Srinivas and Fleuret, Knowledge Transfer with Jacobian Matching (arXiv:1803.00443),
+    section 3.
+    """
+    if not is_positive_float32(stddev):
+        raise ValueError(f"`stddev` must be a finite number above 0. Received: stddev={stddev!r}")
+    return {
+        "region": Ball(radius=stddev, norm="gaussian"),
+        "hard_weight": 0.1,
+        "kd_weight": 0.0,
+        "region_weight": 0.9,
+    }
+
+
+def pe_bkd(grid=2, concentration=1.0):
+    """Distillation at images mixed patch by patch, the points of PE-BKD, without its search.
+
+    As in the paper: patches of two images are mixed by coefficients of a Beta distribution, and
+    the teacher is asked at the mixture. The authors' code makes a whole batch of mixtures with
+    probability 0.7, with weight 1, else one of training points, with weights 0.1 (labels) and 0.9
+    (teacher): here 0.7 of every batch are mixtures, and the weights are such that the objective is
+    the expectation of theirs.
+
+    Different: the paper looks every 50 epochs for the patch size and the concentration at which
+    student and teacher differ most, which is what it is named after. Set `distiller.region` from
+    a callback for that. Each example draws coefficients of its own, and never mixes with itself.
+
+    Args:
+        grid: Patches in each direction. The authors choose between 1 and 2 for images of 32 x 32.
+        concentration: Parameter of the Beta distribution, positive. The authors choose among 0.1,
+            0.5 and 1.
+
+    Returns:
+        Keyword arguments of `L2RKDDistiller`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> settings = pe_bkd(grid=2, concentration=0.5)
+        >>> settings["region"].grid, settings["replace_fraction"]
+        ((2, 2), 0.7)
+
+    Source: Deng, Zheng and Zhang, Personalized Education: Blind Knowledge Distillation (ECCV
+    2022); settings from the authors' code.
+    """
+    return {
+        "region": Patch(grid=grid, concentration=concentration),
+        "replace_fraction": 0.7,
+        "hard_weight": 0.03,
+        "kd_weight": 0.27,
+        "region_weight": 0.7,
+    }

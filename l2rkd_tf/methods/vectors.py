@@ -1,0 +1,59 @@
+"""Features as vectors, with functions of them that are safe at zero and at any scale."""
+
+import tensorflow as tf
+
+__all__ = ["directions", "flattened", "or_one", "scaled"]
+
+
+def flattened(features):
+    """Features as one vector for each example, also of an empty batch.
+
+    Args:
+        features: Float32, shape `(batch, ...)`.
+
+    Returns:
+        Float32, shape `(batch, size)`.
+
+    Raises:
+        ValueError: If the features have no axis besides that of the batch.
+    """
+    if features.shape.rank is None or features.shape.rank < 2:
+        raise ValueError(
+            "Features must have the shape `(batch, ...)` with at least one axis besides the "
+            f"batch. Received: features of shape {features.shape}"
+        )
+    size = features.shape[1:].num_elements()
+    if size is None:
+        size = tf.reduce_prod(tf.shape(features)[1:])
+    return tf.reshape(features, (tf.shape(features)[0], size))
+
+
+def directions(vectors):
+    """Vectors along the last axis divided by their length; zero where the length is zero.
+
+    Unlike `tf.math.l2_normalize`, exact for vectors of any length, and with a gradient at zero that
+    is not a million times too large.
+
+    Args:
+        vectors: Float32, any shape.
+
+    Returns:
+        Float32, the same shape.
+    """
+    vectors = scaled(vectors, axis=-1)
+    squares = tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True)
+    return vectors / tf.sqrt(or_one(squares))
+
+
+def or_one(values):
+    """The values where they are positive, else 1."""
+    return tf.where(values > 0.0, values, tf.ones_like(values))
+
+
+def scaled(values, axis=None):
+    """Values divided by the largest magnitude, for functions that do not depend on the scale.
+
+    Such a function has no derivative with respect to the scale, which is therefore a constant.
+    """
+    largest = tf.reduce_max(tf.abs(values), axis=axis, keepdims=True)
+    return values / tf.stop_gradient(or_one(largest))
