@@ -13,6 +13,7 @@ differences are paired. Students are judged once, after the last step, on the te
 Results are written as they arrive; started again, the study goes on where it stopped.
 """
 
+import functools
 import os
 
 import keras
@@ -33,9 +34,9 @@ flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds of the reported run
 flags.DEFINE_list("tuning_seeds", ["100", "101"], "Seeds of the runs that choose the weights.")
 flags.DEFINE_float("tuning_fraction", 0.1, "Fraction of the data at which they are chosen.")
 flags.DEFINE_list("methods", sorted(run_flags.METHODS), "Methods to compare.")
-flags.DEFINE_integer("epochs", 15, "Epochs of 100 steps.", lower_bound=1)
+flags.DEFINE_integer("epochs", 10, "Epochs of 100 steps.", lower_bound=1)
 flags.DEFINE_string("output", "runs/methods_digits", "Results: this path with .json, .md, .png.")
-flags.DEFINE_string("teacher", "runs/digits_teacher.keras", "The teacher; trained when absent.")
+flags.DEFINE_string("teacher", "runs/methods_teacher.keras", "The teacher; trained when absent.")
 flags.DEFINE_integer("processes", 2, "Runs at a time, one core each.", lower_bound=1)
 for name in ("seeds", "tuning_seeds"):
     flags.register_validator(name, run_flags.are_seeds, "must be different integers from 0")
@@ -53,6 +54,7 @@ REGION_METHODS = {
     "noise_kd": lambda: methods.noise_kd(0.2) | {"replace_fraction": 0.5},
     "pe_bkd": lambda: methods.pe_bkd() | {"replace_fraction": 0.5},
 }
+TEACHER = {"widths": (32, 64, 128), "convs_per_block": 1}
 PART_OF_WEIGHT = (1.0, 0.1, 0.01)
 LEARNING_RATE = 6e-3
 STEPS_PER_EPOCH = 100
@@ -63,13 +65,13 @@ STEPS_PER_EPOCH = 100
 ARGUMENTS = {
     "crd": {"num_negatives": 1024},
     "fsp": {
-        "teacher_layer_names": ["block1_relu1", "block1"],
+        "teacher_layer_names": ["block1_norm", "block1"],
         "student_layer_names": ["block2_norm", "block2"],
     },
 }
 
 
-def make_student(job, train):
+def make_student(job, train, teacher):
     """A new student, alone or in a distiller, as the job wants it."""
     student = training.build_network(train, (16, 32), job["seed"])
     method, companion = job["method"], job["companion"]
@@ -82,17 +84,17 @@ def make_student(job, train):
         options |= {"distillation_losses": method, "distillation_loss_weights": weight}
     else:
         options.pop("distillation_losses_at", None)
-    teacher = keras.models.load_model(job["teacher"])
+    teacher = keras.models.load_model(teacher)
     return student, training.build_trainee("l2rkd", teacher, student, seed=job["seed"], **options)
 
 
-def train_one(job):
+def train_one(job, teacher):
     """Trains one student in a process of its own; returns its results."""
     keras.backend.clear_session()
     train, validation, test = training.load_splits(
         "digits", 50, fraction=job["fraction"], seed=job["seed"]
     )
-    student, trainee = make_student(job, train)
+    student, trainee = make_student(job, train, teacher)
     _, step_ms = training.fit(
         trainee,
         train,
@@ -117,7 +119,6 @@ def job(phase, fraction, method, companion, seed, part_of_weight=1.0):
         "part_of_weight": part_of_weight,
         "seed": int(seed),
         "epochs": FLAGS.epochs,
-        "teacher": FLAGS.teacher,
     }
 
 
@@ -266,10 +267,11 @@ def main(argv):
     os.makedirs(os.path.dirname(FLAGS.output) or ".", exist_ok=True)
     path = f"{FLAGS.output}.json"
     results = study.load_results(path)
-    study.get_teacher(FLAGS.teacher, results)
-    study.run_all(train_one, tuning_jobs(), results, path, FLAGS.processes)
+    study.get_teacher(FLAGS.teacher, results, **TEACHER)
+    run = functools.partial(train_one, teacher=FLAGS.teacher)
+    study.run_all(run, tuning_jobs(), results, path, FLAGS.processes)
     part_of_weight = choose_weights(results["runs"])
-    study.run_all(train_one, test_jobs(part_of_weight), results, path, FLAGS.processes)
+    study.run_all(run, test_jobs(part_of_weight), results, path, FLAGS.processes)
     results["part_of_weight"] = part_of_weight
     results["summary"] = summarize(results["runs"])
     write_json(path, results)

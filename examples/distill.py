@@ -1,11 +1,13 @@
 """Distils a teacher into a small student, once for each seed.
 
     python examples/distill.py --method=l2rkd --fraction=0.1 --seeds=0,1,2
+    python examples/distill.py --methods=attention_transfer,dkd --methods_at=both
 
 The teacher is read from `--teacher`, or trained first. Each seed gets a folder with
 `model.keras` (the student), `config.json`, `history.json`, `log.csv` and `metrics.json`.
 Regions are written as `patch`, `patch:grid=8,radius=0.5`, `segment:partner="nearest"`,
-`simplex:num_partners=3` or `ball:radius=0.2,norm="linf"`.
+`simplex:num_partners=3` or `ball:radius=0.2,norm="linf"`. `--methods` adds existing methods to
+L2RKD or KD; with `--method=none` they stand alone beside the labels, whose weight is then 1.
 """
 
 import os
@@ -23,6 +25,11 @@ run_flags.define_data_flags()
 run_flags.define_schedule_flags(epochs=15, steps_per_epoch=100, learning_rate=2e-3)
 flags.adopt_module_key_flags(run_flags)  # shown by --help, too
 flags.DEFINE_enum("method", "l2rkd", training.METHODS, "How the student is trained.")
+flags.DEFINE_list("methods", [], f"Methods to add, among {sorted(run_flags.METHODS)}.")
+flags.DEFINE_list("method_weights", None, "A weight for each; empty for those of their papers.")
+flags.DEFINE_list(
+    "methods_at", ["data"], "data, region or both points, for all methods or for each."
+)
 flags.DEFINE_string("teacher", "", "Keras file of the teacher; trained first when empty.")
 flags.DEFINE_float("fraction", 0.1, "Part of the training data to use.", 0.0, 1.0)
 flags.DEFINE_list("seeds", ["0"], "Seeds: of few-shot subset, initial weights, order and draws.")
@@ -52,6 +59,25 @@ flags.DEFINE_string("output", "runs/distill", "New folder for the results.")
 flags.register_validator("seeds", run_flags.are_seeds, "must be different integers from 0")
 flags.register_validator("widths", run_flags.are_counts, "must be integers above 0")
 flags.register_validator("region", run_flags.is_region, "must be as in 'patch:grid=4,radius=0.5'")
+flags.register_validator("methods", run_flags.are_methods)
+flags.register_validator(
+    "method_weights",
+    lambda words: not words or run_flags.are_weights(words),
+    "must be numbers from 0",
+)
+flags.register_validator(
+    "methods_at",
+    lambda words: set(words) <= {"data", "region", "both"},
+    "must be data, region or both",
+)
+flags.register_multi_flags_validator(
+    ["methods", "method_weights", "methods_at"],
+    lambda values: (
+        len(values["method_weights"] or values["methods"]) == len(values["methods"])
+        and len(values["methods_at"]) in (1, len(values["methods"]))
+    ),
+    "--method_weights and --methods_at must have one entry for each of --methods",
+)
 flags.register_validator("fraction", lambda value: value > 0, "must be above 0")
 flags.register_validator("temperature", lambda value: value > 0, "must be above 0")
 flags.register_validator(
@@ -79,6 +105,12 @@ def distiller_options(seed):
     names = ["temperature", "hard_weight", "kd_weight", "region_weight", "num_region_points"]
     names += ["replace_fraction", "region_targets"]
     options = {name: FLAGS[name].value for name in names}
+    if FLAGS.methods:
+        options["distillation_losses"] = run_flags.make_methods(FLAGS.methods)
+        if FLAGS.method_weights:
+            options["distillation_loss_weights"] = list(map(float, FLAGS.method_weights))
+        at = FLAGS.methods_at
+        options["distillation_losses_at"] = at[0] if len(at) == 1 else at
     return options | {"region": run_flags.parse_region(FLAGS.region), "seed": seed}
 
 
@@ -102,6 +134,9 @@ def run_seed(teacher, seed, folder):
     )
     student = build_student(train, seed)
     trainee = training.build_trainee(FLAGS.method, teacher, student, **distiller_options(seed))
+    if FLAGS.methods:
+        for name, (of_teacher, of_student) in trainee.distillation_loss_layers.items():
+            print(f"{name}: {of_teacher or 'outputs'} of the teacher, {of_student or 'outputs'}")
     history, step_ms = training.fit(
         trainee,
         train,
@@ -119,7 +154,7 @@ def main(argv):
     """Distils one student for each seed and prints the test accuracy of the last epoch."""
     run_flags.start(argv)
     check_new(FLAGS.output, FLAGS.overwrite)
-    teacher = None if FLAGS.method == "none" else get_teacher()
+    teacher = None if FLAGS.method == "none" and not FLAGS.methods else get_teacher()
     accuracies = []
     with run_folder(FLAGS.output, FLAGS.overwrite) as folder:
         for seed in map(int, FLAGS.seeds):

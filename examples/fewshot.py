@@ -12,21 +12,16 @@ teacher and student passes as `kd`.
 Results are written as they arrive; started again, the study goes on where it stopped.
 """
 
-import concurrent.futures
-import hashlib
+import functools
 import itertools
-import json
-import multiprocessing
 import os
-import sys
 
 import keras
 import run_flags
-import tensorflow as tf
-import tqdm
+import study
 import training
 from absl import app, flags
-from run_folder import versions, write_json
+from run_folder import write_json
 
 FLAGS = flags.FLAGS
 
@@ -58,8 +53,8 @@ def settings(method):
     return [{"learning_rate": rate, "temperature": tau} for rate, tau in pairs]
 
 
-def train_one(job):
-    """Trains one student in a process of its own; returns the job with its results."""
+def train_one(job, teacher):
+    """Trains one student in a process of its own; returns its results."""
     keras.backend.clear_session()
     train, validation, test = training.load_splits(
         "digits", 50, fraction=job["fraction"], seed=job["seed"]
@@ -68,7 +63,7 @@ def train_one(job):
     options = dict(METHODS[job["method"]])
     if job["temperature"] is not None:
         options |= {"temperature": job["temperature"], "seed": job["seed"]}
-    teacher = keras.models.load_model(job["teacher"])
+    teacher = keras.models.load_model(teacher)
     trainee = training.build_trainee(options.pop("method"), teacher, student, **options)
     _, step_ms = training.fit(
         trainee,
@@ -81,39 +76,14 @@ def train_one(job):
     )
     split = test if job["phase"] == "test" else validation
     accuracy = 100 * training.evaluate(student, split)["accuracy"]
-    return job | {"accuracy": accuracy, "milliseconds_per_step": step_ms}
-
-
-def use_one_core():
-    """Keeps a worker process to one core."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-
-
-def run_all(jobs, results):
-    """Trains what is not among the results yet, and saves each as it arrives."""
-    known = {_key(run) for run in results["runs"]}
-    missing = [job for job in jobs if _key(job) not in known]
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(FLAGS.processes, spawn, use_one_core) as pool:
-        futures = [pool.submit(train_one, job) for job in missing]
-        done = concurrent.futures.as_completed(futures)
-        for future in tqdm.tqdm(done, total=len(futures), desc=jobs[0]["phase"], unit="run"):
-            run = {k: v for k, v in future.result().items() if k != "teacher"}
-            results["runs"].append(run)
-            write_json(f"{FLAGS.output}.json", results)
-
-
-def _key(run):
-    names = ("phase", "fraction", "method", "seed", "epochs", "learning_rate", "temperature")
-    return tuple(run[name] for name in names)
+    return {"accuracy": accuracy, "milliseconds_per_step": step_ms}
 
 
 def make_jobs(phase, seeds, settings_of):
     """One job for each fraction, method, seed and setting."""
     return [
         {"phase": phase, "fraction": fraction, "method": method, "seed": seed}
-        | {"epochs": FLAGS.epochs, "teacher": FLAGS.teacher}
+        | {"epochs": FLAGS.epochs}
         | setting
         for fraction in map(float, FLAGS.fractions)
         for method in METHODS
@@ -188,53 +158,28 @@ def markdown(summary, teacher_accuracy):
     return "\n".join(lines) + "\n"
 
 
-def get_teacher(results):
-    """Trains and saves the teacher when it is absent; notes its accuracy on the test split."""
-    if not os.path.exists(FLAGS.teacher):
-        teacher, *_ = training.train_teacher("digits")
-        os.makedirs(os.path.dirname(FLAGS.teacher) or ".", exist_ok=True)
-        teacher.save(FLAGS.teacher)
-    teacher = keras.models.load_model(FLAGS.teacher)
-    with open(FLAGS.teacher, "rb") as file:
-        digest = hashlib.sha256(file.read()).hexdigest()
-    if results.get("teacher", {}).get("sha256", digest) != digest:
-        raise ValueError(
-            f"`teacher` must be the one that {FLAGS.output}.json was begun with. Received: "
-            f"teacher={FLAGS.teacher!r}, another file. Choose another --output."
-        )
-    _, _, test = training.load_splits("digits", 50)
-    results["teacher"] = {
-        "sha256": digest,
-        "test_accuracy": 100 * training.evaluate(teacher, test)["accuracy"],
-        "parameters": teacher.count_params(),
-    }
-
-
 def main(argv):
     """Chooses the settings, trains the reported runs, writes JSON and table."""
     run_flags.start(argv)
     os.makedirs(os.path.dirname(FLAGS.output) or ".", exist_ok=True)
-    results = {"command": " ".join(["python", *sys.argv]), "versions": versions(), "runs": []}
-    if os.path.exists(f"{FLAGS.output}.json"):
-        with open(f"{FLAGS.output}.json") as file:
-            results = json.load(file)
-    get_teacher(results)
-    run_all(
-        make_jobs("validation", FLAGS.tuning_seeds, lambda _, method: settings(method)), results
-    )
+    path = f"{FLAGS.output}.json"
+    results = study.load_results(path)
+    study.get_teacher(FLAGS.teacher, results)
+    run = functools.partial(train_one, teacher=FLAGS.teacher)
+    jobs = make_jobs("validation", FLAGS.tuning_seeds, lambda _, method: settings(method))
+    study.run_all(run, jobs, results, path, FLAGS.processes)
     chosen = {
         (fraction, method): choose(results["runs"], fraction, method)
         for fraction in map(float, FLAGS.fractions)
         for method in METHODS
     }
-    run_all(
-        make_jobs("test", FLAGS.seeds, lambda fraction, method: [chosen[fraction, method]]), results
-    )
+    jobs = make_jobs("test", FLAGS.seeds, lambda fraction, method: [chosen[fraction, method]])
+    study.run_all(run, jobs, results, path, FLAGS.processes)
     results["summary"] = [
         summarize(results["runs"], fraction, method, setting)
         for (fraction, method), setting in chosen.items()
     ]
-    write_json(f"{FLAGS.output}.json", results)
+    write_json(path, results)
     table = markdown(results["summary"], results["teacher"]["test_accuracy"])
     with open(f"{FLAGS.output}.md", "w") as file:
         file.write(table)

@@ -66,6 +66,11 @@ def parse_region(text):
         raise ValueError(f"`region` {name!r}: {error}. Received: {text!r}") from error
 
 
+def make_methods(names):
+    """Distillation methods from the words of a list flag, each with its defaults."""
+    return [METHODS[name]() for name in names]
+
+
 def define_data_flags():
     """Flags that say which data are read, and where results may go."""
     flags.DEFINE_string("dataset", "digits", "Data set: a name of tfds, or a folder of images.")
@@ -130,6 +135,22 @@ def are_counts(words):
 def are_seeds(words):
     """Whether all words of a list flag are different integers from 0."""
     return bool(words) and all(map(str.isdecimal, words)) and len(set(words)) == len(words)
+
+
+def are_methods(words):
+    """Validator of `--methods`: raises a list of what there is."""
+    unknown = sorted(set(words) - set(METHODS))
+    if unknown:
+        raise flags.ValidationError(f"must be among {sorted(METHODS)}. Received: {unknown}")
+    return True
+
+
+def are_weights(words):
+    """Whether all words of a list flag are finite numbers from 0."""
+    try:
+        return all(0 <= float(word) < float("inf") for word in words)
+    except ValueError:
+        return False
 
 
 def is_region(text):

@@ -23,14 +23,19 @@ def load_results(path):
     return {"command": " ".join(["python", *sys.argv]), "versions": versions(), "runs": []}
 
 
-def get_teacher(path, results):
+def get_teacher(path, results, **network):
     """Trains and saves the teacher of the digits when it is absent; notes what it is.
+
+    Args:
+        path: Keras file of the teacher.
+        results: Dict that gets its accuracy and a digest of its weights as `teacher`.
+        **network: Arguments of `training.train_teacher`.
 
     Raises:
         ValueError: If the results were begun with another teacher.
     """
     if not os.path.exists(path):
-        teacher, *_ = training.train_teacher("digits")
+        teacher, *_ = training.train_teacher("digits", **network)
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         teacher.save(path)
     teacher = keras.models.load_model(path)

@@ -370,13 +370,21 @@ class L2RKDDistiller(keras.Model):
 
     def _pass(self, features, points, training):
         """One pass of points through a model: its features, by name."""
-        features, inputs = features.value, points.inputs
+        features = features.value
         if points.directions is None:
-            return features(inputs, training=training)
-        found, gradients = projected_gradients(
-            features, inputs, points.directions, training=training
-        )
-        return found | {INPUT_GRADIENT: gradients}
+            found = features(points.inputs, training=training)
+        else:
+            found, gradients = projected_gradients(
+                features, points.inputs, points.directions, training=training
+            )
+            found |= {INPUT_GRADIENT: gradients}
+        if keras.tree.is_nested(found[OUTPUT]):
+            raise ValueError(
+                "`teacher` and `student` must have one output each, of shape (batch, outputs). "
+                "Received: outputs "
+                f"{keras.tree.map_structure(lambda output: output.shape, found[OUTPUT])}"
+            )
+        return found
 
     def _ask_teacher(self, batch):
         """The teacher's features, as `batch.split` gives them, and the targets at region points.
@@ -399,11 +407,6 @@ class L2RKDDistiller(keras.Model):
 
     def _logits(self, features):
         outputs = features[OUTPUT]
-        if keras.tree.is_nested(outputs):
-            raise ValueError(
-                "`teacher` and `student` must have one output each, of shape (batch, outputs). "
-                f"Received: outputs {keras.tree.map_structure(lambda x: x.shape, outputs)}"
-            )
         if self.from_logits:
             return tf.cast(outputs, tf.float32)
         return logits_from_probabilities(outputs, self.divergence)

@@ -89,6 +89,69 @@ def test_distill_trains_one_student_for_each_seed(distilled):
     assert mean in output
 
 
+def test_distill_adds_methods_to_labels_alone(folder, teacher):
+    output = succeed(
+        "distill.py",
+        f"--teacher={teacher}",
+        "--method=none",
+        "--methods=attention_transfer,dkd",
+        "--method_weights=10,0.5",
+        "--epochs=1",
+        "--steps_per_epoch=3",
+        "--output=runs/methods",
+        "--verbose=0",
+        folder=folder,
+    )
+    assert "attention_transfer_loss: ('block1', 'block2') of the teacher" in output
+    history = read(folder / "runs/methods/seed0/history.json")
+    terms = ("hard_loss", "attention_transfer_loss", "decoupled_kd_loss", "kd_loss")
+    hard, attention, decoupled, kd = (history[name][0] for name in terms)
+    assert history["loss"][0] == pytest.approx(hard + 10 * attention + 0.5 * decoupled, rel=1e-5)
+    assert kd == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "job"),
+    [
+        (
+            "compare_methods.py",
+            ["--methods=fitnet", "--fractions=0.1", "--tuning_seeds=9"],
+            {"phase": "test", "method": "fitnet", "companion": "with L2RKD"},
+        ),
+        (
+            "fewshot.py",
+            ["--fractions=0.1", "--tuning_seeds=9"],
+            {"phase": "test", "method": "l2rkd_equal_compute"},
+        ),
+    ],
+)
+def test_studies_finish_and_go_on_where_they_stopped(program, arguments, job, folder, teacher):
+    """Takes a run out of the results: the second start trains that one alone, to the same value."""
+
+    def study():
+        succeed(
+            program,
+            *arguments,
+            "--seeds=0",
+            "--epochs=1",
+            f"--teacher={teacher}",
+            "--output=runs/study",
+            folder=folder,
+        )
+        return read(folder / "runs/study.json")
+
+    first = study()
+    table = (folder / "runs/study.md").read_text()
+    (removed,) = [run for run in first["runs"] if job.items() <= run.items()]
+    kept = [run for run in first["runs"] if run != removed]
+    (folder / "runs/study.json").write_text(json.dumps(first | {"runs": kept}))
+    second = study()
+    assert second["runs"][:-1] == kept
+    assert second["runs"][-1]["accuracy"] == removed["accuracy"]
+    assert (folder / "runs/study.md").read_text() == table
+    (folder / "runs/study.json").unlink()
+
+
 def test_export_student_writes_both_formats_with_their_reports(distilled, folder):
     student = distilled[1] / "seed0" / "model.keras"
     output = succeed(
@@ -130,6 +193,10 @@ def test_demo_prints_its_table_and_writes_everything(folder):
         (["--temperature=0"], "must be above 0"),
         (["--replace_fraction=1"], "must be between 0 and 1"),
         (["--teacher=missing.keras"], "existing .keras file"),
+        (["--methods=dkd,fitnets"], "'fitnet'"),
+        (["--methods=dkd", "--method_weights=-1"], "must be numbers from 0"),
+        (["--methods=dkd,fitnet", "--method_weights=1"], "one entry for each"),
+        (["--methods=dkd", "--methods_at=test"], "must be data, region or both"),
         (["epochs=3"], "Unknown arguments"),
         (["--output=."], "must be a new folder"),
     ],
