@@ -5,11 +5,12 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.l2rkd_tf_installed
 PYTEST_ARGS ?= -q -n 2
 
-.PHONY: help demo study test lint format clean
+.PHONY: help demo study study-methods test lint format clean
 
 help:
 	@echo "make demo   distil a digit classifier: table, picture and a .tflite, in minutes"
 	@echo "make study  the few-shot study of the README, about an hour; goes on where it stopped"
+	@echo "make study-methods  existing methods with and without L2RKD, likewise"
 	@echo "make test   run the tests"
 	@echo "make lint   check the style"
 	@echo "make format apply the style"
@@ -26,6 +27,9 @@ demo: $(INSTALLED)
 
 study: $(INSTALLED)
 	$(BIN)/python examples/fewshot.py --output=docs/results/fewshot_digits
+
+study-methods: $(INSTALLED)
+	$(BIN)/python examples/compare_methods.py --output=docs/results/methods_digits
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

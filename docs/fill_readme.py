@@ -1,4 +1,4 @@
-"""Copies the tables of `docs/results` into the README.
+"""Copies the tables of `docs/results` into the README and the pages of `docs`.
 
 python docs/fill_readme.py
 """
@@ -20,5 +20,5 @@ def fill(text):
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(fill(readme.read_text()))
+    for page in (ROOT / "README.md", ROOT / "docs" / "methods.md"):
+        page.write_text(fill(page.read_text()))

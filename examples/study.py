@@ -14,6 +14,9 @@ import tqdm
 import training
 from run_folder import versions, write_json
 
+# What TensorFlow keeps of every graph that a process has traced slows it down in the end.
+_JOBS_OF_A_PROCESS = 30
+
 
 def load_results(path):
     """The results of an earlier start of the study, or new ones."""
@@ -70,19 +73,30 @@ def run_all(run_one, jobs, results, path, processes):
     missing = [
         job for job in jobs if not any(job.items() <= run.items() for run in results["runs"])
     ]
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(processes, spawn, _use_one_core) as pool:
-        futures = {pool.submit(run_one, job): job for job in missing}
-        done = concurrent.futures.as_completed(futures)
-        with tqdm.tqdm(
-            done, "runs", len(jobs), initial=len(jobs) - len(missing), unit="run", smoothing=0.1
-        ) as progress:
-            for future in progress:
-                results["runs"].append(futures[future] | _result(future))
+    with tqdm.tqdm(
+        None, "runs", len(jobs), initial=len(jobs) - len(missing), unit="run", smoothing=0.1
+    ) as progress:
+        for some in _batches(missing, _JOBS_OF_A_PROCESS * processes):
+            for job, result in _run(run_one, some, processes):
+                results["runs"].append(job | result)
                 write_json(path, results)
+                progress.update()
     failed = [run for run in results["runs"] if "error" in run]
     if failed:
         raise RuntimeError(f"{len(failed)} runs failed, the first with:\n{failed[0]['error']}")
+
+
+def _run(run_one, jobs, processes):
+    """Runs jobs in new processes; gives pairs of a job and its result as they arrive."""
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(processes, spawn, _use_one_core) as pool:
+        futures = {pool.submit(run_one, job): job for job in jobs}
+        for future in concurrent.futures.as_completed(futures):
+            yield futures[future], _result(future)
+
+
+def _batches(jobs, size):
+    return [jobs[start : start + size] for start in range(0, len(jobs), size)]
 
 
 def _result(future):

@@ -1,8 +1,9 @@
 """Locally linear region knowledge distillation for Keras 3 on TensorFlow.
 
 `L2RKDDistiller` trains a small student to agree with a trained teacher at the training points and
-in the regions around them; `regions` holds the kinds of regions, `export` writes the student to
-SavedModel and LiteRT, `data`, `models` and `plots` hold what experiments need.
+in the regions around them; `regions` holds the kinds of regions, `methods` existing distillation
+methods, `geometry` measures of local shape, `callbacks` schedules and monitors; `export` writes the
+student to SavedModel and LiteRT; `data`, `models` and `plots` hold what experiments need.
 """
 
 import keras
@@ -13,9 +14,30 @@ if keras.backend.backend() != "tensorflow":
         f"{keras.backend.backend()!r}: set the environment variable KERAS_BACKEND=tensorflow."
     )
 
-from l2rkd_tf import data, export, losses, models, plots, regions
+from l2rkd_tf import (
+    callbacks,
+    data,
+    export,
+    geometry,
+    losses,
+    methods,
+    models,
+    plots,
+    regions,
+)
 from l2rkd_tf.distiller import L2RKDDistiller
 
 __version__ = "0.1.0"
 
-__all__ = ["L2RKDDistiller", "data", "export", "losses", "models", "plots", "regions"]
+__all__ = [
+    "L2RKDDistiller",
+    "callbacks",
+    "data",
+    "export",
+    "geometry",
+    "losses",
+    "methods",
+    "models",
+    "plots",
+    "regions",
+]

@@ -25,7 +25,8 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 FLOORS = [
     {"checks"},
     {"losses", "regions", "features", "replicas", "teacher_cache"},
-    {"batches", "geometry", "methods"},
+    {"batches", "methods"},
+    {"geometry"},
     {"distiller"},
     {"linear_region"},
     {"callbacks", "plots", "export", "data", "models"},

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from l2rkd_tf import methods
+
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 RESULTS = ROOT / "docs" / "results"
@@ -36,6 +38,22 @@ def test_quickstart_runs_as_printed(tmp_path):
 def test_tables_are_those_that_commands_printed(name):
     printed = (RESULTS / name).read_text()
     assert f"<!-- docs/results/{name} -->\n{printed}<!-- end -->" in README
+
+
+def test_defaults_in_the_table_of_methods_are_those_of_the_code():
+    text = (ROOT / "docs" / "methods.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|(?:[^|]*\|){2} ([^|]*) \| ([0-9.]+)", text, re.MULTILINE)
+    classes = {
+        name: getattr(methods, name)
+        for name in methods.__all__
+        if isinstance(getattr(methods, name), type) and "per_example" in dir(getattr(methods, name))
+    }
+    bases = {"Method", "FeatureMethod", "LayersMethod", "LearnedMethod"}
+    assert {name for name, *_ in rows} == set(classes) - bases
+    for name, layers, weight in rows:
+        assert float(weight) == classes[name].default_weight, name
+        found = getattr(classes[name], "layers_when_omitted", "outputs")
+        assert layers.removesuffix(" (two or more)") == found, name
 
 
 def summary():

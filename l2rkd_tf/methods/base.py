@@ -2,6 +2,7 @@
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from l2rkd_tf.methods.layers import EMBEDDING, MAPS, find_layers, shapes_of
 
@@ -110,10 +111,17 @@ class _OnLayers(Method):
         return self.student_layers[0] if len(self.student_layers) == 1 else None
 
     def validate_model_compatibility(self, teacher, student):
-        """Finds the layers, where no names were given."""
+        """Finds the layers, where no names were given, and logs which."""
         if None in self._given.values():
+            name = type(self).__name__
             self.teacher_layers, self.student_layers = find_layers(
-                type(self).__name__, teacher, student, self.layers_when_omitted
+                name, teacher, student, self.layers_when_omitted
+            )
+            logging.info(
+                "%s compares the teacher's layers %s with the student's %s.",
+                name,
+                self.teacher_layers,
+                self.student_layers,
             )
 
 

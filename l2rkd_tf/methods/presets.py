@@ -130,8 +130,8 @@ def pe_bkd(grid=2, concentration=1.0):
     the expectation of theirs.
 
     Different: the paper looks every 50 epochs for the patch size and the concentration at which
-    student and teacher differ most, which is what it is named after. Set `distiller.region` from
-    a callback for that. Each example draws coefficients of its own, and never mixes with itself.
+    student and teacher differ most, which is what it is named after: `callbacks.BlindRegionSearch`
+    does that. Each example draws coefficients of its own, and never mixes with itself.
 
     Args:
         grid: Patches in each direction. The authors choose between 1 and 2 for images of 32 x 32.

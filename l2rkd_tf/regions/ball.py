@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.regions.base import Region, in_float, mixable_leaves, register
+from l2rkd_tf.regions.base import Region, in_float, mixable_leaves, register, scaled
 from l2rkd_tf.regions.draws import in_unit_l2_ball, in_unit_linf_ball, normal, split
 
 _NORMS = {"l2": in_unit_l2_ball, "linf": in_unit_linf_ball, "gaussian": normal}
@@ -68,6 +68,23 @@ class Ball(Region):
             return in_float(leaf, lambda point: point + tf.cast(noise, point.dtype))
 
         return keras.tree.map_structure(add, tensor, coefficients)
+
+    def towards_edge(self, coefficients, fraction):
+        """See `Region.towards_edge`; Gaussian noise has no edge: its end is the drawn point."""
+        if self.norm == "gaussian":
+            return keras.tree.map_structure(lambda noise: scaled(noise, fraction), coefficients)
+
+        def move(noise):
+            axes = list(range(1, noise.shape.rank))
+            # Of the largest coordinate first, since squares of small noise vanish in float32.
+            size = tf.reduce_max(tf.abs(noise), axis=axes, keepdims=True)
+            noise = tf.math.divide_no_nan(noise, size)
+            if self.norm == "l2":
+                length = tf.sqrt(tf.reduce_sum(noise**2, axis=axes, keepdims=True))
+                noise = tf.math.divide_no_nan(noise, length)
+            return scaled(self.radius_variable * noise, fraction)
+
+        return keras.tree.map_structure(move, coefficients)
 
     def get_config(self):
         """See `Region.get_config`."""

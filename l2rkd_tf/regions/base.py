@@ -100,6 +100,42 @@ class Region:
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `apply`.")
 
+    def towards_edge(self, coefficients, fraction):
+        """Coefficients of points between the examples and the edge of the region.
+
+        ```
+        apply(x, towards_edge(coefficients, fraction)) = x + fraction * (edge - x)
+        ```
+
+        where `edge` is the point at which the ray from the example `x` through its drawn point
+        leaves the region. An example that was drawn as itself takes a direction that its
+        partners suggest, and stays where it is if it has none. A region of your own needs this
+        method only for the measures that ask for it, such as
+        `l2rkd_tf.geometry.fidelity_profile`.
+
+        Args:
+            coefficients: What `draw` returned for a batch.
+            fraction: 0 for the example, 1 for the edge: a number, or float32 of shape `(batch,)`.
+
+        Returns:
+            Coefficients, to be passed to `apply`.
+
+        Raises:
+            NotImplementedError: If the region does not define it.
+
+        Example:
+            >>> region = Segment(radius=0.5)
+            >>> x = tf.constant([[0.0], [2.0]])
+            >>> drawn = region.draw(x, seed=[0, 0])
+            >>> region.apply(x, region.towards_edge(drawn, 1.0)).numpy().tolist()
+            [[1.0], [1.0]]
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must implement `towards_edge(coefficients, fraction)` to be "
+            "measured at fractions of the way to its edge: it returns the coefficients of "
+            "`x + fraction * (edge - x)`."
+        )
+
     def get_config(self):
         """Arguments of the constructor."""
         return {"radius": self.radius}
@@ -142,3 +178,9 @@ def in_float(tensor, function):
 def append_axes(tensor, rank):
     """Appends axes of length one until the tensor has the rank."""
     return tf.reshape(tensor, tf.concat([tf.shape(tensor), [1] * (rank - tensor.shape.rank)], 0))
+
+
+def scaled(tensor, factor):
+    """Multiplies a batch by a number, or by one number for each example."""
+    factor = tf.cast(factor, tensor.dtype)
+    return tensor * (append_axes(factor, tensor.shape.rank) if factor.shape.rank else factor)

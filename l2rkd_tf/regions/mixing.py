@@ -12,6 +12,7 @@ from l2rkd_tf.regions.base import (
     in_float,
     mixable_leaves,
     register,
+    scaled,
 )
 from l2rkd_tf.regions.draws import beta_quantiles, interpolate, split, uniform
 from l2rkd_tf.regions.partners import PARTNERS, draw_partners
@@ -92,6 +93,14 @@ class Segment(Region):
     def apply(self, tensor, coefficients):
         """See `Region.apply`."""
         return _move_towards_partners(tensor, coefficients)
+
+    def towards_edge(self, coefficients, fraction):
+        """See `Region.towards_edge`: the largest `lambda` becomes `fraction * radius`."""
+        partners, weights = coefficients
+        largest = tf.reduce_max(weights, axis=list(range(1, weights.shape.rank)), keepdims=True)
+        # A `lambda` of exactly 0 still knows its partner.
+        direction = tf.where(largest > 0.0, tf.math.divide_no_nan(weights, largest), 1.0)
+        return Coefficients(partners, scaled(self.radius_variable * direction, fraction))
 
     def get_config(self):
         """See `Region.get_config`."""
@@ -209,6 +218,14 @@ class Simplex(Region):
     def apply(self, tensor, coefficients):
         """See `Region.apply`."""
         return _move_towards_partners(tensor, coefficients)
+
+    def towards_edge(self, coefficients, fraction):
+        """See `Region.towards_edge`: the sum of all `lambda` becomes `fraction * radius`."""
+        partners, weights = coefficients
+        total = tf.reduce_sum(weights, axis=1, keepdims=True)
+        shares = tf.math.divide_no_nan(weights, total)
+        shares = tf.where(total > 0.0, shares, 1.0 / weights.shape[1])
+        return Coefficients(partners, scaled(self.radius_variable * shares, fraction))
 
     def get_config(self):
         """See `Region.get_config`."""

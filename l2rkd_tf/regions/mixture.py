@@ -105,6 +105,14 @@ class Mixture(Region):
 
         return keras.tree.map_structure(select, *moved)
 
+    def towards_edge(self, coefficients, fraction):
+        """See `Region.towards_edge`; the edge is that of the region that the example drew."""
+        moved = tuple(
+            region.towards_edge(drawn, fraction)
+            for region, drawn in zip(self.regions, coefficients.coefficients, strict=True)
+        )
+        return MixtureCoefficients(coefficients.choice, moved)
+
     def __repr__(self):
         return f"Mixture({self.regions!r}, weights={self.weights})"
 

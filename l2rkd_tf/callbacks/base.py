@@ -1,0 +1,111 @@
+"""What the callbacks share: the model they are for, and the points they look at."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.checks import is_positive_integer
+from l2rkd_tf.distiller import L2RKDDistiller
+
+__all__ = [
+    "DistillerCallback",
+    "check_counts",
+    "check_distiller",
+    "check_epoch",
+    "take_points",
+]
+
+
+class DistillerCallback(keras.callbacks.Callback):
+    """Base class of callbacks of an `L2RKDDistiller`; `self.model` is the distiller.
+
+    Raises:
+        ValueError: Before training, if the model that is fitted is another one.
+    """
+
+    def set_model(self, model):
+        """Called by Keras when training starts."""
+        check_distiller(model, type(self).__name__)
+        super().set_model(model)
+
+
+def check_distiller(model, callback):
+    """Checks that a callback was given to the `fit` of a distiller."""
+    if not isinstance(model, L2RKDDistiller):
+        raise ValueError(
+            f"`callbacks` may hold a {callback} in the fit() of an L2RKDDistiller only. Received: "
+            f"the fit() of {model!r} of type {type(model).__name__}"
+        )
+
+
+def take_points(data, max_points, seed):
+    """Inputs and labels of at most `max_points` examples, as NumPy arrays.
+
+    Args:
+        data: Inputs, shape `(points, ...)`, or a list or dict of such; or a tuple
+            `(inputs, labels[, weights])`; or a batched `tf.data.Dataset` of either.
+        max_points: Largest number of points. Of a data set these are the first ones, of arrays
+            a random subset.
+        seed: Integer seed of the subset.
+
+    Returns:
+        Inputs of shape `(points, ...)` in their structure, and labels of shape `(points, ...)`;
+        `None` where there are none.
+
+    Raises:
+        ValueError: If there are no points, or arrays differ in their number of points.
+    """
+    if isinstance(data, tf.data.Dataset):
+        return _first_points(data, max_points)
+    points = keras.tree.map_structure(np.asarray, _points_of(data))
+    shapes = [leaf.shape for leaf in keras.tree.flatten(points)]
+    counts = {shape[0] if shape else 0 for shape in shapes}
+    if len(counts) != 1 or counts == {0}:
+        raise ValueError(
+            "`data` must hold arrays of one number of points, at least 1. Received: arrays of "
+            f"shapes {shapes}"
+        )
+    rows = np.sort(np.random.default_rng(seed).permutation(counts.pop())[:max_points])
+    return _with_labels(keras.tree.map_structure(lambda leaf: leaf[rows], points))
+
+
+def _points_of(element):
+    """`(inputs,)` or `(inputs, labels)`; regions know nothing of labels with a structure."""
+    element = element[:2] if isinstance(element, tuple) else (element,)
+    return element[:1] if keras.tree.is_nested(element[-1]) else element
+
+
+def _with_labels(points):
+    return points if len(points) == 2 else (points[0], None)
+
+
+def _first_points(dataset, max_points):
+    batches, count = [], 0
+    for element in dataset:
+        batches.append(keras.tree.map_structure(lambda leaf: leaf.numpy(), _points_of(element)))
+        count += len(keras.tree.flatten(batches[-1])[0])
+        if count >= max_points:
+            break
+    if not count:
+        raise ValueError("`data` must hold at least one point. Received: an empty data set")
+    return _with_labels(
+        keras.tree.map_structure(lambda *leaves: np.concatenate(leaves)[:max_points], *batches)
+    )
+
+
+def check_counts(**counts):
+    """Checks that arguments are integers of at least 1."""
+    for argument, value in counts.items():
+        if not is_positive_integer(value):
+            raise ValueError(
+                f"`{argument}` must be an integer of at least 1. Received: {argument}={value!r}"
+            )
+
+
+def check_epoch(argument, epoch):
+    """Checks that an argument is the number of an epoch."""
+    if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or epoch < 0:
+        raise ValueError(
+            f"`{argument}` must be the number of an epoch, counted from 0. "
+            f"Received: {argument}={epoch!r}"
+        )

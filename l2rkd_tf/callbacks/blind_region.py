@@ -1,0 +1,148 @@
+"""Training in the region where the student knows least of its teacher."""
+
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.callbacks.base import (
+    DistillerCallback,
+    check_counts,
+    check_epoch,
+    take_points,
+)
+from l2rkd_tf.checks import checked_seed
+from l2rkd_tf.geometry.evaluation import batched, outputs_of, per_example
+from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
+from l2rkd_tf.regions import Region
+
+__all__ = ["BlindRegionSearch"]
+
+_BATCH_SIZE = 256
+
+
+class BlindRegionSearch(DistillerCallback):
+    """Sets the region, every few epochs, to the candidate where student and teacher differ most.
+
+    ```
+    region = argmax_r  mean KL(p(f_T(x')) || p(f_S(x'))),   x' drawn from r of x, temperature 1
+    ```
+
+    or another divergence, if the distiller has one. The index of the region in use is logged as
+    `blind_region`, -1 before the first search. Another region takes effect at once and costs one
+    new trace of the training step; the same one costs nothing. A search passes `max_points` points,
+    in batches, through both models for each candidate.
+
+    It searches when an epoch begins: put a `RegionRadiusScheduler` after it.
+
+    Args:
+        regions: Candidates: a sequence of `l2rkd_tf.regions.Region`. A larger region gives points
+            further from the data, where models differ more: candidates that differ in shape, such
+            as `Patch(grid=1)` and `Patch(grid=2)`, are what the search was made for.
+        data: As in `LocalShapeMonitor`; the training data, as in the paper, or other data.
+        every: Epochs from one search to the next, at least 1. Every `fit` begins with a search, so
+            that a resumed run does not train in another region until the next one.
+        max_points: Largest number of points, as in `LocalShapeMonitor`.
+        start_epoch: Epoch of the first search, counted from 0.
+        verbose: 1 for a message with the divergences at each search.
+        seed: Integer seed of the subset and of the points.
+
+    Attributes:
+        divergences: Mean divergence of each candidate at the last search, in nats (squared units
+            of the outputs for `"mse"`), shape `(len(regions),)`; `None` before the first.
+
+    Raises:
+        ValueError: If an argument is wrong, or, before training, if the model that is fitted is
+            no `L2RKDDistiller`, or cannot be trained in a candidate.
+
+    Example:
+        >>> Patch = l2rkd_tf.regions.Patch
+        >>> candidates = [Patch(grid=g, concentration=c) for g in (1, 2) for c in (0.1, 0.5, 1.0)]
+        >>> search = BlindRegionSearch(candidates, np.zeros((32, 8, 8, 1)), every=50)
+        >>> len(search.regions)
+        6
+
+    Source: Deng, Zheng and Zhang, Personalized Education: Blind Knowledge Distillation (ECCV
+    2022), who search every 50 epochs; `l2rkd_tf.methods.pe_bkd` has their other settings.
+    """
+
+    def __init__(self, regions, data, every=1, max_points=512, start_epoch=0, verbose=0, seed=0):
+        super().__init__()
+        self.regions = _checked_regions(regions)
+        check_counts(every=every, max_points=max_points)
+        check_epoch("start_epoch", start_epoch)
+        self.data = data
+        self.every = every
+        self.max_points = max_points
+        self.start_epoch = start_epoch
+        self.verbose = verbose
+        self.seed = checked_seed(seed)
+        self.divergences = None
+        self._points = None
+        self._index = -1
+
+    def set_model(self, model):
+        """Called by Keras when training starts."""
+        super().set_model(model)
+        if model.region_targets == "interpolated":
+            unfit = [region for region in self.regions if not region.interpolates_targets]
+            if unfit:
+                raise ValueError(
+                    "`regions` must have a linear map of logits for a distiller with "
+                    f"region_targets='interpolated'. Received: {unfit!r}"
+                )
+
+    def on_train_begin(self, logs=None):
+        """Reads the points, the first time."""
+        self._index = -1
+        if self._points is None:
+            self._points = take_points(self.data, self.max_points, self.seed)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Searches, where the epoch is one for it."""
+        since_start = epoch - self.start_epoch
+        if since_start < 0 or (self._index >= 0 and since_start % self.every):
+            return
+        self.divergences = self._mean_divergences()
+        self._index = int(np.argmax(self.divergences))
+        if self.model.region is not self.regions[self._index]:
+            self.model.region = self.regions[self._index]
+        if self.verbose:
+            divergences = ", ".join(f"{value:.4g}" for value in self.divergences)
+            print(f"\nEpoch {epoch + 1}: blind region {self._index} of divergences {divergences}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Logs which region the epoch was trained in."""
+        if logs is not None:
+            logs["blind_region"] = self._index
+
+    def _mean_divergences(self):
+        """Mean divergence at points of each region, shape `(regions,)`; all in one trace."""
+        models = self.model.get_teacher(), self.model.student
+        divergence, from_logits = self.model.divergence, self.model.from_logits
+
+        def step(inputs, labels, number):
+            def in_region(region):
+                drawn = region.draw(inputs, tf.stack([self.seed, number]), labels)
+                points = region.apply(inputs, drawn)
+                outputs = [outputs_of(model, points) for model in models]
+                if not from_logits:
+                    outputs = [logits_from_probabilities(output, divergence) for output in outputs]
+                return DIVERGENCES[divergence](*outputs)
+
+            return tf.stack([in_region(region) for region in self.regions], axis=1)
+
+        inputs, labels = self._points
+        values = per_example(step, batched(inputs, _BATCH_SIZE, labels))
+        return values.mean(axis=0, dtype="float64")
+
+
+def _checked_regions(regions):
+    if (
+        not isinstance(regions, (list, tuple))
+        or not regions
+        or not all(isinstance(region, Region) for region in regions)
+    ):
+        raise ValueError(
+            "`regions` must be a sequence of at least one l2rkd_tf.regions.Region. "
+            f"Received: regions={regions!r}"
+        )
+    return tuple(regions)

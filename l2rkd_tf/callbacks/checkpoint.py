@@ -1,0 +1,97 @@
+"""Checkpoints of the student alone."""
+
+import keras
+
+from l2rkd_tf.callbacks.base import check_distiller
+
+__all__ = ["StudentCheckpoint"]
+
+
+class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
+    """Saves the student, as `keras.callbacks.ModelCheckpoint` saves a model.
+
+    The files hold the plain student, ready for `keras.models.load_model`: no teacher, no
+    projectors of methods, no optimizer of the distiller. What is monitored, and what may stand in
+    the file name, are the logs of the distiller. To interrupt and resume a run use Keras's
+    `ModelCheckpoint` or `BackupAndRestore`, which keep the optimizer too.
+
+    Args:
+        filepath: File to write, ending in `.keras` (or `.weights.h5` with `save_weights_only`);
+            `{epoch}`, counted from 1, and names of logs are filled in:
+            `"{epoch:02d}-{val_loss:.2f}.keras"`.
+        monitor: Name in the logs that decides which student is best. Of this library's
+            callbacks, those that log it must come before.
+        save_best_only: Whether to save only when the monitored value has improved.
+        save_weights_only: Whether to save the weights alone.
+        mode: `"min"`, `"max"`, or `"auto"`, which knows losses and compiled metrics.
+        save_freq: `"epoch"`, or a number of batches after which to save.
+        initial_value_threshold: Value that the first best one must improve on.
+        verbose: 1 for a message when a file is written.
+
+    Raises:
+        ValueError: If an argument is wrong, or if the model that is fitted is no
+            `L2RKDDistiller`.
+
+    Example:
+        >>> import tempfile
+        >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> distiller = l2rkd_tf.L2RKDDistiller(teacher, student, hard_weight=0)
+        >>> distiller.compile("sgd")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     checkpoint = StudentCheckpoint(f"{folder}/{{epoch:02d}}.keras", monitor="loss")
+        ...     _ = distiller.fit(np.ones((8, 4)), callbacks=[checkpoint], verbose=0)
+        ...     loaded = keras.models.load_model(f"{folder}/01.keras")
+        >>> bool(np.all(loaded(np.ones((1, 4))) == student(np.ones((1, 4)))))
+        True
+
+    Source: `keras.callbacks.ModelCheckpoint`.
+    """
+
+    def __init__(
+        self,
+        filepath,
+        monitor="val_loss",
+        *,
+        save_best_only=False,
+        save_weights_only=False,
+        mode="auto",
+        save_freq="epoch",
+        initial_value_threshold=None,
+        verbose=0,
+    ):
+        super().__init__(
+            filepath,
+            monitor,
+            save_best_only=save_best_only,
+            save_weights_only=save_weights_only,
+            mode=mode,
+            save_freq=save_freq,
+            initial_value_threshold=initial_value_threshold,
+            verbose=verbose,
+        )
+
+    def set_model(self, model):
+        """Called by Keras when training starts."""
+        check_distiller(model, type(self).__name__)
+        super().set_model(_SavedStudent(model))
+
+
+class _SavedStudent:
+    """The model that `ModelCheckpoint` works on: metrics of the distiller, files of the student.
+
+    With the student alone, which is not compiled, `mode="auto"` would know no metric.
+    """
+
+    def __init__(self, distiller):
+        self._distiller = distiller
+
+    @property
+    def metrics(self):
+        return self._distiller.metrics
+
+    def save(self, filepath, overwrite):
+        self._distiller.student.save(filepath, overwrite=overwrite)
+
+    def save_weights(self, filepath, overwrite):
+        self._distiller.student.save_weights(filepath, overwrite=overwrite)

@@ -1,0 +1,190 @@
+"""Watching, while a student trains, how well it copies the teacher around the data."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.callbacks.base import (
+    DistillerCallback,
+    check_counts,
+    take_points,
+)
+from l2rkd_tf.callbacks.figures import figure_image, profile_figure, require_matplotlib
+from l2rkd_tf.checks import checked_seed, is_number
+from l2rkd_tf.geometry import fidelity_profile
+from l2rkd_tf.regions import Region
+
+__all__ = ["LocalShapeMonitor"]
+
+_IMAGE_TAG = "fidelity_profile"
+
+
+class LocalShapeMonitor(DistillerCallback):
+    """Logs how closely the student follows the teacher from the data into their regions.
+
+    At the end of an epoch, for each fraction `a` of the way from an example `x` to the edge of its
+    region, in a direction drawn from the region,
+
+    ```
+    x_a = x + a (edge - x)
+    val_fidelity_kl_{a}        = mean KL(p(f_T(x_a)) || p(f_S(x_a)))       (nats, temperature 1)
+    val_fidelity_agreement_{a} = mean [argmax f_T(x_a) = argmax f_S(x_a)]  (0 to 1)
+    ```
+
+    are added to the epoch's logs: `val_fidelity_kl_0.5`. The divergence is that of the distiller;
+    with `"mse"`, which knows no decisions, there are `val_fidelity_mse_{a}` alone. Examples and
+    directions are the same every time, so that epochs can be compared.
+
+    Put it *before* the callbacks that are to see the values (CSVLogger, TensorBoard,
+    EarlyStopping, ModelCheckpoint, ...); History always sees them. In epochs without a
+    measurement the last values are repeated, so that the columns of a table stay filled; a
+    callback's `patience` counts these epochs too.
+
+    A measurement costs a pass of `max_points * len(fractions)` points, in batches, through the
+    teacher and through the student.
+
+    Args:
+        data: Inputs, shape `(points, ...)`, or a list or dict of such; or a tuple
+            `(inputs, labels[, weights])`, with labels for regions that need them; or a batched
+            `tf.data.Dataset` of either. Take data that the student is not trained on.
+        region: A `l2rkd_tf.regions.Region`; `None` for the distiller's, whatever it is at the time.
+        fractions: Fractions `a` of the way, from 0 (the examples) to 1 (the edge).
+        every: Epochs from one measurement to the next: at epochs `every`, `2 * every`, ..., counted
+            from 1, and at the first and last epoch of each `fit`.
+        max_points: Largest number of points: the first ones of a data set, a random subset of
+            arrays. They are read once, when training starts.
+        log_dir: Folder in which to write the profile as an image for TensorBoard, under the tag
+            `fidelity_profile`; needs Matplotlib. `None` for no image.
+        seed: Integer seed of the subset and of the points.
+
+    Attributes:
+        profile: The last `l2rkd_tf.geometry.FidelityProfile`; `None` before the first.
+
+    Raises:
+        ValueError: If an argument is wrong, or, before training, if the model that is fitted is
+            no `L2RKDDistiller`.
+        ImportError: If `log_dir` is given and Matplotlib is not installed.
+        NotImplementedError: If the region is one of your own without `towards_edge`.
+
+    Example:
+        >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> distiller = l2rkd_tf.L2RKDDistiller(teacher, student, hard_weight=0, seed=0)
+        >>> distiller.compile("sgd")
+        >>> x = np.random.normal(size=(8, 4)).astype("float32")
+        >>> monitor = LocalShapeMonitor(x, fractions=(0.0, 1.0))
+        >>> history = distiller.fit(x, callbacks=[monitor], verbose=0)
+        >>> [name for name in history.history if name.startswith("val_fidelity_kl")]
+        ['val_fidelity_kl_0.0', 'val_fidelity_kl_1.0']
+
+    Source: what is measured is the claim of Deng and Zhang (arXiv:2010.04812) that the student
+    learns the teacher's local shape; the measure is this library's.
+    """
+
+    def __init__(
+        self,
+        data,
+        region=None,
+        fractions=(0.0, 0.5, 1.0),
+        every=1,
+        max_points=512,
+        log_dir=None,
+        seed=0,
+    ):
+        super().__init__()
+        if region is not None and not isinstance(region, Region):
+            raise ValueError(
+                "`region` must be a l2rkd_tf.regions.Region, or None for the distiller's. "
+                f"Received: region={region!r}"
+            )
+        check_counts(every=every, max_points=max_points)
+        if log_dir is not None:
+            require_matplotlib()
+        self.data = data
+        self.region = region
+        self.fractions = _checked_fractions(fractions)
+        self.every = every
+        self.max_points = max_points
+        self.log_dir = None if log_dir is None else os.fspath(log_dir)
+        self.seed = checked_seed(seed)
+        self.profile = None
+        self._points = self._values = self._writer = None
+
+    def on_train_begin(self, logs=None):
+        """Reads the points, the first time."""
+        self._values = None
+        if self._points is None:
+            self._points = take_points(self.data, self.max_points, self.seed)
+        if self.log_dir is not None:
+            self._writer = tf.summary.create_file_writer(self.log_dir)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Measures, where the epoch is one for it, and adds the values to the logs."""
+        if self._is_due(epoch):
+            self._measure()
+            if self._writer is not None:
+                _write_image(self._writer, figure_image(profile_figure(self.profile)), epoch)
+        if logs is not None:
+            logs.update(self._values)
+
+    def on_train_end(self, logs=None):
+        """Closes the file of images."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _is_due(self, epoch):
+        is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        return self._values is None or (epoch + 1) % self.every == 0 or is_last
+
+    def _measure(self):
+        inputs, labels = self._points
+        self.profile = fidelity_profile(
+            self.model.get_teacher(),
+            self.model.student,
+            inputs,
+            self.region or self.model.region,
+            self.fractions,
+            divergence=self.model.divergence,
+            from_logits=self.model.from_logits,
+            labels=labels,
+            seed=self.seed,
+        )
+        if self.model.divergence == "mse":
+            measures = {"mse": self.profile.kl}
+        else:
+            measures = {"kl": self.profile.kl, "agreement": self.profile.agreement}
+        self._values = {
+            f"val_fidelity_{measure}_{fraction}": float(value)
+            for measure, values in measures.items()
+            for fraction, value in zip(self.fractions, values, strict=True)
+        }
+
+
+def _checked_fractions(fractions):
+    """Fractions as distinct floats that read well in a name."""
+    values = list(fractions) if isinstance(fractions, (list, tuple, np.ndarray)) else []
+    if not values or not all(is_number(value) and 0.0 <= value <= 1.0 for value in values):
+        raise ValueError(
+            "`fractions` must be a sequence of numbers between 0 and 1, such as (0.0, 0.5, 1.0). "
+            f"Received: fractions={fractions!r}"
+        )
+    values = [round(float(value), 6) for value in values]
+    if len(set(values)) < len(values):
+        raise ValueError(f"`fractions` must be distinct. Received: fractions={fractions!r}")
+    return tuple(values)
+
+
+def _write_image(writer, image, step):
+    """Writes what `tf.summary.image` writes, which needs TensorBoard to be installed for it."""
+    height, width = (str(size).encode() for size in image.shape[:2])
+    plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="images")
+    with writer.as_default():
+        tf.summary.write(
+            _IMAGE_TAG,
+            tf.stack([width, height, tf.io.encode_png(image)]),
+            step=step,
+            metadata=tf.compat.v1.SummaryMetadata(plugin_data=plugin),
+        )
+    writer.flush()

@@ -1,0 +1,39 @@
+"""Measures of local shape: of one model, and of how well a student mimics its teacher's.
+
+`fidelity_profile` follows teacher and student from the examples to the edge of a region,
+`jacobian_distance` compares their slopes, `linearity_gap` says how far a model is from linear
+between two points, `linear_radius` and `linear_ball_radius` how far a network of ReLU is exactly
+linear. All evaluate in batches, in inference mode, and repeat with their `seed`.
+"""
+
+from l2rkd_tf.geometry.jacobians import JacobianDistance, jacobian_distance
+from l2rkd_tf.geometry.linearity import LinearityGap, linearity_gap, linearity_gaps
+from l2rkd_tf.geometry.piecewise import (
+    BallRadius,
+    activation_pattern,
+    linear_ball_radius,
+    linear_radius,
+)
+from l2rkd_tf.geometry.profile import FidelityProfile, fidelity_profile
+from l2rkd_tf.geometry.scores import (
+    decision_agreement,
+    expected_calibration_error,
+    teacher_stddev,
+)
+
+__all__ = [
+    "BallRadius",
+    "FidelityProfile",
+    "JacobianDistance",
+    "LinearityGap",
+    "activation_pattern",
+    "decision_agreement",
+    "expected_calibration_error",
+    "fidelity_profile",
+    "jacobian_distance",
+    "linear_ball_radius",
+    "linear_radius",
+    "linearity_gap",
+    "linearity_gaps",
+    "teacher_stddev",
+]

@@ -1,0 +1,225 @@
+"""Evaluation of models batch by batch, and how sure a mean over examples is."""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.checks import is_number, is_positive_float32, is_positive_integer
+from l2rkd_tf.regions import Region
+
+__all__ = [
+    "Batches",
+    "as_arrays",
+    "batched",
+    "check_models_are_built",
+    "check_region",
+    "check_temperature",
+    "checked_fractions",
+    "mean_and_stderr",
+    "outputs_of",
+    "per_example",
+    "ratio_and_stderr",
+]
+
+
+class Batches(NamedTuple):
+    """Data in batches.
+
+    Attributes:
+        dataset: Yields flat tuples of tensors: `tf.data` would turn a list of inputs into one.
+        structure: What they are packed into: `(inputs,)` or `(inputs, labels)`.
+    """
+
+    dataset: tf.data.Dataset
+    structure: Any
+
+
+def batched(x, batch_size, labels=None):
+    """Data in batches of one size, whether arrays or a data set.
+
+    Args:
+        x: Inputs of shape `(examples, ...)`, an array, or a list or dict of such; or a batched
+            `tf.data.Dataset` of inputs or of `(inputs, labels[, weights])`, which is batched anew.
+        batch_size: Examples in a batch.
+        labels: Labels of `x`, where `x` is no data set.
+
+    Returns:
+        `Batches`, without weights.
+
+    Raises:
+        ValueError: If an argument cannot be used.
+    """
+    if not is_positive_integer(batch_size):
+        raise ValueError(
+            f"`batch_size` must be an integer of at least 1. Received: batch_size={batch_size!r}"
+        )
+    if isinstance(x, tf.data.Dataset):
+        return _of_dataset(x, batch_size, labels)
+    structure = (as_arrays(x),) if labels is None else (as_arrays(x), np.asarray(labels))
+    leaves = keras.tree.flatten(structure)
+    lengths = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
+    if len(lengths) != 1 or not lengths - {None, 0}:
+        raise ValueError(
+            "`x` must be arrays of shape (examples, ...), of one length that is not 0 and is that "
+            f"of the labels. Received: arrays of shapes {[leaf.shape for leaf in leaves]}"
+        )
+    return Batches(tf.data.Dataset.from_tensor_slices(tuple(leaves)).batch(batch_size), structure)
+
+
+def _of_dataset(dataset, batch_size, labels):
+    if labels is not None:
+        raise ValueError(
+            "`labels` must be part of the data set when `x` is one: (inputs, labels). "
+            "Received: both a data set and labels"
+        )
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "`x` must end. Received: a data set that repeats forever. Use `x.take(...)`, or leave "
+            "out `repeat()`."
+        )
+    spec = dataset.element_spec
+    structure = spec[:2] if isinstance(spec, tuple) else (spec,)
+    if any(leaf.shape.rank == 0 for leaf in keras.tree.flatten(structure)):
+        raise ValueError(
+            "`x` must be a data set of batches. Received: a data set of single examples, "
+            f"{spec}. Use `x.batch(...)`."
+        )
+
+    def flat(*element):
+        return tuple(keras.tree.flatten(element[:2]))
+
+    return Batches(dataset.rebatch(batch_size).map(flat), structure)
+
+
+def as_arrays(x):
+    """NumPy arrays of a structure of inputs; nested lists of numbers are one array."""
+    if not all(np.ndim(leaf) for leaf in keras.tree.flatten(x)) and not isinstance(x, dict):
+        return np.asarray(x)
+    return keras.tree.map_structure(np.asarray, x)
+
+
+def per_example(step, batches):
+    """What a step gives for each example, evaluated batch by batch.
+
+    Args:
+        step: `step(inputs, labels, number)`, traced once; `labels` is `None` where the data have
+            none, `number` counts the batches from 0, and uint8 inputs come as float32. It returns
+            tensors of shape `(batch, ...)`, or a tuple of such.
+        batches: `Batches`.
+
+    Returns:
+        The results as NumPy arrays of shape `(examples, ...)`.
+
+    Raises:
+        ValueError: If there are no examples.
+    """
+    signature = [batches.dataset.element_spec, tf.TensorSpec((), tf.int32)]
+
+    @tf.function(input_signature=signature)
+    def run(leaves, number):
+        inputs, *labels = keras.tree.pack_sequence_as(batches.structure, leaves)
+        inputs = keras.tree.map_structure(_as_float, inputs)
+        return step(inputs, labels[0] if labels else None, number)
+
+    results = [
+        keras.tree.map_structure(lambda tensor: tensor.numpy(), run(leaves, tf.constant(number)))
+        for number, leaves in enumerate(batches.dataset)
+    ]
+    if not results:
+        raise ValueError("`x` must hold at least one example. Received: an empty data set")
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *results)
+
+
+def _as_float(tensor):
+    return tf.cast(tensor, tf.float32) if tensor.dtype == tf.uint8 else tensor
+
+
+def outputs_of(model, inputs):
+    """A model's outputs in inference mode, float32, shape `(batch, outputs)`."""
+    outputs = model(inputs, training=False)
+    if keras.tree.is_nested(outputs) or outputs.shape.rank != 2:
+        shapes = [tuple(output.shape) for output in keras.tree.flatten(outputs)]
+        raise ValueError(
+            "`teacher`, `student` or `model` must have one output of shape (batch, outputs). "
+            f"Received: the model {model.name!r} with outputs of shapes {shapes}"
+        )
+    return tf.cast(outputs, tf.float32)
+
+
+def check_models_are_built(**models):
+    """Checks that arguments are Keras models with weights."""
+    for argument, model in models.items():
+        if not isinstance(model, keras.Model) or not model.built:
+            kind = "unbuilt model" if isinstance(model, keras.Model) else "value"
+            raise ValueError(
+                f"`{argument}` must be a keras.Model that has been built. Received: the {kind} "
+                f"{model!r}. Call an unbuilt model on a batch first."
+            )
+
+
+def check_region(region):
+    """Checks that a region is one."""
+    if not isinstance(region, Region):
+        raise ValueError(f"`region` must be a l2rkd_tf.regions.Region. Received: region={region!r}")
+
+
+def check_temperature(temperature):
+    """Checks that a temperature is positive."""
+    if not is_positive_float32(temperature):
+        raise ValueError(
+            f"`temperature` must be a positive number. Received: temperature={temperature!r}"
+        )
+
+
+def checked_fractions(fractions):
+    """Fractions of the way from one point to another, float32, shape `(fractions,)`."""
+    values = [fractions] if is_number(fractions) else list(fractions)
+    if not values or not all(is_number(value) and 0.0 <= value <= 1.0 for value in values):
+        raise ValueError(
+            "`fractions` must be numbers from 0 to 1, at least one. "
+            f"Received: fractions={fractions!r}"
+        )
+    return np.asarray(values, np.float32)
+
+
+def mean_and_stderr(values):
+    """Means over examples and their standard errors.
+
+    Args:
+        values: Shape `(examples, ...)`.
+
+    Returns:
+        Means and standard errors `s / sqrt(examples)`, float64, shape `(...)`; the latter are NaN
+        for one example.
+    """
+    values = np.asarray(values, np.float64)
+    return values.mean(axis=0), _stderr(values)
+
+
+def ratio_and_stderr(numerators, denominators):
+    """Ratios of two means over examples and their standard errors.
+
+    With `r = mean(a) / mean(b)`, the standard error is that of `mean(a - r b) / mean(b)`, which
+    is the delta method: to first order, `r` errs as this linear function of the two means does.
+
+    Args:
+        numerators: `a`, shape `(examples, ...)`.
+        denominators: `b`, shape `(examples, ...)`.
+
+    Returns:
+        Ratios and standard errors, float64, shape `(...)`; NaN where the denominators are all 0.
+    """
+    numerators = np.asarray(numerators, np.float64)
+    denominators = np.asarray(denominators, np.float64)
+    mean = denominators.mean(axis=0)
+    mean = np.where(mean == 0.0, np.nan, mean)
+    ratio = numerators.mean(axis=0) / mean
+    return ratio, _stderr(numerators - ratio * denominators) / np.abs(mean)
+
+
+def _stderr(values):
+    if len(values) < 2:
+        return np.full(values.shape[1:], np.nan)
+    return values.std(axis=0, ddof=1) / np.sqrt(len(values))

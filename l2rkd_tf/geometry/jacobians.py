@@ -1,0 +1,137 @@
+"""How far the slopes of two models are apart."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from l2rkd_tf.checks import check_outputs, checked_seed, is_positive_integer
+from l2rkd_tf.features import feature_model
+from l2rkd_tf.geometry.evaluation import (
+    batched,
+    check_models_are_built,
+    outputs_of,
+    per_example,
+    ratio_and_stderr,
+)
+from l2rkd_tf.methods.jacobian import draw_directions, projected_gradients
+
+__all__ = ["JacobianDistance", "jacobian_distance"]
+
+
+class JacobianDistance(NamedTuple):
+    """Distance between the Jacobians of a teacher and a student.
+
+    Attributes:
+        relative: `squared_distance / teacher_squared_norm`: 0 for equal slopes, 1 for a student
+            that is constant. Squared, as a share of variance that is left unexplained.
+        relative_stderr: Its standard error, by the delta method over the examples.
+        squared_distance: Mean of `||J_T - J_S||_F^2` over the examples.
+        teacher_squared_norm: Mean of `||J_T||_F^2` over the examples.
+        num_points: Number of examples.
+    """
+
+    relative: float
+    relative_stderr: float
+    squared_distance: float
+    teacher_squared_norm: float
+    num_points: int
+
+
+def jacobian_distance(teacher, student, x, *, num_projections=4, batch_size=256, seed=0):
+    """Measures how far a student's slopes at the examples are from its teacher's.
+
+    ```
+    relative = mean_x ||J_T(x) - J_S(x)||_F^2 / mean_x ||J_T(x)||_F^2
+    ```
+
+    with the Jacobians `J = df / dx` of the logits. Vectors `v` of random signs give unbiased
+    estimates of both means, `E_v ||v^T J||^2 = ||J||_F^2`, for a backward pass each instead of
+    one for every class. Each example has its own `v`, independent of the others', so that the
+    spread between examples, from which the standard error comes, holds that of the projections.
+    The ratio of two unbiased means has a bias that shrinks with the number of examples.
+
+    A constant added to all logits of an example leaves a softmax as it is and its Jacobian here
+    not: two models may differ in it and decide alike.
+
+    Args:
+        teacher: Built Keras model that gives logits, shape `(batch, classes)`.
+        student: Built Keras model with outputs of the same shape.
+        x: Inputs, an array of shape `(examples, ...)` or a list or dict of such; or a batched
+            `tf.data.Dataset` of inputs or `(inputs, labels[, weights])`. Labels and weights are
+            ignored.
+        num_projections: Number of random `v` for each example. `None` takes all rows of the
+            Jacobians instead: exact, with as many backward passes as there are classes.
+        batch_size: Examples evaluated together; without influence on the result.
+        seed: Integer seed of the projections.
+
+    Returns:
+        `JacobianDistance`.
+
+    Raises:
+        ValueError: If an argument is wrong, if the models do not fit together, if an output
+            cannot be differentiated, or if the teacher is constant.
+
+    Example:
+        >>> def linear(slope):
+        ...     return keras.Sequential([keras.Input((4,)), keras.layers.Rescaling(slope)])
+        >>> distance = jacobian_distance(linear(2.0), linear(1.0), np.ones((5, 4), "float32"))
+        >>> distance.relative, distance.num_points
+        (0.25, 5)
+
+    Source: the projection is that of Hutchinson, A Stochastic Estimator of the Trace of the
+    Influence Matrix (1989); matching of Jacobians is from Srinivas and Fleuret
+    (arXiv:1803.00443).
+    """
+    check_models_are_built(teacher=teacher, student=student)
+    if num_projections is not None and not is_positive_integer(num_projections):
+        raise ValueError(
+            "`num_projections` must be an integer of at least 1, or None for whole Jacobians. "
+            f"Received: num_projections={num_projections!r}"
+        )
+    # Outputs are taken as they are: a softmax is refused, a single output is not.
+    check_outputs(teacher, student, "binary_kl", True)
+    seed = checked_seed(seed)
+    models = [feature_model(model, ()) for model in (teacher, student)]
+
+    def step(inputs, labels, number):
+        del labels
+        outputs = outputs_of(teacher, inputs)
+        batch, count = tf.shape(outputs)[0], outputs.shape[-1]
+        if num_projections is None:
+            directions = tf.tile(tf.eye(count)[None], [batch, 1, 1])
+        else:
+            rows = number * batch_size + tf.range(batch)
+            directions = _directions_of_rows(rows, num_projections, count, seed)
+        teacher_rows, student_rows = (
+            projected_gradients(model, inputs, directions, training=False)[1] for model in models
+        )
+        # Whole rows add up to the squared norm; each random projection estimates all of it.
+        share = 1.0 if num_projections is None else 1.0 / num_projections
+        distance = tf.reduce_sum((teacher_rows - student_rows) ** 2, axis=(1, 2))
+        return share * distance, share * tf.reduce_sum(teacher_rows**2, axis=(1, 2))
+
+    distances, norms = per_example(step, batched(x, batch_size))
+    if not norms.any():
+        raise ValueError(
+            "`teacher` must depend on its inputs, to which the distance is relative. Received: a "
+            "teacher with a Jacobian of zero at all of `x`"
+        )
+    relative, stderr = ratio_and_stderr(distances, norms)
+    return JacobianDistance(
+        float(relative),
+        float(stderr),
+        float(distances.mean(dtype="float64")),
+        float(norms.mean(dtype="float64")),
+        len(distances),
+    )
+
+
+def _directions_of_rows(rows, num_projections, outputs, seed):
+    """Signs that depend on the row of an example and not on its batch."""
+
+    def of_row(row):
+        row_seed = tf.random.fold_in([seed, 0], row, alg="philox")
+        return draw_directions(1, num_projections, outputs, row_seed)[0]
+
+    directions = tf.map_fn(of_row, rows, fn_output_signature=tf.float32)
+    return tf.ensure_shape(directions, [None, num_projections, outputs])

@@ -1,0 +1,233 @@
+"""Scores of a student, and a score that a teacher gives to a region without any student."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.checks import check_outputs, checked_seed, is_positive_integer
+from l2rkd_tf.geometry.evaluation import (
+    Batches,
+    batched,
+    check_models_are_built,
+    check_region,
+    check_temperature,
+    outputs_of,
+    per_example,
+)
+
+__all__ = ["decision_agreement", "expected_calibration_error", "teacher_stddev"]
+
+
+def decision_agreement(teacher, student, x, *, batch_size=256):
+    """Share of examples at which a student decides as its teacher does.
+
+    ```
+    mean_x [ argmax f_T(x) = argmax f_S(x) ]
+    ```
+
+    Args:
+        teacher: Built Keras model that gives logits or probabilities, shape `(batch, classes)`.
+        student: Built Keras model with outputs of the same shape.
+        x: Inputs, an array of shape `(examples, ...)` or a list or dict of such; or a batched
+            `tf.data.Dataset` of inputs or `(inputs, labels[, weights])`. Labels and weights are
+            ignored.
+        batch_size: Examples evaluated together; without influence on the result.
+
+    Returns:
+        The share, a float from 0 to 1.
+
+    Raises:
+        ValueError: If an argument is wrong, or the models do not fit together.
+
+    Example:
+        >>> def model(scale):
+        ...     return keras.Sequential([keras.Input((2,)), keras.layers.Rescaling(scale)])
+        >>> x = [[1.0, 0.0], [0.0, 1.0], [2.0, 3.0]]
+        >>> decision_agreement(model(1.0), model(5.0), x)
+        1.0
+        >>> decision_agreement(model(1.0), model(-1.0), x)
+        0.0
+
+    Source: agreement as a measure of fidelity is from Stanton et al., Does Knowledge
+    Distillation Really Work? (arXiv:2106.05945), section 3.
+    """
+    check_models_are_built(teacher=teacher, student=student)
+
+    def step(inputs, labels, number):
+        del labels, number
+        outputs = [outputs_of(model, inputs) for model in (teacher, student)]
+        if outputs[0].shape[-1] != outputs[1].shape[-1]:
+            raise ValueError(
+                "`teacher` and `student` must have the same number of outputs. Received: outputs "
+                f"of shapes {outputs[0].shape} and {outputs[1].shape}"
+            )
+        decisions = [tf.argmax(output, axis=-1) for output in outputs]
+        return decisions[0] == decisions[1]
+
+    return float(per_example(step, batched(x, batch_size)).mean())
+
+
+def expected_calibration_error(logits, labels, num_bins=15, temperature=1.0):
+    """How far a model's confidence is from its accuracy.
+
+    ```
+    ECE = sum_m |B_m| / n * | accuracy(B_m) - confidence(B_m) |
+    ```
+
+    over bins `B_m` of the examples whose confidence `max softmax(z / tau)` lies in
+    `((m - 1) / M, m / M]`.
+
+    Args:
+        logits: Logits `z`, shape `(examples, classes)`.
+        labels: Class numbers, shape `(examples,)` or `(examples, 1)`, or one-hot labels.
+        num_bins: `M`.
+        temperature: `tau`, positive.
+
+    Returns:
+        The error, a float from 0 to 1.
+
+    Raises:
+        ValueError: If an argument is wrong.
+
+    Example:
+        >>> logits = np.log([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
+        >>> round(expected_calibration_error(logits, [0, 1, 0, 1]), 6)  # (2 * 0.4 + 2 * 0.4) / 4
+        0.4
+
+    Source: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599), equation 3.
+    """
+    logits, labels = np.asarray(logits, np.float64), _class_numbers(labels)
+    if logits.ndim != 2 or not len(logits) or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            "`logits` must have shape (examples, classes), with one label for each example. "
+            f"Received: logits of shape {logits.shape} and labels of shape {labels.shape}"
+        )
+    if not np.isfinite(logits).all():
+        raise ValueError("`logits` must be finite. Received: logits with NaN or infinity")
+    if not is_positive_integer(num_bins):
+        raise ValueError(
+            f"`num_bins` must be an integer of at least 1. Received: num_bins={num_bins!r}"
+        )
+    check_temperature(temperature)
+    scaled = logits / temperature
+    # The largest of a softmax, whose own term of the sum is exp(0).
+    confidence = 1.0 / np.exp(scaled - scaled.max(axis=1, keepdims=True)).sum(axis=1)
+    is_right = logits.argmax(axis=1) == labels
+    bins = np.ceil(confidence * num_bins).astype(int) - 1
+    # |B_m| times accuracy or confidence is a sum over the bin.
+    surplus = np.bincount(bins, weights=is_right - confidence, minlength=num_bins)
+    return float(np.abs(surplus).sum() / len(logits))
+
+
+def teacher_stddev(
+    teacher,
+    x,
+    region,
+    *,
+    num_draws=100,
+    num_points=320,
+    temperature=1.0,
+    labels=None,
+    batch_size=64,
+    seed=0,
+):
+    """Scores a region for distillation by its teacher alone: lower promises a better student.
+
+    ```
+    u_d   = mean of softmax(f_T(z) / tau) over the points z of draw d
+    score = mean over classes of the standard deviation of u_d over the draws d
+    ```
+
+    The points of a draw are `num_points` examples, taken in turn from one shuffled pass over the
+    data after another, and the region point of each. A region whose points repeat what their
+    examples tell leaves the mean of a draw unsure; a region whose points add something new
+    steadies it, and with it the student's loss.
+
+    The size of a draw, the unbiased variance and the mean over classes are those of the authors'
+    published code: 5 batches of 64 examples and the augmented point of each. Different here: the
+    augmentation is a region, the examples are not cropped and flipped besides, and nothing is
+    trained meanwhile. Scores compare regions at one teacher, data set and `num_points` only: they
+    shrink about as `1 / sqrt(num_points)`.
+
+    Args:
+        teacher: Built Keras model that gives logits, shape `(batch, classes)`.
+        x: Inputs, an array of shape `(examples, ...)` or a list or dict of such; or a batched
+            `tf.data.Dataset` of inputs or `(inputs, labels[, weights])`, which is read into
+            memory. Weights are ignored.
+        region: `l2rkd_tf.regions.Region`.
+        num_draws: Number of draws, at least 2. The score's own relative error is about
+            `1 / sqrt(2 * num_draws)` for each class.
+        num_points: Examples in each draw. With as many as there are, nothing but the region's
+            own randomness is left.
+        temperature: `tau`, positive. The paper's is 1.
+        labels: Labels of `x`, for regions that need them, where `x` is no data set.
+        batch_size: Examples evaluated together, among which a region finds partners.
+        seed: Integer seed of the draws.
+
+    Returns:
+        The score, a float.
+
+    Raises:
+        ValueError: If an argument is wrong.
+
+    Example:
+        >>> constant = keras.layers.Dense(3, kernel_initializer="zeros")
+        >>> teacher = keras.Sequential([keras.Input((4,)), constant])
+        >>> x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+        >>> teacher_stddev(teacher, x, l2rkd_tf.regions.Segment(), num_draws=3)  # always 1/3
+        0.0
+
+    Source: Wang, Lohit, Jones and Fu, What Makes a "Good" Data Augmentation in Knowledge
+    Distillation (arXiv:2012.02909): the standard deviation of the teacher's mean probability.
+    """
+    check_models_are_built(teacher=teacher)
+    check_region(region)
+    for name, value, least in (("num_draws", num_draws, 2), ("num_points", num_points, 1)):
+        if not is_positive_integer(value) or value < least:
+            raise ValueError(
+                f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}"
+            )
+    check_temperature(temperature)
+    check_outputs(teacher, teacher, "kl", True)
+    seed = checked_seed(seed)
+    data = per_example(
+        lambda inputs, labels, number: (inputs,) if labels is None else (inputs, labels),
+        batched(x, batch_size, labels),
+    )
+    rows = _rows_in_turn(len(keras.tree.flatten(data)[0]), num_draws * num_points, seed)
+    means = _mean_probabilities(
+        teacher, data, region, rows.reshape(num_draws, num_points), temperature, batch_size, seed
+    )
+    return float(means.std(axis=0, ddof=1).mean())
+
+
+def _mean_probabilities(teacher, data, region, rows, temperature, batch_size, seed):
+    """The teacher's mean probabilities in each draw, float64, shape `(draws, classes)`."""
+    leaves = [tf.constant(leaf) for leaf in keras.tree.flatten(data)]
+
+    def draw_in_batches(rows_of_draw):
+        return tf.data.Dataset.from_tensor_slices(rows_of_draw).batch(batch_size)
+
+    def step(inputs, labels, number):
+        drawn = region.draw(inputs, tf.stack([seed, number]), labels)
+        points = (inputs, region.apply(inputs, drawn))
+        return sum(tf.nn.softmax(outputs_of(teacher, z) / temperature) for z in points) / 2.0
+
+    batches = tf.data.Dataset.from_tensor_slices(rows).flat_map(draw_in_batches)
+    batches = batches.map(lambda chosen: tuple(tf.gather(leaf, chosen) for leaf in leaves))
+    probabilities = per_example(step, Batches(batches, data))
+    return probabilities.reshape(*rows.shape, -1).mean(axis=1, dtype="float64")
+
+
+def _rows_in_turn(count, num_rows, seed):
+    """The first `num_rows` of one shuffled pass over `count` rows after another."""
+    generator = np.random.default_rng(seed)
+    passes = [generator.permutation(count) for _ in range(-(-num_rows // count))]
+    return np.concatenate(passes)[:num_rows]
+
+
+def _class_numbers(labels):
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return labels.argmax(axis=1)
+    return labels[:, 0] if labels.ndim == 2 else labels
