@@ -21,7 +21,7 @@ from l2rkd_tf.checks import (
 )
 from l2rkd_tf.features import INPUT_GRADIENT, OUTPUT, feature_model
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
-from l2rkd_tf.methods import Method
+from l2rkd_tf.methods import LearnedMethod, Method
 from l2rkd_tf.methods.attached import attach
 from l2rkd_tf.methods.jacobian import draw_directions, projected_gradients
 from l2rkd_tf.regions import Region, default_region
@@ -223,7 +223,9 @@ class L2RKDDistiller(keras.Model):
         if region is not None:
             self.region = region
         self.supports_jit = teacher.supports_jit
-        self.built = student.built
+        self.built = student.built and all(
+            method.built for method in self.distillation_losses if isinstance(method, LearnedMethod)
+        )
 
     def get_teacher(self):
         """The teacher; a method, since Keras saves what an attribute or property gives."""
@@ -271,21 +273,19 @@ class L2RKDDistiller(keras.Model):
             self.make_train_function(force=True)
 
     def _set_methods(self, methods, weights, at, features):
-        attached = attach(methods, weights, at)
-        # An attribute of its own: Keras finds and saves what methods train themselves.
-        self.distillation_losses = [method.method for method in attached]
-        self._methods = _Untracked(attached)
-        self._features = _Untracked(features)
+        models = self.get_teacher(), self.student
+        attached = attach(methods, weights, at, *models)
         if self.region_targets == "interpolated" and any(m.at != "data" for m in attached):
             raise ValueError(
                 "`distillation_losses_at` must be 'data' with region_targets='interpolated', which "
                 f"does not ask the teacher at region points. Received: {at!r}. Use "
                 "region_targets='teacher'."
             )
-        models = self.get_teacher(), self.student
-        for method in self.distillation_losses:
-            if isinstance(method, Method):  # which finds its layers
-                method.validate_model_compatibility(*models)
+        # An attribute of its own: Keras finds and saves what methods train themselves.
+        self.distillation_losses = [method.method for method in attached]
+        self._methods = _Untracked(attached)
+        self._active_methods = _Untracked([method for method in attached if method.weight > 0])
+        self._features = _Untracked(features)
         self._teacher_features, self._student_features = (
             _Untracked(feature_model(model, {n for m in attached for n in m.layers[i]}, features))
             for i, model in enumerate(models)
@@ -317,13 +317,14 @@ class L2RKDDistiller(keras.Model):
         """Draws region points, asks the teacher, updates the student; returns the logs."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self._check_step(x, y)
+        if not self.built:
+            self.build(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), x))
         batch = self._draw_batch(x, y, sample_weight)
         teacher, region_targets = self._ask_teacher(batch)
         with tf.GradientTape() as tape:
             student = self._pass(self._student_features, batch.both, training=True)
             # Read before replicas meet in a reduction, where another one may run its student.
             regularization = self._regularization()
-            self._check_built_student()
             student = batch.split(student)
             terms = self._terms(batch, teacher, region_targets, student)
             loss = keras.ops.sum([*self._weighted(terms), *regularization])
@@ -356,15 +357,15 @@ class L2RKDDistiller(keras.Model):
     def _asks_at(self, where):
         """Whether any active term compares the models at `"data"` or at `"region"` points."""
         weight = self.kd_weight if where == "data" else self.region_weight
-        return weight > 0 or any(at in (where, "both") for at in self.distillation_losses_at)
+        return weight > 0 or any(m.at in (where, "both") for m in self._active_methods.value)
 
     def _draw_directions(self, x, seed):
         """What the models' outputs are projected on before they are differentiated, if needed."""
-        num_projections = max((m.num_projections for m in self._methods.value), default=0)
+        num_projections = max((m.num_projections for m in self._active_methods.value), default=0)
         if not num_projections:
             return None
-        shape = keras.tree.map_structure(lambda tensor: tuple(tensor.shape), x)
-        num_outputs = self.get_teacher().compute_output_shape(shape)[-1]
+        symbolic = keras.tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype.name), x)
+        num_outputs = self.get_teacher().compute_output_spec(symbolic).shape[-1]
         seed = tf.random.fold_in(seed, _DIRECTIONS, alg="philox")
         return draw_directions(num_rows(x), num_projections, num_outputs, seed)
 
@@ -423,7 +424,7 @@ class L2RKDDistiller(keras.Model):
             terms["kd_loss"] = self._divergence(targets, student["data"], batch.data)
         if self.region_weight > 0:
             terms["region_loss"] = self._divergence(region_targets, student["region"], batch.region)
-        for method in self._methods.value:
+        for method in self._active_methods.value:
             points = batch.at(method.at)
             terms[method.name] = method.part(
                 self._outputs_as_logits(method, teacher[method.at]),
@@ -532,7 +533,7 @@ class L2RKDDistiller(keras.Model):
     def _check_step(self, x, y):
         if (
             self.hard_weight + self.kd_weight + self.region_weight == 0
-            and not self.distillation_losses
+            and not self._active_methods.value
         ):
             raise ValueError(
                 "`hard_weight`, `kd_weight` and `region_weight` are all 0, so that there is "
@@ -548,13 +549,6 @@ class L2RKDDistiller(keras.Model):
             check_loss(self.loss, self.divergence, self.from_logits)
         if self._region is None:
             self._region = default_region(x)
-
-    def _check_built_student(self):
-        """What `__init__` could not check of a student that the first step has just built."""
-        if not self.built:
-            check_outputs(self.get_teacher(), self.student, self.divergence, self.from_logits)
-            check_shares_nothing_trained(self.get_teacher(), self.student)
-        self.built = True
 
     def _variables_to_train(self):
         if not self.trainable_weights:  # known after the call that builds the student
@@ -572,6 +566,42 @@ class L2RKDDistiller(keras.Model):
             )
 
     # The model as a Keras object.
+
+    def build(self, input_shape):
+        """Makes the weights of a student, and those of methods, that no graph of layers tells.
+
+        The first step does it. To load weights before that, call it first.
+
+        Args:
+            input_shape: Shape of a batch of inputs, such as `(None, 28, 28, 1)`, or a structure of
+                such.
+        """
+        models = self._teacher_features.value, self._student_features.value
+
+        def features(inputs):
+            self.student(inputs, training=False)  # lets Keras note that it is built, and how
+            return [model(inputs, training=False) for model in models]
+
+        inputs = keras.tree.map_shape_structure(lambda shape: tf.TensorSpec(shape), input_shape)
+        with tf.init_scope():
+            traced = tf.function(features).get_concrete_function(inputs).structured_outputs
+        for method in self._methods.value:
+            method.make_parts(*traced)
+        check_outputs(self.get_teacher(), self.student, self.divergence, self.from_logits)
+        check_shares_nothing_trained(self.get_teacher(), self.student)
+
+    def load_weights(self, filepath, **kwargs):
+        """Loads weights, as `keras.Model.load_weights`, where there are weights to load into.
+
+        Raises:
+            ValueError: If the distiller is not built: Keras would leave out what is not there yet.
+        """
+        if not self.built:
+            raise ValueError(
+                "`load_weights` needs a student, and distillation_losses, whose weights are made. "
+                "Received: one of them unbuilt. Call distiller.build(input_shape) first."
+            )
+        super().load_weights(filepath, **kwargs)
 
     def call(self, inputs, training=None):
         """The student's outputs."""

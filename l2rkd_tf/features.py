@@ -1,8 +1,13 @@
 """Outputs and inner features of a model in one forward pass."""
 
+import weakref
+
 import keras
 
-__all__ = ["INPUT_GRADIENT", "OUTPUT", "feature_model"]
+__all__ = ["INPUT_GRADIENT", "OUTPUT", "feature_model", "layer_shapes"]
+
+# Shapes of models that were traced before, with the layers that they had then.
+_SHAPES = weakref.WeakKeyDictionary()
 
 #: Key of a model's own output among its features; no layer has an empty name.
 OUTPUT = ""
@@ -48,6 +53,31 @@ def feature_model(model, layer_names, explicit=None):
     return extract
 
 
+def layer_shapes(model):
+    """Shapes of what the layers of a model give, by name, in the order of the layers.
+
+    Args:
+        model: Keras model.
+
+    Returns:
+        `{name: shape}` of all layers with one output, but for inputs; empty, if the model's layers
+        are not connected in a graph.
+    """
+    if not model.built or not getattr(model, "inputs", None):
+        return {}
+    names = [layer.name for layer in model.layers]
+    known, shapes = _SHAPES.get(model, (None, None))
+    if known != names:
+        _, _, features = _trace(model)
+        shapes = {
+            name: tuple(features[name].shape)
+            for name in names
+            if name in features and not keras.tree.is_nested(features[name])
+        }
+        _SHAPES[model] = names, shapes
+    return shapes
+
+
 def _explicit_features(model, names, explicit):
     if explicit is None:
         raise ValueError(
@@ -65,6 +95,11 @@ def _explicit_features(model, names, explicit):
                 f"{model.name!r}: {result!r}"
             )
         output, features = result
+        if not isinstance(features, dict):
+            raise ValueError(
+                "`features` must return (outputs, {name: feature}). Received, for the model "
+                f"{model.name!r}, instead of the dict: {features!r}"
+            )
         missing = [name for name in names if name not in features]
         if missing:
             raise ValueError(

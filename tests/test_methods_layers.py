@@ -166,9 +166,6 @@ def test_names_of_well_known_networks(name):
     assert found(EMBEDDING, model) == (head[:1], head[:1])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="two convolutions named as in VGG hide all later maps of an Xception"
-)
 def test_names_of_xception_reach_its_last_map():
     blocks = [("block1_conv1", 2), ("block1_conv2", 1), ("block2_sepconv2", 1), ("add", 2),
               ("block14_sepconv2_act", 1)]  # fmt: skip
@@ -240,9 +237,6 @@ def test_embedding_of_a_sequential_model_is_before_its_last_layer():
     assert found(EMBEDDING, model) == (("a",), ("a",))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the logits before an activation of their own are taken for the embedding"
-)
 @pytest.mark.parametrize("last", [lambda: layers.Activation("linear", dtype="float32"),
                                   lambda: layers.Softmax()])  # fmt: skip
 def test_logits_before_their_activation_are_not_the_embedding(last):
@@ -279,7 +273,6 @@ def test_a_resolution_that_comes_back_counts_where_it_comes_last():
     assert found(MAPS, model) == (("bottom", "up"), ("bottom", "up"))
 
 
-@pytest.mark.xfail(strict=True, reason="shapes are those of the first model that used a layer")
 def test_layers_that_another_model_used_at_another_resolution_before():
     shared = [layers.Conv2D(2, 1, name="block1"), layers.Conv2D(2, 1, strides=2, name="block2")]
     models = []

@@ -44,7 +44,7 @@ def linear_radius(model, x, directions, *, batch_size=256):
     first of tied candidates wins: the radius is 0 if the direction leads off that piece.
 
     All is computed in float64, with copies of the model's layers: the nearest of very many
-    margins is a tiny difference of large numbers, of which float32 would keep no digit (at 250,000
+    margins is a tiny difference of large numbers, of which float32 keeps few digits (at 250,000
     units, it misses one radius in ten by more than a fifth).
 
     Args:
@@ -70,7 +70,7 @@ def linear_radius(model, x, directions, *, batch_size=256):
         [4.0, 4.0, inf]
 
     Source: Lee, Alvarez-Melis and Jaakkola, Towards Robust, Locally Linear Deep Networks
-    (arXiv:1907.03998), section 3: the margins along one direction.
+    (arXiv:1907.03998): the margins of its linear regions, followed along one direction.
     """
     graph, x = _checked(model, x, batch_size)
     directions = _checked_array("directions", directions)
@@ -126,7 +126,7 @@ def linear_ball_radius(model, x, *, num_neurons=None, norm="l2", seed=0, batch_s
         ([2.0], True)
 
     Source: Lee, Alvarez-Melis and Jaakkola, Towards Robust, Locally Linear Deep Networks
-    (arXiv:1907.03998), section 4.
+    (arXiv:1907.03998): its l2 margin.
     """
     check_choice("norm", norm, tuple(_DUAL_EXPONENTS))
     if num_neurons is not None and not is_positive_integer(num_neurons):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from l2rkd_tf import replicas
 from l2rkd_tf.checks import check_choice, is_number
 from l2rkd_tf.features import INPUT_GRADIENT, OUTPUT
-from l2rkd_tf.methods.base import Method
+from l2rkd_tf.methods.base import LearnedMethod, Method
 
 __all__ = ["AttachedMethod", "attach"]
 
@@ -30,21 +30,15 @@ class AttachedMethod:
         name: Its name in the logs.
         weight: Its weight.
         at: Where it compares: at `"data"`, `"region"` points or `"both"`.
+        layers: Names of the teacher's and the student's layers that it compares; empty for the
+            outputs. They are those of one pair of models: a method may be attached to others.
     """
 
     method: keras.distillation.DistillationLoss
     name: str
     weight: float
     at: str
-
-    @property
-    def layers(self):
-        """Names of the teacher's and the student's layers that it compares; empty: the outputs."""
-        if isinstance(self.method, Method):
-            return tuple(self.method.teacher_layers), tuple(self.method.student_layers)
-        # Layer names are optional attributes of Keras's distillation losses.
-        names = (getattr(self.method, f"{m}_layer_name", None) for m in ("teacher", "student"))
-        return tuple((name,) if name else () for name in names)
+    layers: tuple[tuple[str, ...], tuple[str, ...]]
 
     @property
     def num_projections(self):
@@ -55,6 +49,16 @@ class AttachedMethod:
     def uses_labels(self):
         """Whether it takes the classes of the training points into account."""
         return isinstance(self.method, Method) and self.method.uses_labels
+
+    def make_parts(self, teacher, student):
+        """Makes what the method trains itself, for features of these shapes, where it must."""
+        if isinstance(self.method, LearnedMethod):
+            compared = zip((teacher, student), self.layers, strict=True)
+            shapes = (
+                keras.tree.map_structure(lambda f: tuple(f.shape), self._compared(*one))
+                for one in compared
+            )
+            self.method.make_parts(*shapes)
 
     def part(self, teacher, student, labels, weights, count):
         """This replica's part of the method's mean over its points.
@@ -115,20 +119,22 @@ class AttachedMethod:
         return replicas.num_replicas() if divide == {True} else 1
 
 
-def attach(methods, weights, at):
-    """Makes terms of methods.
+def attach(methods, weights, at, teacher, student):
+    """Makes terms of methods, which find their layers if they have to.
 
     Args:
         methods: A `keras.distillation.DistillationLoss` or several.
         weights: A weight not below 0 for each; `None` for the weights of the methods' papers, and
             1 for the losses of `keras.distillation`.
         at: `"data"`, `"region"` or `"both"`, for all or for each.
+        teacher: Keras model.
+        student: Keras model.
 
     Returns:
         A list of `AttachedMethod`.
 
     Raises:
-        ValueError: If an argument is wrong.
+        ValueError: If an argument is wrong, or a method finds no layers.
     """
     methods = list(methods) if isinstance(methods, (list, tuple)) else [methods]
     for method in methods:
@@ -148,9 +154,18 @@ def attach(methods, weights, at):
     for where in at:
         check_choice(_AT, where, _POINTS)
     return [
-        AttachedMethod(method, name, float(weight), where)
+        AttachedMethod(method, name, float(weight), where, _layers(method, teacher, student))
         for method, name, weight, where in zip(methods, _names(methods), weights, at, strict=True)
     ]
+
+
+def _layers(method, teacher, student):
+    if isinstance(method, Method):
+        method.validate_model_compatibility(teacher, student)
+        return tuple(method.teacher_layers), tuple(method.student_layers)
+    # Layer names are optional attributes of Keras's distillation losses.
+    names = (getattr(method, f"{model}_layer_name", None) for model in ("teacher", "student"))
+    return tuple((name,) if name else () for name in names)
 
 
 def _one_each(argument, values, methods):

@@ -196,19 +196,28 @@ class LearnedMethod(Method, keras.layers.Layer):
             shapes_of(student, self.student_layers),
         )
         if None not in shapes:
-            self._build_once(*shapes)
+            self.make_parts(*shapes)
 
     def values(self, teacher_outputs, student_outputs, labels=None):
         """As in `Method`; makes the parts, where no shapes were known before."""
         outputs = (teacher_outputs, student_outputs)
-        self._build_once(
+        self.make_parts(
             *(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), o) for o in outputs)
         )
         return super().values(*outputs, labels=labels)
 
-    def _build_once(self, teacher_shapes, student_shapes):
-        if not self.built:
+    def make_parts(self, teacher_shapes, student_shapes):
+        """Makes the parts, once, for features of these shapes."""
+        if self.built:
+            return
+        try:
             self.build(teacher_shapes, student_shapes)
+        except ValueError as error:
+            raise ValueError(
+                f"{type(self).__name__} cannot compare the teacher's {self.teacher_layers} of "
+                f"shape {teacher_shapes} with the student's {self.student_layers} of shape "
+                f"{student_shapes}: {error}"
+            ) from error
 
 
 def _checked_names(argument, names):

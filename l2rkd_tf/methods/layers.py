@@ -4,6 +4,8 @@ import re
 
 import keras
 
+from l2rkd_tf.features import layer_shapes
+
 __all__ = ["EMBEDDING", "LAST_MAP", "MAPS", "MIDDLE_MAP", "find_layers", "shapes_of"]
 
 MAPS = "maps"
@@ -72,7 +74,7 @@ def shapes_of(model, names):
 
     `None`, if the model's layers are not connected in a graph.
     """
-    shapes = _shapes(model)
+    shapes = layer_shapes(model)
     if not shapes or not set(names) <= set(shapes):
         return None
     if not names:
@@ -81,27 +83,28 @@ def shapes_of(model, names):
     return found[0] if len(found) == 1 else found
 
 
-def _shapes(model):
-    """Shape of what each layer gives, by name, in the order of the layers."""
-    if not getattr(model, "inputs", None):
-        return {}
-    shapes = {}
-    for layer in model.layers:
-        outputs = keras.tree.flatten(layer.output)
-        if len(outputs) == 1 and not isinstance(layer, keras.layers.InputLayer):
-            shapes[layer.name] = tuple(outputs[0].shape)
-    return shapes
-
-
 def _ends_of_stages(model):
     """`{resolution: name}` of the last feature map of each resolution, in the order of layers."""
-    maps = {name: shape for name, shape in _shapes(model).items() if len(shape) == 4}
+    maps = {name: shape for name, shape in layer_shapes(model).items() if len(shape) == 4}
     named = {name: shape for name, shape in maps.items() if _STAGE_END.fullmatch(name)}
     ends = {}
-    for name, shape in (named or maps).items():
+    for name, shape in (named if _reach_the_end(named, model, maps) else maps).items():
         ends.pop(shape[1:3], None)
         ends[shape[1:3]] = name
     return ends
+
+
+def _reach_the_end(named, model, maps):
+    """Whether no later layer than the named ones, but for pooling, has another resolution.
+
+    A network may have such names in its first stage alone.
+    """
+    resolutions = [
+        maps[layer.name][1:3]
+        for layer in model.layers
+        if layer.name in maps and "pool" not in f"{type(layer).__name__} {layer.name}".lower()
+    ]
+    return bool(named) and list(named.values())[-1][1:3] == resolutions[-1]
 
 
 def _pairs(teacher, student):
@@ -114,18 +117,37 @@ def _pairs(teacher, student):
 
 
 def _embedding(method, model):
-    vectors = [name for name, shape in _shapes(model).items() if len(shape) == 2]
-    vectors = [name for name in vectors if name not in _outputs(model)]
+    of_output = _layers_of_output(model)
+    vectors = [
+        name
+        for name, shape in layer_shapes(model).items()
+        if len(shape) == 2 and name not in of_output
+    ]
     if not vectors:
         raise _not_found(method, model, "no layer before the output that gives vectors")
     named = [name for name in vectors if _EMBEDDING.fullmatch(name)]
     return (named or vectors)[-1]
 
 
-def _outputs(model):
+def _layers_of_output(model):
+    """Names of the layer that gives the logits, and of an activation that follows it."""
+    if not layer_shapes(model):
+        return []
     if isinstance(model, keras.Sequential):
-        return [model.layers[-1].name]
-    return model.output_names
+        chain = model.layers[::-1]
+    else:
+        chain = [model.get_layer(model.output_names[0])]
+        while _is_activation(chain[-1]):
+            before = [one for one in model.layers if one.output is chain[-1].input]
+            if not before:
+                break
+            chain += before
+    number = next((n for n, layer in enumerate(chain) if not _is_activation(layer)), 0)
+    return [layer.name for layer in chain[: number + 1]]
+
+
+def _is_activation(layer):
+    return isinstance(layer, (keras.layers.Activation, keras.layers.Softmax))
 
 
 def _not_found(method, model, reason):
@@ -137,5 +159,5 @@ def _not_found(method, model, reason):
         )
     return ValueError(
         f"{arguments} must be given to {method}: in the model {model.name!r} it found {reason}. "
-        f"Its layers and shapes: {_shapes(model)}"
+        f"Its layers and shapes: {layer_shapes(model)}"
     )

@@ -1,0 +1,156 @@
+"""How curves look: told apart without colour, and legible at the width of a page."""
+
+import numpy as np
+
+__all__ = [
+    "CONFIDENCE",
+    "PAGE_WIDTH",
+    "curve_style",
+    "draw_curve",
+    "empty_panels",
+    "legend_below",
+    "named",
+    "require_matplotlib",
+    "use_log_axis",
+    "use_share_axis",
+]
+
+# Standard errors on each side of a mean that make a 95 % interval.
+CONFIDENCE = 1.96
+PAGE_WIDTH = 9.0
+_DOTS_PER_INCH = 150
+# The Okabe-Ito palette without its yellow, which is too pale for lines.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_LINES = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.2)), (0, (8, 1.5, 1, 1.5, 1, 1.5)))
+_MAX_MARKERS = 12
+# Between the largest and the smallest value: less is easier to read on a linear axis.
+_LOG_RATIO = 10.0
+
+
+def require_matplotlib():
+    """Checks that Matplotlib is installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "Plots need Matplotlib. Install it with `pip install l2rkd-tf[examples]`."
+        ) from error
+
+
+def named(argument, value, kinds):
+    """What is to be drawn, by name; one without a name gets an empty one.
+
+    Args:
+        argument: Name of the argument.
+        value: An object of one of the kinds, or a dict of names and such objects.
+        kinds: A class, or a tuple of classes.
+
+    Returns:
+        A dict of at least one entry.
+
+    Raises:
+        ValueError: If the value is neither.
+    """
+    entries = value if isinstance(value, dict) else {"": value}
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+    wrong = {name: entry for name, entry in entries.items() if not isinstance(entry, kinds)}
+    if wrong or not entries:
+        names = " or ".join(kind.__name__ for kind in kinds)
+        received = {name: type(entry).__name__ for name, entry in wrong.items()} or "an empty dict"
+        raise ValueError(
+            f"`{argument}` must be {names}, or a dict of names and such. Received: {received}"
+        )
+    return entries
+
+
+def curve_style(number):
+    """Keywords of `Axes.plot` for the curve of a number; curves differ in more than colour."""
+    return {
+        "color": _COLOURS[number % len(_COLOURS)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "linestyle": _LINES[number % len(_LINES)],
+        "markersize": 5.5,
+        "linewidth": 1.8,
+    }
+
+
+def draw_curve(axes, x, y, stderr=None, *, number, label, **style):
+    """Draws a curve, with a band of its 95 % interval where it has standard errors."""
+    style = curve_style(number) | {"markevery": -(-len(x) // _MAX_MARKERS)} | style
+    axes.plot(x, y, label=label, **style)
+    if stderr is not None:
+        half_width = CONFIDENCE * np.asarray(stderr)
+        axes.fill_between(
+            x, y - half_width, y + half_width, color=style["color"], alpha=0.18, linewidth=0
+        )
+
+
+def empty_panels(count, width=PAGE_WIDTH, height=3.7):
+    """A figure of panels side by side, outside of pyplot, which would keep it open."""
+    from matplotlib import figure as figures
+
+    figure = figures.Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=10)
+    return figure, list(panels)
+
+
+def use_log_axis(axes, values):
+    """Makes the vertical axis logarithmic if the values are positive and far apart.
+
+    Args:
+        axes: `matplotlib.axes.Axes`.
+        values: All values of its curves.
+
+    Returns:
+        Whether it did.
+    """
+    from matplotlib import ticker
+
+    values = np.concatenate([np.ravel(curve) for curve in values])
+    values = values[np.isfinite(values)]
+    if not len(values) or values.min() <= 0 or values.max() < _LOG_RATIO * values.min():
+        return False
+    axes.set_yscale("log")
+    # Curves alone: a band that reaches 0 has no place on the axis.
+    axes.set_ylim(values.min() / 1.5, values.max() * 1.5)
+    few_decades = values.max() < 1e3 * values.min()
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if few_decades else (1,)))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+    return True
+
+
+def use_share_axis(axes, label):
+    """Labels the vertical axis in percent, and ends it at 100 % where a band goes further."""
+    from matplotlib import ticker
+
+    axes.set_ylim(top=min(axes.get_ylim()[1], 1.005))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
+    axes.set_ylabel(label, fontsize=11)
+
+
+def legend_below(figure, title=None, max_columns=4):
+    """One legend for all panels, below them: no curve runs through it."""
+    entries = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    if not entries:
+        return
+    rows = -(-len(entries) // max_columns)
+    figure.legend(
+        entries.values(),
+        entries.keys(),
+        loc="outside lower center",
+        ncols=-(-len(entries) // rows),
+        title=title,
+        fontsize=10,
+        title_fontsize=9,
+        frameon=False,
+        handlelength=3.5,
+    )

@@ -1,0 +1,333 @@
+"""The report about students, made as a user makes it, and opened in a browser where there is one."""
+
+import base64
+import html.parser
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import keras
+import matplotlib.image
+import numpy as np
+import pytest
+
+from l2rkd_tf import data, geometry, models, regions
+
+ROOT = pathlib.Path(__file__).parent.parent
+NUM_POINTS = 24
+NAMES = ["teacher", "K&D <b>", "seed1"]
+NASTY = "<script>alert('x')</script> & more"
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def environment(folder):
+    return os.environ | {"TFDS_DATA_DIR": str(folder / "tfds"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def save_run(folder, model, config, history):
+    folder.mkdir(parents=True)
+    model.save(folder / "model.keras")
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "history.json").write_text(json.dumps(history))
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Digits, prepared where the program looks for them."""
+    folder = tmp_path_factory.mktemp("inspect")
+    test = data.load("digits", "test", batch_size=50, shuffle=False, data_dir=folder / "tfds")
+    return folder, test
+
+
+@pytest.fixture(scope="module")
+def runs(digits):
+    """A teacher that knows some digits, and two students that know a little of it."""
+    folder, test = digits
+    networks = {}
+    for seed, name in enumerate(NAMES):
+        keras.utils.set_random_seed(seed)
+        networks[name] = models.convnet((8, 8, 1), 10, widths=(4, 4 + seed))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        networks[name].compile("adam", loss, metrics=["accuracy"])
+        networks[name].fit(test, epochs=4 - seed, verbose=0)
+    history = {"loss": [2.0, 1.0], "kd_loss": [1.5, 0.5], "accuracy": [0.5, 0.75]}
+    shared = {"epochs": 2, "dataset": "digits"}
+    teacher, named, unnamed = networks.values()
+    save_run(folder / "teacher", teacher, shared | {"widths": ["4", "4"]}, history)
+    save_run(folder / "kd/seed0", named, shared | {"note": NASTY}, history)
+    # A folder with nothing but a model will do.
+    (folder / "seed1").mkdir()
+    unnamed.save(folder / "seed1/model.keras")
+    return folder, networks
+
+
+@pytest.fixture(scope="module")
+def report(runs):
+    folder, _ = runs
+    arguments = [
+        "--teacher=teacher/model.keras",
+        f"--students={NAMES[1]}=kd/seed0,seed1",
+        "--region=segment:radius=0.5",
+        f"--num_points={NUM_POINTS}",
+        "--resolution=12",
+        "--seed=3",
+        "--output=runs/inspect",
+    ]
+    finished = subprocess.run(
+        [sys.executable, str(ROOT / "examples/inspect_student.py"), *arguments],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert "Report in runs/inspect/report.html" in finished.stdout
+    return folder / "runs/inspect"
+
+
+class Page(html.parser.HTMLParser):
+    """What a reader sees of a page: tables by caption, pictures, title and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.pictures, self.tags, self.text = {}, [], set(), {"title": ""}
+        self._table, self._open = [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self._open = tag
+        if tag == "img":
+            self.pictures.append(dict(attributes))
+        if tag == "tr":
+            self._table.append([])
+        if tag in ("td", "th"):
+            self._table[-1].append("")
+
+    def handle_endtag(self, tag):
+        self._open = None
+        if tag == "table":
+            self.tables[self._caption], self._table = self._table, []
+
+    def handle_data(self, data):
+        if self._open in ("td", "th"):
+            self._table[-1][-1] += data
+        elif self._open == "caption":
+            self._caption = data
+        elif self._open:
+            self.text[self._open] = self.text.get(self._open, "") + data
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return Page((report / "report.html").read_text())
+
+
+@pytest.fixture(scope="module")
+def measured(runs, digits):
+    """The numbers of the report, measured here."""
+    (_, networks), (_, test) = runs, digits
+    x, y = (np.concatenate(parts) for parts in zip(*test.as_numpy_iterator(), strict=True))
+    teacher = networks["teacher"]
+    results = {}
+    for name, model in networks.items():
+        logits = model.predict(test, verbose=0)
+        results[name] = {
+            "accuracy": np.mean(logits.argmax(axis=-1) == y),
+            "ece": geometry.expected_calibration_error(logits, y),
+            "agreement": geometry.decision_agreement(teacher, model, x),
+            "jacobian": geometry.jacobian_distance(
+                teacher, model, x[:NUM_POINTS], batch_size=50, seed=3
+            ),
+            "profile": geometry.fidelity_profile(
+                teacher, model, x[:NUM_POINTS], regions.Segment(0.5), batch_size=50, seed=3
+            ),
+        }
+    return results
+
+
+def number(text):
+    """The first number of a cell."""
+    value = float(re.match(r"[-0-9.,]+", text).group().replace(",", ""))
+    return value / 100 if "%" in text else value
+
+
+def test_scores_are_those_of_the_models(page, measured, runs):
+    header, *rows = page.tables["Accuracy, size, agreement, slopes and calibration"]
+    assert header[0] == "model" and [row[0] for row in rows] == NAMES
+    for row, (name, expected) in zip(rows, measured.items(), strict=True):
+        accuracy, parameters, agreement, distance, calibration = row[1:]
+        assert number(accuracy) == pytest.approx(expected["accuracy"], abs=6e-5)
+        assert number(parameters) == runs[1][name].count_params()
+        assert number(calibration) == pytest.approx(expected["ece"], abs=6e-5)
+        if name == "teacher":
+            assert agreement == distance == ""
+            continue
+        assert number(agreement) == pytest.approx(expected["agreement"], abs=6e-5)
+        mean, half_width = map(float, distance.split(" ± "))
+        assert mean == pytest.approx(expected["jacobian"].relative, rel=0.05)
+        assert half_width == pytest.approx(1.96 * expected["jacobian"].relative_stderr, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("caption", "field", "tolerance"),
+    [
+        ("KL from the teacher in nats, at fractions of the way", "kl", 0.03),
+        ("Decides as the teacher, at fractions of the way", "agreement", 1e-4),
+    ],
+)
+def test_fidelity_is_that_of_the_region(page, measured, caption, field, tolerance):
+    header, *rows = page.tables[caption]
+    assert header == ["student", "0", "0.25", "0.5", "0.75", "1"]
+    assert [row[0] for row in rows] == NAMES[1:]
+    for name, *cells in rows:
+        expected = getattr(measured[name]["profile"], field)
+        np.testing.assert_allclose(list(map(number, cells)), expected, atol=tolerance)
+
+
+def test_measures_are_kept_in_full(report, measured):
+    measures = json.loads((report / "measures.json").read_text())
+    for name in NAMES[1:]:
+        profile = measures[name]["profile"]
+        np.testing.assert_allclose(profile["kl"], measured[name]["profile"].kl, rtol=1e-4)
+        distance = measures[name]["jacobian_distance"]["relative"]
+        assert distance == pytest.approx(measured[name]["jacobian"].relative, rel=1e-4)
+    assert measures["config"]["region"] == "segment:radius=0.5"
+    assert "tensorflow" in measures["versions"]
+
+
+def test_settings_that_differ_come_first_and_texts_are_escaped(page, report):
+    header, *rows = page.tables["Configuration of each run"]
+    assert header == ["setting", *NAMES]
+    # Runs without a record have empty cells, which differ from all others.
+    assert {row[0]: row[1:] for row in rows} == {
+        "epochs": ["2", "2", ""],
+        "dataset": ["digits", "digits", ""],
+        "widths": ['["4", "4"]', "", ""],
+        "note": ["", NASTY, ""],
+    }
+    assert "<script" not in (report / "report.html").read_text()
+    assert "script" not in page.tags and "b" not in page.tags
+
+
+def test_the_page_is_one_file_with_its_pictures(page, report):
+    text = (report / "report.html").read_text()
+    assert page.text["title"] == "K&D <b>, seed1 beside the teacher on digits"
+    assert not re.search(r"https?:|//[a-z]|<link|<script|@import|url\(", text)
+    assert not page.tags & {"link", "script", "iframe", "object"}
+    sources = [image["src"].split(",", 1) for image in page.pictures]
+    assert {kind for kind, _ in sources} == {"data:image/png;base64"}
+    embedded = [base64.b64decode(content, validate=True) for _, content in sources]
+    for content in embedded:
+        picture = matplotlib.image.imread(io.BytesIO(content))
+        assert picture.ndim == 3 and picture.min() < picture.max()
+    assert all(image["alt"] for image in page.pictures)
+    files = {path.name: path.read_bytes() for path in report.glob("*.png")}
+    assert sorted(files) == [
+        "decision_map.png", "fidelity.png", "linear_radii.png", "linearity_gap.png",
+        "training_1.png", "training_2.png",
+    ]  # fmt: skip
+    assert sorted(embedded) == sorted(files.values())
+
+
+def test_nothing_is_left_beside_the_report(report):
+    assert [path.name for path in report.parent.iterdir()] == ["inspect"]
+    names = {path.name for path in report.iterdir() if path.suffix != ".png"}
+    assert names == {"report.html", "measures.json"}
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium or chromium-browser on the PATH")
+def test_a_browser_shows_title_and_pictures(page, report, tmp_path):
+    """Adds a line to a copy of the page that notes which pictures have loaded, and reads it."""
+    check = (
+        "<script>addEventListener('load', () => { document.title += ' | ' + "
+        "[...document.images].map(i => i.complete && i.naturalWidth > 100).join() })</script>"
+    )
+    text = (report / "report.html").read_text()
+    copy = tmp_path / "copy.html"
+    copy.write_text(text.replace("</body>", f"{check}</body>"))
+    dumped = subprocess.run(
+        [
+            BROWSER, "--headless", "--no-sandbox", "--disable-gpu",
+            f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", copy.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout  # fmt: skip
+    loaded = ",".join(["true"] * len(page.pictures))
+    assert Page(dumped).text["title"] == f"{page.text['title']} | {loaded}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--teacher=none.keras", "--students=seed1"], "must be an existing .keras file"),
+        (["--students=missing"], "'missing' must be the folder of a run"),
+        (["--students=a=seed1,a=kd/seed0"], "the name 'a' is taken"),
+        (["--students=teacher"], "the name 'teacher' is taken"),
+        (["--students=seed1,other/seed1"], "'other/seed1' must be the folder"),
+        (["--students="], "at least one folder"),
+        ([], "students"),
+        (["--students=seed1", "--region=pach"], "`region` must begin with one of"),
+        (["--students=seed1", "--num_points=2"], "num_points"),
+        (["--students=seed1", "--resolution=1"], "resolution"),
+        (["--students=seed1", "--output=teacher"], "must be a new folder"),
+        (["--students=seed1", "points=3"], "Unknown arguments"),
+    ],
+)
+def test_mistakes_fail_before_any_work(arguments, message, flag_error):
+    given = [] if "--teacher" in "".join(arguments) else ["--teacher=teacher/model.keras"]
+    assert message in flag_error([*given, *arguments])
+
+
+_ASK_FLAGS = f"""
+import json, sys
+sys.path.insert(0, {str(ROOT / "examples")!r})
+import inspect_student
+from absl import app, flags
+
+def refuse(*args, **kwargs):
+    raise AssertionError("work was begun")
+
+inspect_student.load_test = inspect_student.keras.models.load_model = refuse
+for line in sys.stdin:
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS:
+        flags.FLAGS[name].value = flags.FLAGS[name].default
+    try:
+        inspect_student.main(flags.FLAGS(["inspect_student.py", *json.loads(line)]))
+    except (flags.Error, app.UsageError, ValueError) as error:
+        print(json.dumps(str(error)), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def flag_error(runs):
+    """What the program says of its arguments; one process for all, in which work is refused."""
+    folder, _ = runs
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ASK_FLAGS],
+        cwd=folder,
+        env=environment(folder),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+    def ask(arguments):
+        process.stdin.write(json.dumps(arguments) + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    yield ask
+    process.stdin.close()
+    process.wait(30)
