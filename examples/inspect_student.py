@@ -153,14 +153,14 @@ def three_examples(x, labels):
 
 
 def draw_linearity(models, x, region):
-    """The gap on the way to random partners; a ball has no radius along it."""
+    """The gap on the way to random partners, with the radius of a region towards such."""
     partners = random_partners(x)
     gaps = {
         name: geometry.linearity_gap(model, x, partners, GAP_FRACTIONS, batch_size=FLAGS.batch_size)
         for name, model in models.items()
     }
-    towards_partners = isinstance(region, (regions.Segment, regions.Simplex))
-    return plots.linearity_gap(gaps, region.radius if towards_partners else None)
+    towards_them = region.get_config().get("partner") == "random"
+    return plots.linearity_gap(gaps, region.radius if towards_them else None)
 
 
 def draw_radii(models, x):

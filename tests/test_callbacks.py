@@ -457,9 +457,9 @@ def test_monitor_writes_the_profile_as_an_image(tmp_path):
         assert value.tag == "fidelity_profile"
         assert value.metadata.plugin_data.plugin_name == "images"
         width, height, png = tf.make_ndarray(value.tensor)
-        assert (width, height) == (b"700", b"300")
+        assert (width, height) == (b"1350", b"555")
         pixels = tf.io.decode_png(png).numpy()
-        assert pixels.shape == (300, 700, 4)
+        assert pixels.shape == (555, 1350, 4)
         assert pixels.std() > 10.0
 
 

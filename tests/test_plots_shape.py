@@ -127,6 +127,14 @@ def test_thirty_curves_all_look_different():
     assert not boxes_overlap(figure)
 
 
+@pytest.mark.parametrize("name", ["_kd", "$x_1$ & $", "a\nb", 7])
+def test_any_name_is_shown_as_it_is(name, tmp_path):
+    figure = plots.fidelity_profiles({name: profile([0.1, 0.2, 0.3])})
+    assert [text.strip() for text in legend(figure)] == [str(name)]
+    assert not figure.legends[0].get_texts()[0].get_parse_math()
+    figure.savefig(tmp_path / "figure.png")
+
+
 # Linearity
 
 

@@ -5,14 +5,15 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from l2rkd_tf import plots
 from l2rkd_tf.callbacks.base import (
     DistillerCallback,
     check_counts,
     take_points,
 )
-from l2rkd_tf.callbacks.figures import figure_image, profile_figure, require_matplotlib
 from l2rkd_tf.checks import checked_seed, is_number
 from l2rkd_tf.geometry import fidelity_profile
+from l2rkd_tf.plots import style
 from l2rkd_tf.regions import Region
 
 __all__ = ["LocalShapeMonitor"]
@@ -100,7 +101,7 @@ class LocalShapeMonitor(DistillerCallback):
             )
         check_counts(every=every, max_points=max_points)
         if log_dir is not None:
-            require_matplotlib()
+            style.require_matplotlib()
         self.data = data
         self.region = region
         self.fractions = _checked_fractions(fractions)
@@ -124,7 +125,7 @@ class LocalShapeMonitor(DistillerCallback):
         if self._is_due(epoch):
             self._measure()
             if self._writer is not None:
-                _write_image(self._writer, figure_image(profile_figure(self.profile)), epoch)
+                _write_image(self._writer, _image(plots.fidelity_profiles(self.profile)), epoch)
         if logs is not None:
             logs.update(self._values)
 
@@ -174,6 +175,15 @@ def _checked_fractions(fractions):
     if len(set(values)) < len(values):
         raise ValueError(f"`fractions` must be distinct. Received: fractions={fractions!r}")
     return tuple(values)
+
+
+def _image(figure):
+    """Renders a figure: RGBA, uint8, shape `(height, width, 4)`."""
+    from matplotlib.backends import backend_agg
+
+    canvas = backend_agg.FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())
 
 
 def _write_image(writer, image, step):

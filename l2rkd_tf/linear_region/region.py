@@ -60,8 +60,9 @@ class LinearRegion(Segment):
 
     A draw costs one pass of the teacher, without gradients, over the points of all tests (13 for
     each example by default, fewer with fewer halvings and fractions). With `tolerance=0` it is a
-    forward-mode pass in float64 over the examples alone, with copies of the teacher's layers that
-    are made at the first draw. Both work in graphs and under XLA.
+    forward-mode pass in float64 over the examples alone, with copies of the teacher's layers and
+    weights that are made once, when the region gets its teacher. Both work in graphs and under
+    XLA.
 
     The teacher is no part of the region's config, nor of any file: a region that is loaded has
     none until `bind` gives it one.
@@ -124,7 +125,7 @@ class LinearRegion(Segment):
             self.bind(teacher)
 
     def bind(self, teacher):
-        """Gives a teacher to a region that has none; a region that has one keeps it.
+        """Gives a trained teacher to a region that has none; a region that has one keeps it.
 
         Args:
             teacher: See `LinearRegion`.
@@ -142,7 +143,7 @@ class LinearRegion(Segment):
                 "without it."
             )
         if self.tolerance == 0.0:
-            _check_is_piecewise_linear(teacher)
+            self._graph = _piecewise_linear_graph(teacher)
         self._teacher = teacher
 
     def draw(self, inputs, seed, labels=None):
@@ -238,11 +239,6 @@ class LinearRegion(Segment):
 
     def _exact_shares(self, inputs, partners):
         """Shares of the radius up to the first bend, and the teacher's changes up to there."""
-        if self._graph is None:
-            # The copies of the layers outlive the function that is traced here. As late as this,
-            # since weights of the teacher may be loaded after it was bound.
-            with tf.init_scope():
-                self._graph = trace(self._teacher)
         x = tf.cast(mixable_leaves(inputs)[0], tf.float64)
         radius = tf.cast(self.radius_variable, tf.float64)
         directions = radius * (tf.gather(x, partners[:, 0]) - x)
@@ -268,7 +264,7 @@ def _checked_inner_fractions(fractions):
     return tuple(float(value) for value in values)
 
 
-def _check_is_piecewise_linear(teacher):
+def _piecewise_linear_graph(teacher):
     try:
         graph = trace(teacher)
     except ValueError as error:
@@ -281,3 +277,4 @@ def _check_is_piecewise_linear(teacher):
             "`tolerance=0` needs a `teacher` of one input and one output. Received: a model of "
             f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs. Use tolerance=0.1, say."
         )
+    return graph

@@ -27,7 +27,8 @@ class RegionScore(NamedTuple):
             student.
         linearity_gap: How far the teacher is from linear on the way to the region's points:
             relative gap of `l2rkd_tf.geometry.linearity_gap`, mean over fractions 1/4, 1/2 and
-            3/4; 0 for linear. It does not enter the ranking.
+            3/4; 0 for linear, NaN where the outputs do not change. It does not enter the
+            ranking.
     """
 
     region: Region

@@ -1,12 +1,9 @@
 """Decision maps: the plane through three examples as several models classify it, side by side."""
 
-import pathlib
-import tempfile
-
 import keras
 import numpy as np
 
-from l2rkd_tf.plots import panel
+from l2rkd_tf.plots import panel, style
 from l2rkd_tf.plots.colours import OTHER_CLASSES, class_palette
 from l2rkd_tf.plots.plane import class_agreement, plane_grid
 
@@ -68,7 +65,7 @@ def decision_map(
     """
     if not isinstance(models, dict) or not models:
         raise ValueError(f"`models` must be a dict of names and models. Received: {models!r}")
-    _require_matplotlib()
+    style.require_matplotlib()
     examples = np.asarray(examples, "float64")
     plane = plane_grid(examples, resolution, extent)
     scores = {name: _scores_on(model, plane, name) for name, model in models.items()}
@@ -92,17 +89,8 @@ def decision_map(
         axes.text(0.5, 1.02, subtitle, fontsize=9, ha="center", transform=axes.transAxes)
     _draw_legend(figure, handles, legend_columns)
     if path is not None:
-        _save(figure, pathlib.Path(path))
+        style.save(figure, path)
     return figure
-
-
-def _require_matplotlib():
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "Plots need Matplotlib. Install it with `pip install l2rkd-tf[examples]`."
-        ) from error
 
 
 def _scores_on(model, plane, name):
@@ -198,12 +186,3 @@ def _draw_legend(figure, handles, columns):
         handlelength=1.4,
         columnspacing=1.2,
     )
-
-
-def _save(figure, path):
-    """Writes to a temporary name first, so that a picture appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        unfinished = pathlib.Path(folder) / path.name
-        figure.savefig(unfinished)
-        unfinished.replace(path)

@@ -1,5 +1,9 @@
 """How curves look: told apart without colour, and legible at the width of a page."""
 
+import pathlib
+import re
+import tempfile
+
 import numpy as np
 
 __all__ = [
@@ -11,6 +15,7 @@ __all__ = [
     "legend_below",
     "named",
     "require_matplotlib",
+    "save",
     "use_log_axis",
     "use_share_axis",
 ]
@@ -47,7 +52,7 @@ def named(argument, value, kinds):
         kinds: A class, or a tuple of classes.
 
     Returns:
-        A dict of at least one entry.
+        A dict of at least one entry. Its names are texts that a legend shows.
 
     Raises:
         ValueError: If the value is neither.
@@ -61,7 +66,8 @@ def named(argument, value, kinds):
         raise ValueError(
             f"`{argument}` must be {names}, or a dict of names and such. Received: {received}"
         )
-    return entries
+    # Matplotlib keeps what begins with an underscore out of legends.
+    return {re.sub("^_", " _", str(name)): entry for name, entry in entries.items()}
 
 
 def curve_style(number):
@@ -143,7 +149,7 @@ def legend_below(figure, title=None, max_columns=4):
     if not entries:
         return
     rows = -(-len(entries) // max_columns)
-    figure.legend(
+    legend = figure.legend(
         entries.values(),
         entries.keys(),
         loc="outside lower center",
@@ -154,3 +160,15 @@ def legend_below(figure, title=None, max_columns=4):
         frameon=False,
         handlelength=3.5,
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name may hold dollars
+
+
+def save(figure, path):
+    """Writes a figure to a temporary name first, so that it appears whole or not at all."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        unfinished = pathlib.Path(folder) / path.name
+        figure.savefig(unfinished)
+        unfinished.replace(path)
