@@ -2,8 +2,9 @@
 
 `L2RKDDistiller` trains a small student to agree with a trained teacher at the training points and
 in the regions around them; `regions` holds the kinds of regions, `methods` existing distillation
-methods, `geometry` measures of local shape, `callbacks` schedules and monitors; `export` writes the
-student to SavedModel and LiteRT; `data`, `models` and `plots` hold what experiments need.
+methods, `geometry` measures of local shape, `linear_region` regions that ask the teacher,
+`callbacks` schedules and monitors; `export` writes the student to SavedModel and LiteRT; `data`,
+`models` and `plots` hold what experiments need.
 """
 
 import keras
@@ -19,6 +20,7 @@ from l2rkd_tf import (
     data,
     export,
     geometry,
+    linear_region,
     losses,
     methods,
     models,
@@ -35,6 +37,7 @@ __all__ = [
     "data",
     "export",
     "geometry",
+    "linear_region",
     "losses",
     "methods",
     "models",

@@ -402,7 +402,7 @@ class L2RKDDistiller(keras.Model):
         if self.region_targets == "interpolated":
             features = ask(batch.whole)
             at_data = {name: batch.drawn.at_data(value) for name, value in features.items()}
-            return {"data": at_data}, batch.drawn.at_region(self._logits(features))
+            return {"data": at_data}, batch.drawn.targets(self._logits(features))
         features = batch.split(ask(batch.both)) if at_data else {"region": ask(batch.region)}
         return features, self._logits(features["region"])
 
@@ -640,6 +640,8 @@ class L2RKDDistiller(keras.Model):
     def load_assets(self, directory):
         """Restores the teacher's weights from a whole-model file."""
         self.get_teacher().load_weights(os.path.join(directory, _TEACHER_FILE))
+        if self._region is not None:
+            self._region.bind(self.get_teacher())
 
 
 def _batch_number(optimizer):

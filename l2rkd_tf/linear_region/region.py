@@ -53,10 +53,9 @@ class LinearRegion(Segment):
     `l2rkd_tf.geometry.linear_radius` along the segment: tiny for large networks, and 0 where a
     unit stands on its threshold (ReLUs and max-pools of blank image borders often do).
 
-    `apply` takes any tensor towards that of the partner `x_1`, as in `Segment`; so does a
-    distiller with `region_targets="interpolated"`. Such targets are exact for a linear teacher,
-    and far off where it bends beyond the limit. `targets` goes towards the teacher's outputs at
-    the limit instead, and is as close to its outputs at `x'` as the tolerance says.
+    `apply` takes any tensor towards that of the partner `x_1`, as in `Segment`. Interpolated
+    targets (`region_targets="interpolated"`) go towards the teacher's outputs at the limit instead,
+    and are as close to its outputs at `x'` as the tolerance says. The teacher gives logits.
 
     A draw costs one pass of the teacher, without gradients, over the points of all tests (13 for
     each example by default, fewer with fewer halvings and fractions). With `tolerance=0` it is a
@@ -65,7 +64,7 @@ class LinearRegion(Segment):
     XLA.
 
     The teacher is no part of the region's config, nor of any file: a region that is loaded has
-    none until `bind` gives it one.
+    none until `bind` gives it one, as a distiller that is loaded with it does.
 
     Args:
         teacher: Trained Keras model that gives logits (or values of a regression), shape
@@ -152,8 +151,7 @@ class LinearRegion(Segment):
         if self._teacher is None:
             raise ValueError(
                 "`region=LinearRegion(...)` has no teacher, since a teacher is not saved with "
-                "it. Call `region.bind(teacher)` first (in a distiller that was loaded, "
-                "`distiller.region.bind(distiller.get_teacher())`)."
+                "it. Call `region.bind(teacher)` first."
             )
         find = self._exact_shares if self.tolerance == 0.0 else self._tested_shares
         shares, changes = keras.tree.map_structure(tf.stop_gradient, find(inputs, partners))

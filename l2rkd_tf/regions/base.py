@@ -136,6 +136,21 @@ class Region:
             "`x + fraction * (edge - x)`."
         )
 
+    def targets(self, outputs, coefficients):
+        """Outputs at the drawn points, interpolated from outputs at the examples.
+
+        Args:
+            outputs: A model's outputs at the examples, shape `(batch, outputs)`.
+            coefficients: What `draw` returned for this batch.
+
+        Returns:
+            Outputs of the same shape: `apply`, unless a region knows better.
+        """
+        return self.apply(outputs, coefficients)
+
+    def bind(self, teacher):
+        """Gives the region its teacher, if it asks one; a distiller does so when it is loaded."""
+
     def get_config(self):
         """Arguments of the constructor."""
         return {"radius": self.radius}

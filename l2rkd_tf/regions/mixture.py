@@ -91,8 +91,16 @@ class Mixture(Region):
 
     def apply(self, tensor, coefficients):
         """See `Region.apply`."""
+        return self._by_choice("apply", tensor, coefficients)
+
+    def targets(self, outputs, coefficients):
+        """See `Region.targets`."""
+        return self._by_choice("targets", outputs, coefficients)
+
+    def _by_choice(self, method, tensor, coefficients):
+        """What a method of the region that each example drew makes of a tensor."""
         moved = [
-            region.apply(tensor, drawn)
+            getattr(region, method)(tensor, drawn)
             for region, drawn in zip(self.regions, coefficients.coefficients, strict=True)
         ]
 
@@ -104,6 +112,11 @@ class Mixture(Region):
             return chosen
 
         return keras.tree.map_structure(select, *moved)
+
+    def bind(self, teacher):
+        """See `Region.bind`."""
+        for region in self.regions:
+            region.bind(teacher)
 
     def towards_edge(self, coefficients, fraction):
         """See `Region.towards_edge`; the edge is that of the region that the example drew."""

@@ -11,7 +11,7 @@ __all__ = ["RegionPoints", "draw_points"]
 class RegionPoints:
     """A batch split into training points and region points.
 
-    All three methods take a tensor of shape `(batch, ...)`, or a structure of such, that belongs
+    All methods take a tensor of shape `(batch, ...)`, or a structure of such, that belongs
     to the whole batch: inputs, logits, labels, weights.
 
     Args:
@@ -34,6 +34,11 @@ class RegionPoints:
     def at_region(self, batch):
         """What belongs to the region points, by the region's linear map: `apply`."""
         moved = [self._region.apply(batch, drawn) for drawn in self._coefficients]
+        return _rows(_stack(moved), self._region_rows)
+
+    def targets(self, outputs):
+        """A model's outputs at the region points, from those at the batch: `Region.targets`."""
+        moved = [self._region.targets(outputs, drawn) for drawn in self._coefficients]
         return _rows(_stack(moved), self._region_rows)
 
     def of_owner(self, batch):
