@@ -5,12 +5,13 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.l2rkd_tf_installed
 PYTEST_ARGS ?= -q -n 2
 
-.PHONY: help demo study study-methods test lint format clean
+.PHONY: help demo study study-methods study-shape test lint format clean
 
 help:
 	@echo "make demo   distil a digit classifier: table, picture and a .tflite, in minutes"
 	@echo "make study  the few-shot study of the README, about an hour; goes on where it stopped"
 	@echo "make study-methods  existing methods with and without L2RKD, likewise"
+	@echo "make study-shape    local shape of students by region, likewise"
 	@echo "make test   run the tests"
 	@echo "make lint   check the style"
 	@echo "make format apply the style"
@@ -30,6 +31,9 @@ study: $(INSTALLED)
 
 study-methods: $(INSTALLED)
 	$(BIN)/python examples/compare_methods.py --output=docs/results/methods_digits
+
+study-shape: $(INSTALLED)
+	$(BIN)/python examples/local_shape.py --output=docs/results/shape_digits
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -20,5 +20,5 @@ def fill(text):
 
 
 if __name__ == "__main__":
-    for page in (ROOT / "README.md", ROOT / "docs" / "methods.md"):
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         page.write_text(fill(page.read_text()))
