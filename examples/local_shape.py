@@ -182,17 +182,19 @@ def markdown(summary):
 
 
 def draw(results, path):
-    """Fidelity profiles of the students: mean over seeds with its standard error."""
+    """Fidelity profiles of the students: means over seeds with their 95 % intervals."""
     profiles = {}
     for student in ("student alone", "KD", DEFAULT):
-        kl, agreement = (values_of(results, student, name) for name in ("kl", "agreement"))
-        statistics = [
-            statistic
-            for values in (kl, agreement)
-            for statistic in (values.mean(axis=0), values.std(axis=0, ddof=1) / len(values) ** 0.5)
-        ]
-        profiles[student] = geometry.FidelityProfile(np.array(FRACTIONS), *statistics, len(kl))
-    plots.fidelity_profiles(profiles).savefig(path)
+        statistics = []
+        for name in ("kl", "agreement"):
+            columns = values_of(results, student, name).T
+            means, halves = np.transpose([training.mean_and_interval(c) for c in columns])
+            # The bands of the figure are 1.96 standard errors wide, on each side.
+            statistics += [means, halves / 1.96]
+        profiles[student] = geometry.FidelityProfile(
+            np.array(FRACTIONS), *statistics, len(FLAGS.seeds)
+        )
+    plots.fidelity_profiles(profiles, averaged_over="seeds").savefig(path)
 
 
 def main(argv):

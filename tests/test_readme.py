@@ -34,10 +34,17 @@ def test_quickstart_runs_as_printed(tmp_path):
     assert (tmp_path / "student.tflite").exists()
 
 
-@pytest.mark.parametrize("name", ["fewshot_digits.md", "demo.md"])
-def test_tables_are_those_that_commands_printed(name):
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        ("README.md", "fewshot_digits.md"),
+        ("README.md", "demo.md"),
+        ("docs/local_shape.md", "shape_digits.md"),
+    ],
+)
+def test_tables_are_those_that_commands_printed(page, name):
     printed = (RESULTS / name).read_text()
-    assert f"<!-- docs/results/{name} -->\n{printed}<!-- end -->" in README
+    assert f"<!-- docs/results/{name} -->\n{printed}<!-- end -->" in (ROOT / page).read_text()
 
 
 def test_defaults_in_the_table_of_methods_are_those_of_the_code():

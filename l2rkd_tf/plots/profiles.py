@@ -8,7 +8,7 @@ from l2rkd_tf.plots import style
 __all__ = ["fidelity_profiles"]
 
 
-def fidelity_profiles(profiles):
+def fidelity_profiles(profiles, *, averaged_over="examples"):
     """Draws how well students mimic their teacher, from the examples to the edge of a region.
 
     On the left the divergence from the teacher, on the right how often both decide alike, against
@@ -19,6 +19,7 @@ def fidelity_profiles(profiles):
         profiles: A `l2rkd_tf.geometry.FidelityProfile`, or a dict of the students' names and
             theirs, all of one divergence. Those of `divergence="mse"` know no decisions, and the
             right panel is left out.
+        averaged_over: What the means of the profiles are over, in words; `num_points` of them.
 
     Returns:
         `matplotlib.figure.Figure`, 9 inches wide, or 5.5 with one panel.
@@ -61,5 +62,5 @@ def fidelity_profiles(profiles):
         axes.set_xlabel("fraction of the way to the edge of the region", fontsize=11)
     counts = sorted({profile.num_points for profile in profiles.values()})
     points = " or ".join(map(str, counts))
-    style.legend_below(figure, f"bands: 95 % intervals of the means over {points} examples")
+    style.legend_below(figure, f"bands: 95 % intervals of the means over {points} {averaged_over}")
     return figure
