@@ -107,5 +107,6 @@ def _result(future):
 
 
 def _use_one_core():
+    tf.get_logger().setLevel("ERROR")  # it warns of every new trace, and each run has its own
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
