@@ -1,6 +1,7 @@
 """Do students copy the teacher's local shape, and does the teacher alone tell the best region?
 
     python examples/local_shape.py --output=docs/results/shape_digits
+    python examples/local_shape.py --epochs=60 --region=patch --output=docs/results/shape_patient
 
 Students are trained on `--fraction` of the digits: alone, by KD, and by L2RKD with one region after
 the other at the cost of KD (half of each batch moves into its region). After the last step they are
@@ -28,14 +29,6 @@ from l2rkd_tf import geometry, linear_region, plots, regions
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_float("fraction", 0.1, "Fraction of the training data.", 0.0, 1.0)
-flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds.")
-flags.DEFINE_integer("epochs", 15, "Epochs of 100 steps.", lower_bound=1)
-flags.DEFINE_string("output", "runs/shape_digits", "Results: this path with .json, .md, .png.")
-flags.DEFINE_string("teacher", "runs/digits_teacher.keras", "The teacher; trained when absent.")
-flags.DEFINE_integer("processes", 2, "Runs at a time, one core each.", lower_bound=1)
-flags.register_validator("seeds", run_flags.are_seeds, "must be different integers from 0")
-
 REGIONS = (
     "patch",
     "patch:grid=2",
@@ -49,11 +42,24 @@ REGIONS = (
     'ball:radius=0.2,norm="gaussian"',
     'ball:radius=0.4,norm="gaussian"',
 )
-DEFAULT = f"L2RKD, {REGIONS[0]}"
-STUDENTS = ("student alone", "KD", *(f"L2RKD, {region}" for region in REGIONS))
+
+flags.DEFINE_multi_string("region", REGIONS, "A region to train in; may be given several times.")
+flags.DEFINE_float("fraction", 0.1, "Fraction of the training data.", 0.0, 1.0)
+flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds.")
+flags.DEFINE_integer("epochs", 15, "Epochs of 100 steps.", lower_bound=1)
+flags.DEFINE_string("output", "runs/shape_digits", "Results: this path with .json, .md, .png.")
+flags.DEFINE_string("teacher", "runs/digits_teacher.keras", "The teacher; trained when absent.")
+flags.DEFINE_integer("processes", 2, "Runs at a time, one core each.", lower_bound=1)
+flags.register_validator("seeds", run_flags.are_seeds, "must be different integers from 0")
+
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEARNING_RATE = 6e-3
 STEPS_PER_EPOCH = 100
+
+
+def student_names():
+    """Names of the students that are compared."""
+    return ["student alone", "KD", *(f"L2RKD, {region}" for region in FLAGS.region)]
 
 
 def make_trainee(name, teacher, student, seed):
@@ -106,7 +112,7 @@ def make_jobs():
     return [
         {"fraction": FLAGS.fraction, "epochs": FLAGS.epochs, "student": name, "seed": int(seed)}
         for seed in FLAGS.seeds
-        for name in STUDENTS
+        for name in student_names()
     ]
 
 
@@ -114,7 +120,7 @@ def rank_regions(teacher, seed):
     """Names of regions, best first, by what `suggest_region` sees of the teacher alone."""
     train, *_ = training.load_splits("digits", 50, fraction=FLAGS.fraction, seed=seed)
     images = np.concatenate([images for images, _ in train.as_numpy_iterator()])
-    candidates = {name: run_flags.parse_region(name) for name in REGIONS}
+    candidates = {name: run_flags.parse_region(name) for name in FLAGS.region}
     suggestions = linear_region.suggest_region(
         teacher, images, list(candidates.values()), seed=seed, verbose=False
     )
@@ -137,7 +143,7 @@ def summarize(results, teacher):
     """Means with their intervals, and how well the teacher alone ranks the regions."""
     middle = FRACTIONS.index(0.5)
     summary = {}
-    for student in STUDENTS:
+    for student in student_names():
         kl, agreement = (values_of(results, student, name) for name in ("kl", "agreement"))
         measures = {
             "accuracy": values_of(results, student, "accuracy"),
@@ -150,12 +156,19 @@ def summarize(results, teacher):
         summary[student] = {
             name: training.mean_and_interval(values) for name, values in measures.items()
         }
-    ranks = []
-    for number, seed in enumerate(map(int, FLAGS.seeds)):
-        order = rank_regions(teacher, seed)
-        accuracies = [values_of(results, f"L2RKD, {name}", "accuracy")[number] for name in order]
-        ranks.append(float(scipy.stats.spearmanr(range(len(order)), -np.array(accuracies))[0]))
-    return summary | {"spearman_of_suggest_region": training.mean_and_interval(ranks)}
+    if len(FLAGS.region) > 2:
+        summary["spearman_of_suggest_region"] = training.mean_and_interval(
+            [rank_correlation(results, teacher, seed) for seed in map(int, FLAGS.seeds)]
+        )
+    return summary
+
+
+def rank_correlation(results, teacher, seed):
+    """Spearman's correlation of the order by the teacher alone with that of the accuracies."""
+    number = [int(other) for other in FLAGS.seeds].index(seed)
+    order = rank_regions(teacher, seed)
+    accuracies = [values_of(results, f"L2RKD, {name}", "accuracy")[number] for name in order]
+    return float(scipy.stats.spearmanr(range(len(order)), -np.array(accuracies))[0])
 
 
 def markdown(summary):
@@ -169,22 +182,23 @@ def markdown(summary):
         "calibration_error": "calibration error, %",
     }
     lines = [f"| student | {' | '.join(columns.values())} |", "|---" * (1 + len(columns)) + "|"]
-    for student in STUDENTS:
+    for student in student_names():
         cells = (f"{mean:.3g} ± {half:.2g}" for mean, half in map(summary[student].get, columns))
         lines.append(f"| {student} | {' | '.join(cells)} |")
-    mean, half = summary["spearman_of_suggest_region"]
-    lines.append(
-        "\nRank correlation (Spearman) of the order of `suggest_region`, from the teacher alone, "
-        f"with that of the students' accuracies: {mean:.2f} ± {half:.2f} over {len(FLAGS.seeds)} "
-        "seeds."
-    )
+    if "spearman_of_suggest_region" in summary:
+        mean, half = summary["spearman_of_suggest_region"]
+        lines.append(
+            "\nRank correlation (Spearman) of the order of `suggest_region`, from the teacher "
+            f"alone, with that of the students' accuracies: {mean:.2f} ± {half:.2f} over "
+            f"{len(FLAGS.seeds)} seeds."
+        )
     return "\n".join(lines) + "\n"
 
 
 def draw(results, path):
     """Fidelity profiles of the students: means over seeds with their 95 % intervals."""
     profiles = {}
-    for student in ("student alone", "KD", DEFAULT):
+    for student in student_names()[:3]:
         statistics = []
         for name in ("kl", "agreement"):
             columns = values_of(results, student, name).T
