@@ -123,6 +123,7 @@ def test_distill_adds_methods_to_labels_alone(folder, teacher):
             ["--fractions=0.1", "--tuning_seeds=9"],
             {"phase": "test", "method": "l2rkd_equal_compute"},
         ),
+        ("local_shape.py", ["--region=patch"], {"student": "L2RKD, patch"}),
     ],
 )
 def test_studies_finish_and_go_on_where_they_stopped(program, arguments, job, folder, teacher):

@@ -40,6 +40,7 @@ def test_quickstart_runs_as_printed(tmp_path):
         ("README.md", "fewshot_digits.md"),
         ("README.md", "demo.md"),
         ("docs/local_shape.md", "shape_digits.md"),
+        ("docs/local_shape.md", "shape_patient.md"),
     ],
 )
 def test_tables_are_those_that_commands_printed(page, name):
@@ -61,6 +62,20 @@ def test_defaults_in_the_table_of_methods_are_those_of_the_code():
         assert float(weight) == classes[name].default_weight, name
         found = getattr(classes[name], "layers_when_omitted", "outputs")
         assert layers.removesuffix(" (two or more)") == found, name
+
+
+@pytest.mark.parametrize(("name", "factor"), [("shape_digits", 2.0), ("shape_patient", 3.0)])
+def test_committed_students_of_l2rkd_are_closer_to_the_teacher_within_the_region(name, factor):
+    results = json.loads((RESULTS / f"{name}.json").read_text())
+
+    def at_mid_region(student):
+        values = [run["kl"][2] for run in results["runs"] if run["student"] == student]
+        mean, _ = results["summary"][student]["kl_at_mid_region"]
+        assert len(values) == 5
+        assert mean == pytest.approx(sum(values) / 5)
+        return mean
+
+    assert at_mid_region("L2RKD, patch") * factor < at_mid_region("KD")
 
 
 def summary():
