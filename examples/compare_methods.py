@@ -14,7 +14,6 @@ Results are written as they arrive; started again, the study goes on where it st
 """
 
 import functools
-import os
 
 import keras
 import matplotlib.pyplot as plt
@@ -56,10 +55,6 @@ REGION_METHODS = {
 }
 TEACHER = {"widths": (32, 64, 128), "convs_per_block": 1}
 PART_OF_WEIGHT = (1.0, 0.1, 0.01)
-LEARNING_RATE = 6e-3
-STEPS_PER_EPOCH = 100
-
-
 # What must differ from the defaults for these data and networks: CRD's memory is ten times as long
 # as the data; FSP needs layers with as many channels in the teacher as in the student.
 ARGUMENTS = {
@@ -95,15 +90,7 @@ def train_one(job, teacher):
         "digits", 50, fraction=job["fraction"], seed=job["seed"]
     )
     student, trainee = make_student(job, train, teacher)
-    _, step_ms = training.fit(
-        trainee,
-        train,
-        epochs=job["epochs"],
-        steps_per_epoch=STEPS_PER_EPOCH,
-        learning_rate=LEARNING_RATE,
-        steps_per_execution=10,
-        verbose=0,
-    )
+    step_ms = study.train(trainee, train, job["epochs"])
     split = test if job["phase"] == "test" else validation
     accuracy = 100 * training.evaluate(student, split)["accuracy"]
     return {"accuracy": accuracy, "milliseconds_per_step": step_ms}
@@ -140,8 +127,9 @@ def choose_weights(runs):
             [
                 run["accuracy"]
                 for run in runs
-                if (run["phase"], run["method"], run["part_of_weight"], run["epochs"])
-                == ("validation", method, part, FLAGS.epochs)
+                if (run["phase"], run["method"], run["part_of_weight"])
+                == ("validation", method, part)
+                and (run["fraction"], run["epochs"]) == (FLAGS.tuning_fraction, FLAGS.epochs)
             ]
         )
 
@@ -264,7 +252,6 @@ def draw(summary, path):
 def main(argv):
     """Chooses the weights, trains the reported runs, writes JSON, tables and figure."""
     run_flags.start(argv)
-    os.makedirs(os.path.dirname(FLAGS.output) or ".", exist_ok=True)
     path = f"{FLAGS.output}.json"
     results = study.load_results(path)
     study.get_teacher(FLAGS.teacher, results, **TEACHER)
@@ -275,11 +262,8 @@ def main(argv):
     results["part_of_weight"] = part_of_weight
     results["summary"] = summarize(results["runs"])
     write_json(path, results)
-    table = markdown(results["summary"], part_of_weight)
-    with open(f"{FLAGS.output}.md", "w") as file:
-        file.write(table)
+    study.write_table(f"{FLAGS.output}.md", markdown(results["summary"], part_of_weight))
     draw(results["summary"], f"{FLAGS.output}.png")
-    print(table)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ Results are written as they arrive; started again, the study goes on where it st
 
 import functools
 import itertools
-import os
 
 import keras
 import run_flags
@@ -43,7 +42,6 @@ METHODS = {
 }
 LEARNING_RATES = (2e-3, 6e-3)
 TEMPERATURES = (4.0, 8.0)
-STEPS_PER_EPOCH = 100
 
 
 def settings(method):
@@ -65,15 +63,7 @@ def train_one(job, teacher):
         options |= {"temperature": job["temperature"], "seed": job["seed"]}
     teacher = keras.models.load_model(teacher)
     trainee = training.build_trainee(options.pop("method"), teacher, student, **options)
-    _, step_ms = training.fit(
-        trainee,
-        train,
-        epochs=job["epochs"],
-        steps_per_epoch=STEPS_PER_EPOCH,
-        learning_rate=job["learning_rate"],
-        steps_per_execution=10,
-        verbose=0,
-    )
+    step_ms = study.train(trainee, train, job["epochs"], job["learning_rate"])
     split = test if job["phase"] == "test" else validation
     accuracy = 100 * training.evaluate(student, split)["accuracy"]
     return {"accuracy": accuracy, "milliseconds_per_step": step_ms}
@@ -161,7 +151,6 @@ def markdown(summary, teacher_accuracy):
 def main(argv):
     """Chooses the settings, trains the reported runs, writes JSON and table."""
     run_flags.start(argv)
-    os.makedirs(os.path.dirname(FLAGS.output) or ".", exist_ok=True)
     path = f"{FLAGS.output}.json"
     results = study.load_results(path)
     study.get_teacher(FLAGS.teacher, results)
@@ -180,10 +169,9 @@ def main(argv):
         for (fraction, method), setting in chosen.items()
     ]
     write_json(path, results)
-    table = markdown(results["summary"], results["teacher"]["test_accuracy"])
-    with open(f"{FLAGS.output}.md", "w") as file:
-        file.write(table)
-    print(table)
+    study.write_table(
+        f"{FLAGS.output}.md", markdown(results["summary"], results["teacher"]["test_accuracy"])
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ Results are written as they arrive; started again, the study goes on where it st
 """
 
 import functools
-import os
 
 import keras
 import numpy as np
@@ -53,8 +52,6 @@ flags.DEFINE_integer("processes", 2, "Runs at a time, one core each.", lower_bou
 flags.register_validator("seeds", run_flags.are_seeds, "must be different integers from 0")
 
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
-LEARNING_RATE = 6e-3
-STEPS_PER_EPOCH = 100
 
 
 def student_names():
@@ -80,15 +77,7 @@ def train_one(job, teacher):
     train, _, test = training.load_splits("digits", 50, fraction=job["fraction"], seed=job["seed"])
     teacher = keras.models.load_model(teacher)
     student = training.build_network(train, (16, 32), job["seed"])
-    training.fit(
-        make_trainee(job["student"], teacher, student, job["seed"]),
-        train,
-        epochs=job["epochs"],
-        steps_per_epoch=STEPS_PER_EPOCH,
-        learning_rate=LEARNING_RATE,
-        steps_per_execution=10,
-        verbose=0,
-    )
+    study.train(make_trainee(job["student"], teacher, student, job["seed"]), train, job["epochs"])
     return measure(teacher, student, test)
 
 
@@ -214,7 +203,6 @@ def draw(results, path):
 def main(argv):
     """Trains the students, measures them, writes JSON, table and figure."""
     run_flags.start(argv)
-    os.makedirs(os.path.dirname(FLAGS.output) or ".", exist_ok=True)
     path = f"{FLAGS.output}.json"
     results = study.load_results(path)
     study.get_teacher(FLAGS.teacher, results)
@@ -222,11 +210,8 @@ def main(argv):
     study.run_all(run, make_jobs(), results, path, FLAGS.processes)
     results["summary"] = summarize(results, keras.models.load_model(FLAGS.teacher))
     write_json(path, results)
-    table = markdown(results["summary"])
-    with open(f"{FLAGS.output}.md", "w") as file:
-        file.write(table)
+    study.write_table(f"{FLAGS.output}.md", markdown(results["summary"]))
     draw(results, f"{FLAGS.output}.png")
-    print(table)
 
 
 if __name__ == "__main__":

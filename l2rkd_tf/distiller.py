@@ -223,6 +223,7 @@ class L2RKDDistiller(keras.Model):
         if region is not None:
             self.region = region
         self.supports_jit = teacher.supports_jit
+        self._input_dtypes = None
         self.built = student.built and all(
             method.built for method in self.distillation_losses if isinstance(method, LearnedMethod)
         )
@@ -318,6 +319,7 @@ class L2RKDDistiller(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self._check_step(x, y)
         if not self.built:
+            self._note_dtypes(x)
             self.build(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), x))
         batch = self._draw_batch(x, y, sample_weight)
         teacher, region_targets = self._ask_teacher(batch)
@@ -574,7 +576,7 @@ class L2RKDDistiller(keras.Model):
 
         Args:
             input_shape: Shape of a batch of inputs, such as `(None, 28, 28, 1)`, or a structure of
-                such.
+                such. Inputs are taken to be float32, if the distiller has not met any.
         """
         models = self._teacher_features.value, self._student_features.value
 
@@ -582,7 +584,11 @@ class L2RKDDistiller(keras.Model):
             self.student(inputs, training=False)  # lets Keras note that it is built, and how
             return [model(inputs, training=False) for model in models]
 
-        inputs = keras.tree.map_shape_structure(lambda shape: tf.TensorSpec(shape), input_shape)
+        inputs = keras.tree.map_shape_structure(tf.TensorSpec, input_shape)
+        if self._input_dtypes is not None:
+            inputs = keras.tree.map_structure(
+                lambda spec, dtype: tf.TensorSpec(spec.shape, dtype), inputs, self._input_dtypes
+            )
         with tf.init_scope():
             traced = tf.function(features).get_concrete_function(inputs).structured_outputs
         for method in self._methods.value:
@@ -590,7 +596,17 @@ class L2RKDDistiller(keras.Model):
         check_outputs(self.get_teacher(), self.student, self.divergence, self.from_logits)
         check_shares_nothing_trained(self.get_teacher(), self.student)
 
-    def load_weights(self, filepath, **kwargs):
+    def __call__(self, inputs, *args, **kwargs):
+        """The student's outputs; the first call makes weights, as `build` does."""
+        if not self.built:
+            self._note_dtypes(inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
+    def _note_dtypes(self, inputs):
+        # Keras tells `build` shapes alone, and not every model takes floats.
+        self._input_dtypes = keras.tree.map_structure(lambda tensor: tensor.dtype, inputs)
+
+    def load_weights(self, filepath, *args, **kwargs):
         """Loads weights, as `keras.Model.load_weights`, where there are weights to load into.
 
         Raises:
@@ -601,7 +617,7 @@ class L2RKDDistiller(keras.Model):
                 "`load_weights` needs a student, and distillation_losses, whose weights are made. "
                 "Received: one of them unbuilt. Call distiller.build(input_shape) first."
             )
-        super().load_weights(filepath, **kwargs)
+        super().load_weights(filepath, *args, **kwargs)
 
     def call(self, inputs, training=None):
         """The student's outputs."""

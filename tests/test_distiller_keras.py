@@ -934,3 +934,33 @@ def test_unlabelled_validation_of_unlabelled_training_reports_regularization_alo
     history = distiller.fit(data, validation_data=data, epochs=2, verbose=0).history
     assert set(history) == {"loss", "hard_loss", "kd_loss", "region_loss", "val_loss"}
     assert history["val_loss"] == [0.0, 0.0]
+
+
+class Tokens(keras.Model):
+    """Looks up integer inputs, which no float can stand for; made of no graph of layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = self.add_weight(shape=(9, 4), name="table")
+        self.dense = keras.layers.Dense(CLASSES)
+
+    def call(self, inputs, training=None):
+        return self.dense(tf.reduce_mean(tf.gather(self.table, inputs), axis=1))
+
+
+@pytest.mark.parametrize("first", ["fit", "predict"])
+def test_a_student_of_integers_is_built_by_what_it_meets_first(first):
+    x, y = np.arange(12).reshape(4, 3) % 9, np.arange(4) % CLASSES
+    teacher = Tokens()
+    teacher(x)
+    distiller = L2RKDDistiller(teacher, Tokens(), region_weight=0.0, seed=0)
+    distiller.compile(
+        keras.optimizers.SGD(0.0),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    if first == "predict":
+        distiller.predict(x, verbose=0)
+    hard_loss = distiller.fit(x, y, batch_size=4, verbose=0).history["hard_loss"][0]
+    expected = distiller.loss(y, distiller.student(x))
+    np.testing.assert_allclose(hard_loss, expected, rtol=1e-5)
