@@ -25,6 +25,8 @@ from l2rkd_tf.methods import LearnedMethod, Method
 from l2rkd_tf.methods.attached import attach
 from l2rkd_tf.methods.jacobian import draw_directions, projected_gradients
 from l2rkd_tf.regions import Region, default_region
+from l2rkd_tf.trainer import Trainer
+from l2rkd_tf.watch import FiniteWatch
 
 __all__ = ["L2RKDDistiller"]
 
@@ -64,7 +66,7 @@ def _fixed(name):
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
-class L2RKDDistiller(keras.Model):
+class L2RKDDistiller(Trainer):
     """Distils a teacher into a student at the training points and in the regions around them.
 
     The student minimises, over the examples `(x, y)` of the global batch with weights `w`,
@@ -129,6 +131,8 @@ class L2RKDDistiller(keras.Model):
             list with one for each.
         features: Features of subclassed models, whose layers are not connected in a graph: a
             callable `(model, inputs, training) -> (outputs, {name: feature, ...})`.
+        check_finite: Whether training ends with a `FloatingPointError` that names term and step
+            when inputs, teacher outputs or a loss are not finite, instead of going on.
         seed: Integer seed of all draws, which are keyed by seed, step and replica. `None` draws
             one (from Python's generator, which `keras.utils.set_random_seed` seeds).
         name: Name of the model.
@@ -165,6 +169,7 @@ class L2RKDDistiller(keras.Model):
     replace_fraction = _fixed("replace_fraction")
     divergence = _fixed("divergence")
     from_logits = _fixed("from_logits")
+    check_finite = _fixed("check_finite")
     seed = _fixed("seed")
 
     def __init__(
@@ -186,6 +191,7 @@ class L2RKDDistiller(keras.Model):
         distillation_loss_weights=None,
         distillation_losses_at="data",
         features=None,
+        check_finite=True,
         seed=None,
         name="l2rkd_distiller",
         **kwargs,
@@ -210,6 +216,7 @@ class L2RKDDistiller(keras.Model):
             "replace_fraction": replace_fraction,
             "divergence": divergence,
             "from_logits": from_logits,
+            "check_finite": bool(check_finite),
             "seed": checked_seed(seed),
         }
         self._teacher = _Untracked(teacher)
@@ -296,6 +303,11 @@ class L2RKDDistiller(keras.Model):
                 method.validate_model_compatibility(*models)
         names = ["hard_loss", "kd_loss", "region_loss", *(method.name for method in attached)]
         self._term_trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        if self.check_finite:
+            terms = {name: f"`{name}`" for name in (*names, "loss")}
+            self.finite_watch = FiniteWatch(
+                {"x": "the inputs `x`", "teacher": "the teacher's outputs"} | terms
+            )
 
     @property
     def distillation_loss_weights(self):
@@ -321,7 +333,8 @@ class L2RKDDistiller(keras.Model):
         if not self.built:
             self._note_dtypes(x)
             self.build(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), x))
-        batch = self._draw_batch(x, y, sample_weight)
+        step = tf.convert_to_tensor(_batch_number(self.optimizer))  # as it is before the update
+        batch = self._draw_batch(x, y, sample_weight, step)
         teacher, region_targets = self._ask_teacher(batch)
         with tf.GradientTape() as tape:
             student = self._pass(self._student_features, batch.both, training=True)
@@ -336,11 +349,16 @@ class L2RKDDistiller(keras.Model):
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self._track({"loss": loss, **terms}, batch.whole.count)
         data = batch.data
-        return self.compute_metrics(data.inputs, data.labels, student["data"][OUTPUT], data.weights)
+        logs = self.compute_metrics(data.inputs, data.labels, student["data"][OUTPUT], data.weights)
+        if self.check_finite:
+            outputs = [features[OUTPUT] for features in (teacher or {}).values()]
+            values = {"x": x, "teacher": outputs, **terms, "loss": loss}
+            logs |= self.finite_watch.note(step, values)
+        return logs
 
-    def _draw_batch(self, x, y, sample_weight):
+    def _draw_batch(self, x, y, sample_weight, step):
         """The batch with its region points, where any term asks for some."""
-        seed = replicas.step_seed(self.seed, _batch_number(self.optimizer))
+        seed = replicas.step_seed(self.seed, step)
         directions = self._draw_directions(x, seed)
         if not self._asks_at("region"):
             return plain_batch(x, y, sample_weight, directions)

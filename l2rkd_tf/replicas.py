@@ -10,6 +10,9 @@ import tensorflow as tf
 
 __all__ = [
     "Count",
+    "are_machines",
+    "check_compilation",
+    "check_strategy",
     "global_counts",
     "local_mean",
     "num_replicas",
@@ -22,6 +25,53 @@ __all__ = [
 def num_replicas():
     """Number of replicas that run the current step together, at least 1."""
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def are_machines():
+    """Whether the replicas are on several machines, or workers, that train together."""
+    strategy = tf.distribute.get_strategy()
+    workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return workers and strategy.num_replicas_in_sync > 1
+
+
+def check_strategy():
+    """Refuses a strategy that Keras cannot train with.
+
+    Raises:
+        ValueError: If it is a `ParameterServerStrategy`.
+    """
+    strategy = tf.distribute.get_strategy()
+    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+        raise ValueError(
+            "`strategy.scope()` must be that of a strategy with synchronous updates, such as "
+            "MirroredStrategy or MultiWorkerMirroredStrategy: Keras 3 cannot train under others. "
+            f"Received: {type(strategy).__name__}"
+        )
+
+
+def check_compilation(jit_compile, steps_per_execution):
+    """Refuses options of `compile` that Keras cannot run on several replicas.
+
+    Args:
+        jit_compile: Whether XLA compiles the whole step.
+        steps_per_execution: Steps of one call.
+
+    Raises:
+        ValueError: If there are several replicas, not on a TPU, and either is asked for.
+    """
+    strategy = tf.distribute.get_strategy()
+    if num_replicas() == 1 or isinstance(strategy, tf.distribute.TPUStrategy):
+        return
+    if jit_compile:
+        raise ValueError(
+            "`jit_compile` must be 'auto' or False on several replicas: XLA cannot compile what "
+            f"they exchange. Received: jit_compile={jit_compile!r} on {num_replicas()} replicas"
+        )
+    if steps_per_execution != 1:
+        raise ValueError(
+            "`steps_per_execution` must be 1 on several replicas: Keras cannot run more. "
+            f"Received: steps_per_execution={steps_per_execution!r} on {num_replicas()} replicas"
+        )
 
 
 def step_seed(seed, step):

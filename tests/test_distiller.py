@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
+from strategies import two_replicas
 
 from l2rkd_tf import L2RKDDistiller, regions
 
@@ -503,7 +504,7 @@ def test_two_replicas_equal_one_device(methods, count, activity):
 
     one = build()
     expected = one.fit(batches(x, y, 8), epochs=2, verbose=0).history
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    with two_replicas().scope():
         two = build()
     actual = two.fit(batches(x, y, 8), epochs=2, verbose=0).history
     assert_equal_weights(two.student, one.student, atol=1e-5)

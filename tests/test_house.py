@@ -25,7 +25,7 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 FLOORS = [
     {"checks"},
     {"losses", "regions", "features", "replicas", "teacher_cache"},
-    {"batches", "methods"},
+    {"batches", "methods", "trainer", "watch"},
     {"geometry"},
     {"distiller"},
     {"linear_region"},

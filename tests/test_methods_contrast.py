@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import reference_relations as reference
 import tensorflow as tf
+from strategies import two_replicas
 
 from l2rkd_tf.methods.contrast import ContrastiveRepresentation
 
@@ -243,7 +244,7 @@ def test_memory_is_saved_and_restored_with_weights(tmp_path):
 
 
 def test_each_replica_keeps_a_memory_of_its_own(tmp_path):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = two_replicas()
     with strategy.scope():
         holder = Holder()
         method = holder.methods[0]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from strategies import two_replicas
 from test_distiller import assert_equal_weights, cross_entropy
 
 from l2rkd_tf import L2RKDDistiller, losses, methods, regions
@@ -477,11 +478,7 @@ class Brighter(regions.Region):
 
 
 def on_two(make):
-    # Collective reductions of several strategies in one process mistake each other's tensors.
-    strategy = tf.distribute.MirroredStrategy(
-        ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-    )
-    with strategy.scope():
+    with two_replicas().scope():
         return make()
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from strategies import two_replicas
 
 from l2rkd_tf import replicas
 
@@ -9,7 +10,7 @@ SHARES = [(5, 2), (1, 0), (3, 3)]
 
 @pytest.fixture(scope="module")
 def strategy():
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    return two_replicas()
 
 
 def run_on_shares(strategy, function, *arguments):

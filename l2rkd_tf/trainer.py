@@ -1,0 +1,97 @@
+"""Keras's training loop, mended where it fails under `tf.distribute`, and watched for NaN.
+
+Keras has no public place for the repairs, so some of its underscored names are overridden; each
+says why. `tests/test_trainer.py` fails when Keras no longer needs one of them.
+"""
+
+import warnings
+
+import keras
+import tensorflow as tf
+
+from l2rkd_tf import replicas
+
+__all__ = ["Trainer"]
+
+
+class Trainer(keras.Model):
+    """A Keras model whose `fit`, `evaluate` and `predict` work under TensorFlow's strategies.
+
+    A `train_step` may add what `FiniteWatch.note` returns to its logs, under the watch's name, to
+    end training where numbers are not finite.
+
+    Raises:
+        ValueError: If it is made under a strategy, or compiled with an option, with which Keras
+            cannot train.
+    """
+
+    def __init__(self, *args, **kwargs):
+        replicas.check_strategy()
+        super().__init__(*args, **kwargs)
+        self.finite_watch = None
+
+    def compile(self, *args, **kwargs):
+        """As `keras.Model.compile`; refuses what would fail on several replicas."""
+        super().compile(*args, **kwargs)
+        with self.distribute_strategy.scope():
+            replicas.check_compilation(self.jit_compile, self.steps_per_execution)
+            if replicas.num_replicas() > 1:
+                _warn_of_separate_statistics(self)
+
+    def make_train_function(self, force=False):
+        """As in Keras; the function raises what `finite_watch` has noted in its steps."""
+        if self.train_function is not None and not force:
+            return
+        super().make_train_function(force)
+        if self.finite_watch is not None:
+            self.train_function = self.finite_watch.raising(self.train_function)
+
+    def _make_function(self, step_function):
+        # Keras joins the logs of workers along their first axis, which numbers do not have.
+        def step_with_rows(data):
+            logs = step_function(data)
+            if not replicas.are_machines():
+                return logs
+            return keras.tree.map_structure(lambda log: tf.expand_dims(log, 0), logs)
+
+        return super()._make_function(step_with_rows)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Under a strategy Keras takes a first batch from the data and averages it over replicas:
+        # that fails for unequal shares, makes integers floats, and moves the data on.
+        dataset = None if iterator is None else iterator.data_adapter.get_tf_dataset()
+        if self._distribute_strategy is None or not isinstance(dataset, tf.data.Dataset):
+            super()._maybe_symbolic_build(iterator, data_batch)
+        else:
+            batch = keras.tree.map_structure(_of_any_size, dataset.element_spec)
+            super()._maybe_symbolic_build(data_batch=batch)
+
+    def _get_metrics_result_or_logs(self, logs):
+        # Where a step leaves out a metric, Keras takes the last logs, which several replicas
+        # have averaged without regard to their shares.
+        results = self.get_metrics_result()
+        return {name: results[name] for name in logs}
+
+
+def _of_any_size(spec):
+    """The spec of a batch of any size; `None` for what is no tensor."""
+    if not hasattr(spec, "shape"):
+        return None
+    return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
+
+
+def _warn_of_separate_statistics(model):
+    names = sorted(
+        layer.name
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+        and layer.trainable
+        and not layer.synchronized
+    )
+    if names:
+        warnings.warn(
+            f"The batch normalizations {names} take their statistics of each replica's share of "
+            "the batch alone, and the saved ones are those of the first replica. Make them with "
+            "BatchNormalization(synchronized=True) to train as on one device.",
+            stacklevel=3,
+        )
