@@ -1,4 +1,4 @@
-"""Distils a teacher into a small student, once for each seed.
+r"""Distils a teacher into a small student, once for each seed.
 
     python examples/distill.py --method=l2rkd --fraction=0.1 --seeds=0,1,2
     python examples/distill.py --methods=attention_transfer,dkd --methods_at=both
@@ -8,13 +8,20 @@ The teacher is read from `--teacher`, or trained first. Each seed gets a folder 
 Regions are written as `patch`, `patch:grid=8,radius=0.5`, `segment:partner="nearest"`,
 `simplex:num_partners=3` or `ball:radius=0.2,norm="linf"`. `--methods` adds existing methods to
 L2RKD or KD; with `--method=none` they stand alone beside the labels, whose weight is then 1.
+
+On several GPUs: `--strategy=mirrored`. On several workers, here two on this machine:
+
+    python examples/launch_workers.py --num_workers=2 -- \
+        python examples/distill.py --strategy=multi_worker
 """
 
 import os
+import tempfile
 
 import keras
 import numpy as np
 import run_flags
+import tensorflow as tf
 import training
 from absl import app, flags
 from run_folder import check_new, run_folder, save_run
@@ -23,6 +30,7 @@ FLAGS = flags.FLAGS
 
 run_flags.define_data_flags()
 run_flags.define_schedule_flags(epochs=15, steps_per_epoch=100, learning_rate=2e-3)
+run_flags.define_strategy_flags()
 flags.adopt_module_key_flags(run_flags)  # shown by --help, too
 flags.DEFINE_enum("method", "l2rkd", training.METHODS, "How the student is trained.")
 flags.DEFINE_list("methods", [], f"Methods to add, among {sorted(run_flags.METHODS)}.")
@@ -150,23 +158,41 @@ def run_seed(teacher, seed, folder):
     return metrics
 
 
-def main(argv):
-    """Distils one student for each seed and prints the test accuracy of the last epoch."""
-    run_flags.start(argv)
-    check_new(FLAGS.output, FLAGS.overwrite)
+def run_seeds():
+    """Trains a student for each seed; the first worker of several reports and keeps them."""
+    strategy = tf.distribute.get_strategy()
+    chief = run_flags.is_chief(strategy)
+    if not chief:
+        FLAGS.verbose = 0
     teacher = None if FLAGS.method == "none" and not FLAGS.methods else get_teacher()
     accuracies = []
-    with run_folder(FLAGS.output, FLAGS.overwrite) as folder:
+    # All workers must save, since to read weights may take all of them.
+    kept = run_folder(FLAGS.output, FLAGS.overwrite) if chief else tempfile.TemporaryDirectory()
+    with kept as folder:
         for seed in map(int, FLAGS.seeds):
             seed_folder = os.path.join(folder, f"seed{seed}")
             os.makedirs(seed_folder)
             accuracies.append(run_seed(teacher, seed, seed_folder)["test"]["accuracy"])
+    if chief:
+        report(accuracies)
+
+
+def report(accuracies):
+    """Prints the mean test accuracy of the last epoch."""
     mean, interval = training.mean_and_interval(100 * np.array(accuracies))
     spread = "" if np.isnan(interval) else f" ± {interval:.2f} (95 % interval of the mean)"
     print(
         f"{FLAGS.method}, {FLAGS.fraction:.0%} of {FLAGS.dataset}, {len(accuracies)} seeds: "
         f"test accuracy {mean:.2f} %{spread}; students in {FLAGS.output}"
     )
+
+
+def main(argv):
+    """Distils one student for each seed and prints the test accuracy of the last epoch."""
+    run_flags.start(argv)
+    check_new(FLAGS.output, FLAGS.overwrite)
+    with run_flags.make_strategy().scope():
+        run_seeds()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import ast
 import sys
 
+import tensorflow as tf
 from absl import app, flags, logging
 
 from l2rkd_tf import methods, regions
@@ -101,6 +102,44 @@ def define_schedule_flags(epochs, steps_per_epoch, learning_rate):
     flags.DEFINE_boolean("overwrite", False, "Whether to replace an existing output folder.")
     flags.DEFINE_integer("verbose", 1, "0: silent, 1: progress bars, 2: a line an epoch.", 0, 2)
     flags.register_validator("learning_rate", lambda rate: rate > 0, "must be above 0")
+
+
+def define_strategy_flags():
+    """Flags that say on what to train."""
+    flags.DEFINE_enum(
+        "strategy",
+        "default",
+        ["default", "mirrored", "multi_worker", "tpu"],
+        "Replicas: one, one for each GPU, those of all workers in TF_CONFIG, or those of a TPU.",
+    )
+    flags.DEFINE_string("tpu", "local", "Name or address of the TPU of --strategy=tpu.")
+    flags.DEFINE_integer(
+        "cpu_devices", 1, "Parts of the CPU, to try --strategy=mirrored without GPUs.", 1
+    )
+
+
+def make_strategy():
+    """The strategy that the flags ask for; to be made before anything else of TensorFlow."""
+    if FLAGS.cpu_devices > 1:
+        parts = [tf.config.LogicalDeviceConfiguration()] * FLAGS.cpu_devices
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+    if FLAGS.strategy == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    if FLAGS.strategy == "multi_worker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if FLAGS.strategy == "tpu":
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(FLAGS.tpu)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    return tf.distribute.get_strategy()
+
+
+def is_chief(strategy):
+    """Whether this process is the one, of several workers, that reports and keeps the results."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or not resolver.task_id
 
 
 def data_flags():

@@ -5,6 +5,7 @@ import time
 import keras
 import numpy as np
 import scipy.stats
+import tensorflow as tf
 
 import l2rkd_tf
 from l2rkd_tf import data, models
@@ -29,11 +30,15 @@ def load_splits(name, batch_size, *, fraction=1.0, seed=0, augment=None, splits=
 
 
 def build_network(dataset, widths, seed, convs_per_block=1):
-    """A convnet that fits the data set."""
+    """A convnet that fits the data set, and trains on several replicas as on one."""
     keras.utils.set_random_seed(seed)
     images = dataset.element_spec[0]
     return models.convnet(
-        images.shape[1:], len(dataset.class_names), widths, convs_per_block=convs_per_block
+        images.shape[1:],
+        len(dataset.class_names),
+        widths,
+        convs_per_block=convs_per_block,
+        synchronized=tf.distribute.get_strategy().num_replicas_in_sync > 1,
     )
 
 

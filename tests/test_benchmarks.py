@@ -1,0 +1,135 @@
+"""The benchmarks: their arithmetic, and that they run."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+ASSUMED = {
+    "link_gigabytes_per_second": 10.0,
+    "latency_microseconds": 50.0,
+    "compute_milliseconds": 80.0,
+    "parameters": 1e7,
+}
+
+
+@pytest.fixture
+def model(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import scaling_model
+
+    return scaling_model
+
+
+def make_runs(latency_ms, ms_per_megabyte):
+    """Three runs of one and of two workers; the middle one of each has the given times."""
+    runs = []
+    for factor in (1.0, 0.5, 3.0):
+        student = {"student": "16x32", "gradient_bytes": 2_000_000}
+        times = {"128": [10.0 * factor] * 3, "64": [6.0 * factor, 0.0, 100.0]}
+        runs.append({"num_workers": 1, "students": [student | {"steps": times}]})
+
+        def exchange(size, factor=factor):
+            return [factor * (latency_ms + 1e-6 * size * ms_per_megabyte)]
+
+        two = {"steps": {"128": [9.0 * factor]}, "messages": 4, "exchange": exchange(2_000_000)}
+        exchanges = {str(size): exchange(size) for size in (4, 1_000_000)}
+        runs.append({"num_workers": 2, "students": [student | two], "exchanges": exchanges})
+    return runs
+
+
+@pytest.mark.parametrize("num_workers", [2, 8])
+def test_a_ring_moves_each_part_around_twice(model, num_workers):
+    # Parts of a byte, one second each; a message takes 0.1 s to begin with.
+    rounds = 2 * (num_workers - 1)
+    seconds = model.ring_seconds(num_workers, num_workers, 0.1, 1.0)
+    assert seconds == pytest.approx(rounds * 1.1)
+
+
+def test_a_tree_is_better_for_small_messages_and_a_ring_for_large_ones(model):
+    small, large = (64, 4, 1e-5, 1e10), (64, 1e10, 1e-5, 1e10)
+    assert model.exchange_seconds(*small) == pytest.approx(2 * 6 * 1e-5, rel=1e-3)
+    assert model.exchange_seconds(*large) == pytest.approx(2 * 63 / 64 + 126e-5)
+
+
+@pytest.mark.parametrize(("latency", "per_byte"), [(1e-3, 2e-9), (5e-4, 0.0), (0.0, 1e-8)])
+def test_the_fit_finds_latency_and_bandwidth(model, latency, per_byte):
+    sizes = np.array([4, 20_000, 300_000, 4_000_000])
+    found = model.fit_line(sizes, latency + sizes * per_byte)
+    np.testing.assert_allclose(found, (latency, per_byte), rtol=1e-9, atol=1e-15)
+
+
+def test_the_fit_is_never_negative(model):
+    assert model.fit_line([4, 1_000_000], [2e-3, 1e-3])[1] == 0.0
+
+
+def test_the_prediction_adds_up_its_parts(model):
+    summary = model.summarize(make_runs(1.5, 2.0), 128, ASSUMED)
+    assert summary["latency_ms"] == pytest.approx(1.5)
+    assert summary["milliseconds_per_megabyte"] == pytest.approx(2.0)
+    (student,) = summary["students"]
+    assert student["one_worker"] == pytest.approx([10.0, 5.0, 30.0])
+    assert student["one_worker_half_batch"] == pytest.approx([6.0, 3.0, 18.0])
+    assert student["two_workers"] == pytest.approx([9.0, 4.5, 27.0])
+    # Half of the batch, four latencies, 2 MB of gradients.
+    assert student["predicted_ms"] == pytest.approx(6.0 + 4 * 1.5 + 4.0, rel=1e-4)
+    assert [row["bytes"] for row in summary["exchanges"]] == [4, 1_000_000, 2_000_000]
+    assert summary["exchanges"][1]["fitted_ms"] == pytest.approx(3.5)
+
+
+def test_the_extrapolation_follows_from_its_assumptions(model):
+    row = model.extrapolate(8, 3, ASSUMED)
+    gradients = 14 * 0.05 + 2 * 7 / 8 * 4.0  # 40 MB in 4 ms, in a ring
+    others = 2 * 2 * 3 * 0.05  # two messages, in a tree
+    assert row["gradients_ms"] == pytest.approx(gradients)
+    assert row["other_exchanges_ms"] == pytest.approx(others, rel=1e-4)
+    exchange = gradients + others
+    assert row["fixed_global_batch_ms"] == pytest.approx(10 + exchange, rel=1e-5)
+    assert row["speed_up"] == pytest.approx(80 / (10 + exchange), rel=1e-5)
+    assert row["efficiency"] == pytest.approx(80 / (80 + exchange), rel=1e-5)
+
+
+def run_scaling(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "scaling.py"), *arguments],
+        cwd=folder,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_scaling_measures_two_workers_and_writes_a_page(tmp_path):
+    arguments = ["--repeats=1", "--students=4", "--batch_size=8", "--steps=2", "--epochs=1"]
+    finished = run_scaling(tmp_path, *arguments, "--exchange_bytes=4,4096", "--output=new/scaling")
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    page = (tmp_path / "new/scaling.md").read_text()
+    assert page in finished.stdout
+    assert page.count("| 4 | 0.376 |") == 1  # the student, with 94 trainable weights
+    assert [f"| {number} |" in page for number in (8, 64, 1024)] == [True] * 3
+    results = json.loads((tmp_path / "new/scaling.json").read_text())
+    assert [run["num_workers"] for run in results["runs"]] == [1, 2]
+    assert [row["bytes"] for row in results["summary"]["exchanges"]] == [4, 376, 4096]
+    (student,) = results["summary"]["students"]
+    assert student["messages"] >= 2  # of gradients and of numbers of examples
+    assert student["predicted_ms"] > student["one_worker_half_batch"][0] > 0
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "scaling.json", "scaling.md",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "flag", ["--batch_size=7", "--students=4x", "--exchange_bytes=2", "--parameters=inf", "word"]
+)
+def test_scaling_refuses_wrong_flags(tmp_path, flag):
+    finished = run_scaling(tmp_path, flag)
+    assert finished.returncode == 1
+    assert flag.strip("-").partition("=")[0] in finished.stdout + finished.stderr
+    assert list(tmp_path.iterdir()) == []
