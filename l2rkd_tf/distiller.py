@@ -339,7 +339,7 @@ class L2RKDDistiller(Trainer):
         with tf.GradientTape() as tape:
             student = self._pass(self._student_features, batch.both, training=True)
             # Read before replicas meet in a reduction, where another one may run its student.
-            regularization = self._regularization()
+            regularization = self._regularization(batch.whole.count)
             student = batch.split(student)
             terms = self._terms(batch, teacher, region_targets, student)
             loss = keras.ops.sum([*self._weighted(terms), *regularization])
@@ -494,10 +494,10 @@ class L2RKDDistiller(Trainer):
         }
         return [weights[name] * term for name, term in terms.items()]
 
-    def _regularization(self):
+    def _regularization(self, count):
         """The student's `add_loss`, weight and activity regularization: this replica's part."""
         return [
-            tf.reduce_sum(tf.cast(loss, tf.float32)) / replicas.num_replicas()
+            replicas.part_of_mean(tf.reduce_sum(tf.cast(loss, tf.float32)), count)
             for loss in self.student.losses
         ]
 
@@ -514,9 +514,9 @@ class L2RKDDistiller(Trainer):
         """Evaluates the student alone, without asking the teacher; returns the logs."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self._check_labels(y)
-        predictions = self.student(x, training=False)
-        regularization = self._regularization()
         (count,) = replicas.global_counts(num_rows(x))
+        predictions = self.student(x, training=False)
+        regularization = self._regularization(count)
         terms = {}
         if self.loss is not None and y is not None:
             terms["hard_loss"] = self._hard_loss(y, predictions, sample_weight, count)
