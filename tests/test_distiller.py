@@ -30,13 +30,13 @@ def random_weights(rng, shape, outputs=CLASSES):
     return [rng.normal(size=(int(np.prod(shape)), outputs)), rng.normal(size=outputs)]
 
 
-def convnet(seed, width=4, **dense):
+def convnet(seed, width=4, synchronized=False, **dense):
     keras.utils.set_random_seed(seed)
     return keras.Sequential(
         [
             keras.Input((8, 8, 1)),
             keras.layers.Conv2D(width, 3),
-            keras.layers.BatchNormalization(),
+            keras.layers.BatchNormalization(synchronized=synchronized),
             keras.layers.ReLU(),
             keras.layers.GlobalAveragePooling2D(),
             keras.layers.Dense(CLASSES, **dense),

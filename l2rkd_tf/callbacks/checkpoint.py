@@ -1,8 +1,12 @@
 """Checkpoints of the student alone."""
 
+import os
+import tempfile
+
 import keras
 
 from l2rkd_tf.callbacks.base import check_distiller
+from l2rkd_tf.callbacks.files import check_space
 
 __all__ = ["StudentCheckpoint"]
 
@@ -10,6 +14,7 @@ __all__ = ["StudentCheckpoint"]
 class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
     """Saves the student, as `keras.callbacks.ModelCheckpoint` saves a model.
 
+    A file is written whole or not at all: when the disk is full, an earlier one stays as it was.
     The files hold the plain student, ready for `keras.models.load_model`: no teacher, no
     projectors of methods, no optimizer of the distiller. What is monitored, and what may stand in
     the file name, are the logs of the distiller. To interrupt and resume a run use Keras's
@@ -91,7 +96,21 @@ class _SavedStudent:
         return self._distiller.metrics
 
     def save(self, filepath, overwrite):
-        self._distiller.student.save(filepath, overwrite=overwrite)
+        self._write_whole(self._distiller.student.save, filepath)
 
     def save_weights(self, filepath, overwrite):
-        self._distiller.student.save_weights(filepath, overwrite=overwrite)
+        self._write_whole(self._distiller.student.save_weights, filepath)
+
+    def _write_whole(self, save, filepath):
+        """Saves beside the file, which then takes its place in one step."""
+        folder, name = os.path.split(os.path.abspath(filepath))
+        try:
+            check_space(folder, self._distiller.student.variables)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as partial:
+                save(os.path.join(partial, name))
+                os.replace(os.path.join(partial, name), filepath)
+        except OSError as error:
+            raise OSError(
+                f"The student could not be saved to {filepath!r}: {error}. What was there before "
+                "is untouched."
+            ) from error
