@@ -4,6 +4,7 @@ Optimizers sum gradients over replicas. A loss that each replica divides by the 
 examples therefore gives the gradient of one device, also where the replicas hold unequal shares.
 """
 
+import contextlib
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -19,6 +20,7 @@ __all__ = [
     "part_of_mean",
     "part_of_weighted_mean",
     "step_seed",
+    "telling_of_lost_workers",
 ]
 
 
@@ -47,6 +49,25 @@ def check_strategy():
             "MirroredStrategy or MultiWorkerMirroredStrategy: Keras 3 cannot train under others. "
             f"Received: {type(strategy).__name__}"
         )
+
+
+@contextlib.contextmanager
+def telling_of_lost_workers():
+    """Says in plain words what TensorFlow means when another worker has ended.
+
+    Raises:
+        RuntimeError: In place of TensorFlow's error, which is its cause.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        if not are_machines():
+            raise
+        raise RuntimeError(
+            "Training stopped, since another worker has ended or cannot be reached: the error "
+            "above names it. Start all workers again; with "
+            "l2rkd_tf.callbacks.TrainingBackup they go on from where they were."
+        ) from error
 
 
 def check_compilation(jit_compile, steps_per_execution):

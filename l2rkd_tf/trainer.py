@@ -38,6 +38,11 @@ class Trainer(keras.Model):
             if replicas.num_replicas() > 1:
                 _warn_of_separate_statistics(self)
 
+    def fit(self, *args, **kwargs):
+        """As `keras.Model.fit`; says so when another worker has ended."""
+        with self.distribute_strategy.scope(), replicas.telling_of_lost_workers():
+            return super().fit(*args, **kwargs)
+
     def make_train_function(self, force=False):
         """As in Keras; the function raises what `finite_watch` has noted in its steps."""
         if self.train_function is not None and not force:
