@@ -501,6 +501,41 @@ def test_data_without_points(bad):
         train(make_distiller(), callbacks.LocalShapeMonitor(bad, regions.Segment()))
 
 
+def test_data_of_single_examples():
+    single = tf.data.Dataset.from_tensor_slices(data())
+    with pytest.raises(ValueError, match=r"`data` must be a data set of batches.*`data.batch"):
+        train(make_distiller(), callbacks.LocalShapeMonitor(single, regions.Segment()))
+
+
+def late_search(points, region):
+    return callbacks.BlindRegionSearch([regions.Segment(), region], points, start_epoch=1)
+
+
+@pytest.mark.parametrize("make", [callbacks.LocalShapeMonitor, late_search])
+@pytest.mark.parametrize(
+    ("points", "region", "message"),
+    [
+        (data()[0], regions.Patch(), "needs images"),
+        (data()[0], regions.Segment(partner="same_class"), "needs labels"),
+        (data()[0].astype("int32"), regions.Segment(), "must be floating-point"),
+        (data()[0][:, :3], regions.Segment(), "to have value 4"),
+    ],
+    ids=["images", "labels", "integers", "features"],
+)
+def test_what_cannot_be_measured_fails_before_training(make, points, region, message):
+    distiller = make_distiller()
+    with pytest.raises(ValueError, match=message):
+        train(distiller, make(points, region))
+    assert distiller.optimizer.iterations == 0
+
+
+def test_a_region_without_an_edge_fails_before_training():
+    distiller = make_distiller(region=Along(0))
+    with pytest.raises(NotImplementedError, match="Along must implement `towards_edge"):
+        train(distiller, callbacks.LocalShapeMonitor(data()[0]))
+    assert distiller.optimizer.iterations == 0
+
+
 # Blind regions.
 
 

@@ -21,6 +21,23 @@ def linear(seed=0, inputs=4, outputs=3):
     return model
 
 
+class Subclassed(keras.Model):
+    """A linear model whose graph tells nothing."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.dense = keras.layers.Dense(outputs)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+def subclassed(outputs, inputs=4):
+    model = Subclassed(outputs)
+    model(np.zeros((1, inputs), "float32"))
+    return model
+
+
 def curved(seed=0, shape=(4,), activation=None):
     keras.utils.set_random_seed(seed)
     return keras.Sequential(
@@ -481,6 +498,9 @@ def profile(**changes):
         ({"region": "patch"}, r"`region` must be.*'patch'"),
         ({"fractions": (0.5, 1.5)}, r"`fractions` must be numbers from 0 to 1.*1.5"),
         ({"fractions": ()}, r"`fractions` must be"),
+        ({"fractions": None}, r"`fractions` must be"),
+        ({"student": subclassed(1), "teacher": subclassed(1)}, r"`teacher` must have two outputs"),
+        ({"student": subclassed(2)}, r"same number of outputs.*\(None, 3\).*\(None, 2\)"),
         ({"temperature": 0}, r"`temperature` must be a positive number.*temperature=0"),
         ({"divergence": "js"}, r"`divergence` must be one of.*'js'"),
         ({"batch_size": 0}, r"`batch_size` must be.*batch_size=0"),
@@ -544,6 +564,22 @@ def test_a_region_without_an_edge_is_refused():
             r"must have the same number of outputs.*3.*5",
         ),
         (
+            lambda model, x: geometry.jacobian_distance(model, subclassed(5), x),
+            r"`teacher` and `student` must have the same number of outputs.*3.*5",
+        ),
+        (
+            lambda model, x: geometry.decision_agreement(subclassed(1), subclassed(1), x),
+            r"`teacher` and `student` must have two outputs or more.*\(None, 1\)",
+        ),
+        (
+            lambda model, x: geometry.decision_agreement(linear(outputs=1), linear(outputs=1), x),
+            r"`teacher` and `student` must have two outputs or more.*\(None, 1\)",
+        ),
+        (
+            lambda model, x: geometry.teacher_stddev(subclassed(1), x, Segment()),
+            r"`teacher` must have two outputs or more.*\(None, 1\)",
+        ),
+        (
             lambda model, x: geometry.teacher_stddev(model, x, Segment(), batch_size=0),
             r"`batch_size` must be.*batch_size=0",
         ),
@@ -566,6 +602,26 @@ def test_a_region_without_an_edge_is_refused():
         (
             lambda model, x: geometry.expected_calibration_error(x, [0]),
             r"`logits` must have shape.*\(6, 4\).*\(1,\)",
+        ),
+        (
+            lambda model, x: geometry.expected_calibration_error(x, 0),
+            r"`logits` must have shape.*with one label for each",
+        ),
+        (
+            lambda model, x: geometry.expected_calibration_error(x[:, :1], np.zeros(6)),
+            r"`logits` must have shape.*two classes or more.*\(6, 1\)",
+        ),
+        (
+            lambda model, x: geometry.expected_calibration_error(x, [0, 1, 2, 3, 4, 0]),
+            r"`labels` must be class numbers from 0 to 3.*\[4\]",
+        ),
+        (
+            lambda model, x: geometry.expected_calibration_error(x, [0, 1, 2, 3, np.nan, 0]),
+            r"`labels` must be class numbers from 0 to 3",
+        ),
+        (
+            lambda model, x: geometry.expected_calibration_error(x, np.eye(6)),
+            r"`labels` must be class numbers, or one-hot of shape \(6, 4\).*\(6, 6\)",
         ),
         (
             lambda model, x: geometry.expected_calibration_error(x * np.nan, np.zeros(6)),

@@ -367,6 +367,10 @@ def test_adapted_normalization_is_kept():
     np.testing.assert_allclose(linear_radius(model, [[7.0]], [[-1.0]]), [4.0], rtol=1e-5)
 
 
+def test_a_class_of_its_own_is_followed():
+    assert linear_radius(Named(), [[5.0]], [[-1.0]]).tolist() == [3.0]
+
+
 def ends_in(*stack):
     return lambda: keras.Sequential([keras.Input((4, 4, 1)), *stack])
 
@@ -386,6 +390,36 @@ class Subclass(keras.Model):
         return inputs
 
 
+class Squashed(keras.Model):
+    """A model with a graph that is not all that it computes."""
+
+    def __init__(self):
+        inputs = keras.Input((4, 4, 1))
+        super().__init__(inputs, layers.Dense(2)(inputs), name="end")
+
+    def call(self, inputs, **kwargs):
+        return keras.ops.tanh(super().call(inputs))
+
+
+class SquashedStack(keras.Sequential):
+    def call(self, inputs, **kwargs):
+        return keras.ops.tanh(super().call(inputs))
+
+
+class Named(keras.Model):
+    """A model that is its graph, of a class of its own."""
+
+    def __init__(self):
+        inputs = keras.Input((1,))
+        super().__init__(inputs, layers.ReLU(threshold=2.0)(inputs))
+
+
+def quantized():
+    model = keras.Sequential([keras.Input((4, 4, 1)), layers.Dense(2, name="end")])
+    model.layers[0].quantize("int8")
+    return model
+
+
 @pytest.mark.parametrize(
     ("build", "words"),
     [
@@ -395,6 +429,17 @@ class Subclass(keras.Model):
         (ends_in(layers.Dense(2, lambda x: x, name="end")), ["'end'", "<lambda>"]),
         (ends_in(keras.Sequential([layers.GroupNormalization(1, name="end")])), ["'end'"]),
         (ends_in(layers.MaxPooling2D(1, data_format="channels_first")), ["channels_first"]),
+        (
+            ends_in(layers.UpSampling2D(interpolation="bilinear", name="end")),
+            ["'bilinear'", "'end'"],
+        ),
+        (quantized, ["'end'", "Dense", "quantized"]),
+        (Squashed, ["'end'", "Squashed", "`call`"]),
+        (ends_in(Squashed()), ["'end'", "Squashed", "`call`"]),
+        (
+            lambda: SquashedStack([keras.Input((4, 4, 1)), layers.ReLU()]),
+            ["SquashedStack", "`call`"],
+        ),
         (called_in_training_mode, ["'norm'", "training=True"]),
         (two_inputs, ["one input", "2 inputs"]),
         (Subclass, ["Functional", "Subclass"]),

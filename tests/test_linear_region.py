@@ -258,6 +258,7 @@ def model_with(*layers):
         ({"partner": "far"}, "`partner` must be one of.*'far'"),
         ({"fractions": (0.5, 1.0)}, "`fractions` must be numbers between 0 and 1"),
         ({"fractions": ()}, "`fractions` must be"),
+        ({"fractions": None}, "`fractions` must be"),
         ({"num_halvings": -1}, "`num_halvings` must be an integer of at least 0.*-1"),
         ({"num_halvings": 1.5}, "`num_halvings` must be"),
         ({"teacher": "model"}, "`teacher` must be a keras.Model"),
@@ -515,6 +516,7 @@ def test_rankings_repeat_with_their_seed(capsys):
     [
         ({"teacher": None}, "`teacher` must be a keras.Model"),
         ({"regions": []}, "`regions` must hold at least one region"),
+        ({"regions": 3}, "`regions` must hold at least one region.*regions=3"),
         ({"regions": ["segment"]}, "`region` must be a l2rkd_tf.regions.Region.*'segment'"),
         ({"num_draws": 1}, "`num_draws` must be an integer of at least 2.*num_draws=1"),
         ({"num_points": 0}, "`num_points` must be an integer of at least 1.*num_points=0"),

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.distiller import L2RKDDistiller
+from l2rkd_tf.geometry.evaluation import batched, per_example
 
 __all__ = [
     "DistillerCallback",
@@ -13,7 +14,11 @@ __all__ = [
     "check_distiller",
     "check_epoch",
     "take_points",
+    "try_points",
 ]
+
+# Enough for every example to have a partner.
+_FEW = 2
 
 
 class DistillerCallback(keras.callbacks.Callback):
@@ -53,7 +58,8 @@ def take_points(data, max_points, seed):
         `None` where there are none.
 
     Raises:
-        ValueError: If there are no points, or arrays differ in their number of points.
+        ValueError: If there are no points, arrays differ in their number of points, or a data set
+            is not batched.
     """
     if isinstance(data, tf.data.Dataset):
         return _first_points(data, max_points)
@@ -79,7 +85,26 @@ def _with_labels(points):
     return points if len(points) == 2 else (points[0], None)
 
 
+def try_points(points, step):
+    """Runs a step on a few points, so that what cannot be measured fails before any training.
+
+    Args:
+        points: What `take_points` returned.
+        step: `step(inputs, labels)`, which returns tensors of shape `(batch, ...)`.
+    """
+    inputs, labels = (
+        None if part is None else keras.tree.map_structure(lambda leaf: leaf[:_FEW], part)
+        for part in points
+    )
+    per_example(lambda inputs, labels, _: step(inputs, labels), batched(inputs, _FEW, labels))
+
+
 def _first_points(dataset, max_points):
+    if any(leaf.shape.rank == 0 for leaf in keras.tree.flatten(_points_of(dataset.element_spec))):
+        raise ValueError(
+            "`data` must be a data set of batches. Received: a data set of single examples, "
+            f"{dataset.element_spec}. Use `data.batch(...)`."
+        )
     batches, count = [], 0
     for element in dataset:
         batches.append(keras.tree.map_structure(lambda leaf: leaf.numpy(), _points_of(element)))

@@ -8,6 +8,7 @@ from l2rkd_tf.callbacks.base import (
     check_counts,
     check_epoch,
     take_points,
+    try_points,
 )
 from l2rkd_tf.checks import checked_seed
 from l2rkd_tf.geometry.evaluation import batched, outputs_of, per_example
@@ -37,7 +38,8 @@ class BlindRegionSearch(DistillerCallback):
         regions: Candidates: a sequence of `l2rkd_tf.regions.Region`. A larger region gives points
             further from the data, where models differ more: candidates that differ in shape, such
             as `Patch(grid=1)` and `Patch(grid=2)`, are what the search was made for.
-        data: As in `LocalShapeMonitor`; the training data, as in the paper, or other data.
+        data: As in `LocalShapeMonitor`; the training data, as in the paper, or other data. Of a
+            shuffled `tf.data.Dataset` make a second one for it.
         every: Epochs from one search to the next, at least 1. Every `fit` begins with a search, so
             that a resumed run does not train in another region until the next one.
         max_points: Largest number of points, as in `LocalShapeMonitor`.
@@ -51,7 +53,8 @@ class BlindRegionSearch(DistillerCallback):
 
     Raises:
         ValueError: If an argument is wrong, or, before training, if the model that is fitted is
-            no `L2RKDDistiller`, or cannot be trained in a candidate.
+            no `L2RKDDistiller`, or cannot be trained in a candidate, or if the data do not suit
+            it and the candidates.
 
     Example:
         >>> Patch = l2rkd_tf.regions.Patch
@@ -91,10 +94,11 @@ class BlindRegionSearch(DistillerCallback):
                 )
 
     def on_train_begin(self, logs=None):
-        """Reads the points, the first time."""
+        """Reads the points, the first time, and tries the candidates on a few of them."""
         self._index = -1
         if self._points is None:
             self._points = take_points(self.data, self.max_points, self.seed)
+        try_points(self._points, self._try_regions)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Searches, where the epoch is one for it."""
@@ -113,6 +117,11 @@ class BlindRegionSearch(DistillerCallback):
         """Logs which region the epoch was trained in."""
         if logs is not None:
             logs["blind_region"] = self._index
+
+    def _try_regions(self, inputs, labels):
+        drawn = [region.draw(inputs, [self.seed, 0], labels) for region in self.regions]
+        points = [r.apply(inputs, one) for r, one in zip(self.regions, drawn, strict=True)]
+        return outputs_of(self.model.get_teacher(), inputs), points
 
     def _mean_divergences(self):
         """Mean divergence at points of each region, shape `(regions,)`; all in one trace."""

@@ -10,9 +10,11 @@ from l2rkd_tf.callbacks.base import (
     DistillerCallback,
     check_counts,
     take_points,
+    try_points,
 )
 from l2rkd_tf.checks import checked_seed, is_number
 from l2rkd_tf.geometry import fidelity_profile
+from l2rkd_tf.geometry.evaluation import outputs_of
 from l2rkd_tf.plots import style
 from l2rkd_tf.regions import Region
 
@@ -40,7 +42,8 @@ class LocalShapeMonitor(DistillerCallback):
     Put it *before* the callbacks that are to see the values (CSVLogger, TensorBoard,
     EarlyStopping, ModelCheckpoint, ...); History always sees them. In epochs without a
     measurement the last values are repeated, so that the columns of a table stay filled; a
-    callback's `patience` counts these epochs too.
+    callback's `patience` counts these epochs too. Keras cannot tell by the names which way is
+    better: give those callbacks a `mode`, `"min"` for divergences and `"max"` for agreement.
 
     A measurement costs a pass of `max_points * len(fractions)` points, in batches, through the
     teacher and through the student.
@@ -48,7 +51,9 @@ class LocalShapeMonitor(DistillerCallback):
     Args:
         data: Inputs, shape `(points, ...)`, or a list or dict of such; or a tuple
             `(inputs, labels[, weights])`, with labels for regions that need them; or a batched
-            `tf.data.Dataset` of either. Take data that the student is not trained on.
+            `tf.data.Dataset` of either. Take data that the student is not trained on. (To read a
+            data set moves its own shuffling on by a pass: if it is the object that `fit` gets,
+            training sees other batches than without the monitor.)
         region: A `l2rkd_tf.regions.Region`; `None` for the distiller's, whatever it is at the time.
         fractions: Fractions `a` of the way, from 0 (the examples) to 1 (the edge).
         every: Epochs from one measurement to the next: at epochs `every`, `2 * every`, ..., counted
@@ -64,9 +69,10 @@ class LocalShapeMonitor(DistillerCallback):
 
     Raises:
         ValueError: If an argument is wrong, or, before training, if the model that is fitted is
-            no `L2RKDDistiller`.
+            no `L2RKDDistiller`, or if the data do not suit it and the region.
         ImportError: If `log_dir` is given and Matplotlib is not installed.
-        NotImplementedError: If the region is one of your own without `towards_edge`.
+        NotImplementedError: Before training, if the region is one of your own without
+            `towards_edge`.
 
     Example:
         >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -113,10 +119,11 @@ class LocalShapeMonitor(DistillerCallback):
         self._points = self._values = self._writer = None
 
     def on_train_begin(self, logs=None):
-        """Reads the points, the first time."""
+        """Reads the points, the first time, and tries the region on a few of them."""
         self._values = None
         if self._points is None:
             self._points = take_points(self.data, self.max_points, self.seed)
+        try_points(self._points, self._at_edge)
         if self.log_dir is not None:
             self._writer = tf.summary.create_file_writer(self.log_dir)
 
@@ -138,6 +145,14 @@ class LocalShapeMonitor(DistillerCallback):
     def _is_due(self, epoch):
         is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
         return self._values is None or (epoch + 1) % self.every == 0 or is_last
+
+    def _at_edge(self, inputs, labels):
+        """The teacher's outputs at the edge of a region, if it is known yet."""
+        region = self.region or self.model.region
+        if region is not None:
+            drawn = region.draw(inputs, [self.seed, 0], labels)
+            inputs = region.apply(inputs, region.towards_edge(drawn, 1.0))
+        return outputs_of(self.model.get_teacher(), inputs)
 
     def _measure(self):
         inputs, labels = self._points

@@ -63,7 +63,9 @@ class LossWeightScheduler(_NumberScheduler):
         schedule: Function of the epoch, counted from 0, or of the epoch and the present weight
             (it is given the weight if it cannot be called without): one of
             `l2rkd_tf.callbacks.schedules`, your own, or a
-            `keras.optimizers.schedules.LearningRateSchedule`, whose steps are then epochs.
+            `keras.optimizers.schedules.LearningRateSchedule`, whose steps are then epochs. The
+            present value is no part of weight checkpoints: what a resumed run should set again
+            must follow from the epoch alone.
         weight: `"hard_weight"`, `"kd_weight"` or `"region_weight"`.
 
     Raises:

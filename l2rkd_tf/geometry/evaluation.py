@@ -19,6 +19,7 @@ __all__ = [
     "checked_fractions",
     "mean_and_stderr",
     "outputs_of",
+    "outputs_of_both",
     "per_example",
     "ratio_and_stderr",
 ]
@@ -148,6 +149,17 @@ def outputs_of(model, inputs):
     return tf.cast(outputs, tf.float32)
 
 
+def outputs_of_both(teacher, student, inputs):
+    """As `outputs_of`, of two models that have the same number of outputs."""
+    outputs = [outputs_of(model, inputs) for model in (teacher, student)]
+    if outputs[0].shape[-1] != outputs[1].shape[-1]:
+        raise ValueError(
+            "`teacher` and `student` must have the same number of outputs. Received: outputs "
+            f"of shapes {outputs[0].shape} and {outputs[1].shape}"
+        )
+    return outputs
+
+
 def check_models_are_built(**models):
     """Checks that arguments are Keras models with weights."""
     for argument, model in models.items():
@@ -175,7 +187,7 @@ def check_temperature(temperature):
 
 def checked_fractions(fractions):
     """Fractions of the way from one point to another, float32, shape `(fractions,)`."""
-    values = [fractions] if is_number(fractions) else list(fractions)
+    values = list(fractions) if np.iterable(fractions) else [fractions]
     if not values or not all(is_number(value) and 0.0 <= value <= 1.0 for value in values):
         raise ValueError(
             "`fractions` must be numbers from 0 to 1, at least one. "

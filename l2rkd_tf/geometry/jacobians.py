@@ -9,7 +9,7 @@ from l2rkd_tf.features import feature_model
 from l2rkd_tf.geometry.evaluation import (
     batched,
     check_models_are_built,
-    outputs_of,
+    outputs_of_both,
     per_example,
     ratio_and_stderr,
 )
@@ -95,7 +95,7 @@ def jacobian_distance(teacher, student, x, *, num_projections=4, batch_size=256,
 
     def step(inputs, labels, number):
         del labels
-        outputs = outputs_of(teacher, inputs)
+        outputs, _ = outputs_of_both(teacher, student, inputs)
         batch, count = tf.shape(outputs)[0], outputs.shape[-1]
         if num_projections is None:
             directions = tf.tile(tf.eye(count)[None], [batch, 1, 1])

@@ -106,8 +106,8 @@ def trace(model):
         A `Graph`, to be passed to `run`.
 
     Raises:
-        ValueError: If the model has no graph, or a layer that is not known to be piecewise
-            linear.
+        ValueError: If the model has no graph, or a `call` of its own beside it, or a layer that is
+            not known to be piecewise linear.
     """
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError(
@@ -124,12 +124,14 @@ def trace(model):
         return output
 
     if isinstance(model, keras.Sequential):
+        _check_call(model, keras.Sequential)
         inputs = x = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)
         for layer in model.layers:
             x = record(layer, x)
         return Graph([inputs], steps, [x])
     # A model of its own, since the clone of a compiled model would be compiled too.
     plain = keras.Model(model.inputs, model.outputs)
+    _check_call(model, type(plain))
     traced = keras.models.clone_model(
         plain, clone_function=lambda layer: layer, call_function=record
     )
@@ -179,6 +181,9 @@ def _stage(layer):
     if kind is _layers.BatchNormalization:
         copy = _copy(layer)
         return lambda inputs, **_: (copy(inputs, training=False), [])
+    if kind is _layers.UpSampling2D and layer.interpolation != "nearest":
+        # TensorFlow computes the others in float32, without forward-mode derivatives.
+        raise _unsupported(layer, f"of type UpSampling2D with {layer.interpolation!r}")
     if kind in _AFFINE:
         return _affine(_copy(layer))
     if kind in _POOLS + _GLOBAL_POOLS:
@@ -194,6 +199,8 @@ def _affine(layer):
 
 def _copy(layer, **changes):
     """A layer of the same weights that computes in float64."""
+    if isinstance(layer.dtype_policy, keras.dtype_policies.QuantizedDTypePolicy):
+        raise _unsupported(layer, f"of type {type(layer).__name__}, quantized")
     config = layer.get_config() | {"dtype": "float64"} | changes
     # Zeros draw nothing from Python's generator, which is the user's.
     config |= {name: "zeros" for name in config if name.endswith("_initializer")}
@@ -247,6 +254,15 @@ def _tuple(value, rank):
     return (value,) * rank if isinstance(value, int) else tuple(value)
 
 
+def _check_call(model, kind):
+    """Checks that a model of a class of its own does not compute anything but its graph."""
+    if type(model).call is not kind.call:
+        raise ValueError(
+            "`model` must be computed by its graph of layers alone. Received: the model "
+            f"{model.name!r} of type {type(model).__name__}, which has a `call` of its own"
+        )
+
+
 def _check_inference(layer, kwargs):
     if kwargs.get("training"):
         raise ValueError(
@@ -263,5 +279,5 @@ def _unsupported(layer, description):
         f"`model` must be piecewise linear. Received: the layer {layer.name!r} {description}, "
         "which is not, or is not known to be. Where it is the last layer, such as a softmax, "
         f"pass a model that ends at the logits. Supported layers: {names}, and models of them "
-        f"(channels-last where they pool); activations: {activations}."
+        f"(channels-last where they pool, nearest where they upsample); activations: {activations}."
     )

@@ -5,7 +5,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import check_choice, check_outputs, checked_seed
+from l2rkd_tf.checks import (
+    check_choice,
+    check_number_of_outputs,
+    check_outputs,
+    checked_seed,
+)
 from l2rkd_tf.geometry.evaluation import (
     batched,
     check_models_are_built,
@@ -13,7 +18,7 @@ from l2rkd_tf.geometry.evaluation import (
     check_temperature,
     checked_fractions,
     mean_and_stderr,
-    outputs_of,
+    outputs_of_both,
     per_example,
 )
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
@@ -111,7 +116,8 @@ def fidelity_profile(
     seed = checked_seed(seed)
 
     def at_points(points):
-        outputs = [outputs_of(model, points) for model in (teacher, student)]
+        outputs = outputs_of_both(teacher, student, points)
+        check_number_of_outputs("teacher", outputs[0].shape, divergence)
         if not from_logits:
             outputs = [logits_from_probabilities(output, divergence) for output in outputs]
         distance = DIVERGENCES[divergence](*outputs, temperature)

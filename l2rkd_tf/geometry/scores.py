@@ -4,7 +4,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import check_outputs, checked_seed, is_positive_integer
+from l2rkd_tf.checks import (
+    check_number_of_outputs,
+    check_outputs,
+    checked_seed,
+    is_positive_integer,
+)
 from l2rkd_tf.geometry.evaluation import (
     Batches,
     batched,
@@ -12,6 +17,7 @@ from l2rkd_tf.geometry.evaluation import (
     check_region,
     check_temperature,
     outputs_of,
+    outputs_of_both,
     per_example,
 )
 
@@ -26,7 +32,8 @@ def decision_agreement(teacher, student, x, *, batch_size=256):
     ```
 
     Args:
-        teacher: Built Keras model that gives logits or probabilities, shape `(batch, classes)`.
+        teacher: Built Keras model that gives logits or probabilities, shape `(batch, classes)`,
+            of two classes or more.
         student: Built Keras model with outputs of the same shape.
         x: Inputs, an array of shape `(examples, ...)` or a list or dict of such; or a batched
             `tf.data.Dataset` of inputs or `(inputs, labels[, weights])`. Labels and weights are
@@ -55,11 +62,11 @@ def decision_agreement(teacher, student, x, *, batch_size=256):
 
     def step(inputs, labels, number):
         del labels, number
-        outputs = [outputs_of(model, inputs) for model in (teacher, student)]
-        if outputs[0].shape[-1] != outputs[1].shape[-1]:
+        outputs = outputs_of_both(teacher, student, inputs)
+        if outputs[0].shape[-1] == 1:
             raise ValueError(
-                "`teacher` and `student` must have the same number of outputs. Received: outputs "
-                f"of shapes {outputs[0].shape} and {outputs[1].shape}"
+                "`teacher` and `student` must have two outputs or more, of which the largest "
+                f"decides. Received: outputs of shape {outputs[0].shape}"
             )
         decisions = [tf.argmax(output, axis=-1) for output in outputs]
         return decisions[0] == decisions[1]
@@ -78,7 +85,7 @@ def expected_calibration_error(logits, labels, num_bins=15, temperature=1.0):
     `((m - 1) / M, m / M]`.
 
     Args:
-        logits: Logits `z`, shape `(examples, classes)`.
+        logits: Logits `z`, shape `(examples, classes)`, of two classes or more.
         labels: Class numbers, shape `(examples,)` or `(examples, 1)`, or one-hot labels.
         num_bins: `M`.
         temperature: `tau`, positive.
@@ -96,12 +103,15 @@ def expected_calibration_error(logits, labels, num_bins=15, temperature=1.0):
 
     Source: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599), equation 3.
     """
-    logits, labels = np.asarray(logits, np.float64), _class_numbers(labels)
-    if logits.ndim != 2 or not len(logits) or labels.shape != logits.shape[:1]:
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    is_matrix = logits.ndim == 2 and logits.shape[0] > 0 and logits.shape[1] > 1
+    if not is_matrix or labels.shape[:1] != logits.shape[:1]:
         raise ValueError(
-            "`logits` must have shape (examples, classes), with one label for each example. "
-            f"Received: logits of shape {logits.shape} and labels of shape {labels.shape}"
+            "`logits` must have shape (examples, classes), of two classes or more, with one label "
+            f"for each example. Received: logits of shape {logits.shape} and labels of shape "
+            f"{labels.shape}"
         )
+    labels = _class_numbers(labels, logits.shape)
     if not np.isfinite(logits).all():
         raise ValueError("`logits` must be finite. Received: logits with NaN or infinity")
     if not is_positive_integer(num_bins):
@@ -211,7 +221,9 @@ def _mean_probabilities(teacher, data, region, rows, temperature, batch_size, se
     def step(inputs, labels, number):
         drawn = region.draw(inputs, tf.stack([seed, number]), labels)
         points = (inputs, region.apply(inputs, drawn))
-        return sum(tf.nn.softmax(outputs_of(teacher, z) / temperature) for z in points) / 2.0
+        outputs = [outputs_of(teacher, z) for z in points]
+        check_number_of_outputs("teacher", outputs[0].shape, "kl")
+        return sum(tf.nn.softmax(output / temperature) for output in outputs) / 2.0
 
     batches = tf.data.Dataset.from_tensor_slices(rows).flat_map(draw_in_batches)
     batches = batches.map(lambda chosen: tuple(tf.gather(leaf, chosen) for leaf in leaves))
@@ -226,8 +238,20 @@ def _rows_in_turn(count, num_rows, seed):
     return np.concatenate(passes)[:num_rows]
 
 
-def _class_numbers(labels):
-    labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] > 1:
+def _class_numbers(labels, shape):
+    """Class numbers, shape `(examples,)`, from such or one-hot labels for logits of a shape."""
+    if labels.shape == shape:
         return labels.argmax(axis=1)
-    return labels[:, 0] if labels.ndim == 2 else labels
+    if labels.shape not in (shape[:1], (shape[0], 1)):
+        raise ValueError(
+            f"`labels` must be class numbers, or one-hot of shape {shape}. Received: labels of "
+            f"shape {labels.shape}"
+        )
+    numbers = labels.reshape(-1)
+    unknown = np.unique(numbers[~np.isin(numbers, np.arange(shape[1]))])
+    if len(unknown):
+        raise ValueError(
+            f"`labels` must be class numbers from 0 to {shape[1] - 1}. Received: labels "
+            f"{unknown[:5].tolist()} among them"
+        )
+    return numbers

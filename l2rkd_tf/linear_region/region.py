@@ -253,7 +253,7 @@ class LinearRegion(Segment):
 
 
 def _checked_inner_fractions(fractions):
-    values = [fractions] if is_number(fractions) else list(fractions)
+    values = list(fractions) if np.iterable(fractions) else [fractions]
     if not values or not all(is_number(value) and 0.0 < value < 1.0 for value in values):
         raise ValueError(
             "`fractions` must be numbers between 0 and 1, at least one. "

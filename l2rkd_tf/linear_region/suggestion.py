@@ -120,15 +120,16 @@ def suggest_region(
 
 
 def _checked_candidates(regions):
-    regions = [regions] if isinstance(regions, Region) else list(regions)
-    if not regions:
+    candidates = [regions] if isinstance(regions, Region) else regions
+    candidates = list(candidates) if np.iterable(candidates) else []
+    if not candidates:
         raise ValueError(
             "`regions` must hold at least one region, or be None for the default candidates. "
-            "Received: an empty sequence"
+            f"Received: regions={regions!r}"
         )
-    for region in regions:
+    for region in candidates:
         check_region(region)
-    return regions
+    return candidates
 
 
 def _in_memory(data, labels, num_draws, num_points, batch_size, seed):
