@@ -14,6 +14,7 @@ __all__ = [
     "are_machines",
     "check_compilation",
     "check_strategy",
+    "common_numbers",
     "global_counts",
     "local_mean",
     "num_replicas",
@@ -21,6 +22,7 @@ __all__ = [
     "part_of_weighted_mean",
     "step_seed",
     "telling_of_lost_workers",
+    "worker_name",
 ]
 
 
@@ -171,3 +173,31 @@ def local_mean(part, count):
         return part
     total = tf.cast(count.total, part.dtype)
     return part * tf.math.divide_no_nan(total, tf.cast(count.local, part.dtype))
+
+
+def worker_name():
+    """Name of this worker, such as `"worker-0"`, where several machines train; else None."""
+    if not are_machines():
+        return None
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    # Without a name where the replicas are devices of one machine after all.
+    return f"{resolver.task_type}-{resolver.task_id}" if resolver.task_type else None
+
+
+def common_numbers(numbers, count=2):
+    """Which numbers all workers have; to be called by all of them, and outside of a step.
+
+    Args:
+        numbers: Integers from 0, those of this worker.
+        count: How many of them count, the largest ones.
+
+    Returns:
+        The set of those that every worker has.
+    """
+    own = set(sorted(numbers)[-count:])
+    if worker_name() is None:
+        return own
+    strategy = tf.distribute.get_strategy()
+    row = tf.constant([[*own, *[-1] * (count - len(own))]], tf.int32)
+    rows = strategy.gather(strategy.run(tf.function(lambda: tf.identity(row))), axis=0)
+    return set.intersection(*map(set, rows.numpy().tolist())) - {-1}

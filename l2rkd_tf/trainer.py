@@ -21,22 +21,14 @@ class Trainer(keras.Model):
     end training where numbers are not finite.
 
     Raises:
-        ValueError: If it is made under a strategy, or compiled with an option, with which Keras
-            cannot train.
+        ValueError: If it is made under a strategy, or trained with an option of `compile`, with
+            which Keras cannot train.
     """
 
     def __init__(self, *args, **kwargs):
         replicas.check_strategy()
         super().__init__(*args, **kwargs)
         self.finite_watch = None
-
-    def compile(self, *args, **kwargs):
-        """As `keras.Model.compile`; refuses what would fail on several replicas."""
-        super().compile(*args, **kwargs)
-        with self.distribute_strategy.scope():
-            replicas.check_compilation(self.jit_compile, self.steps_per_execution)
-            if replicas.num_replicas() > 1:
-                _warn_of_separate_statistics(self)
 
     def fit(self, *args, **kwargs):
         """As `keras.Model.fit`; says so when another worker has ended."""
@@ -48,10 +40,15 @@ class Trainer(keras.Model):
         if self.train_function is not None and not force:
             return
         super().make_train_function(force)
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            _warn_of_separate_statistics(self)
         if self.finite_watch is not None:
             self.train_function = self.finite_watch.raising(self.train_function)
 
     def _make_function(self, step_function):
+        with self.distribute_strategy.scope():
+            replicas.check_compilation(self.jit_compile, self.steps_per_execution)
+
         # Keras joins the logs of workers along their first axis, which numbers do not have.
         def step_with_rows(data):
             logs = step_function(data)
@@ -98,5 +95,5 @@ def _warn_of_separate_statistics(model):
             f"The batch normalizations {names} take their statistics of each replica's share of "
             "the batch alone, and the saved ones are those of the first replica. Make them with "
             "BatchNormalization(synchronized=True) to train as on one device.",
-            stacklevel=3,
+            stacklevel=4,
         )

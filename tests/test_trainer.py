@@ -120,9 +120,12 @@ def test_keras_still_needs_the_repair(monkeypatch, repair, broken):
     ],
 )
 def test_what_keras_cannot_run_on_replicas_is_refused(option, message):
-    distiller = distiller_of("mirrored")
-    with pytest.raises(ValueError, match=message):
-        compiled(distiller, **option)
+    with STRATEGIES["mirrored"]().scope():
+        distiller = compiled(L2RKDDistiller(network(0), network(1), seed=0), **option)
+    for act in (distiller.fit, distiller.evaluate, distiller.train_on_batch):
+        with pytest.raises(ValueError, match=message):
+            act(*table(6))
+    assert distiller.optimizer.iterations == 0
     compiled(distiller_of("one device"), **option).fit(*table(6), verbose=0)
 
 
@@ -167,12 +170,13 @@ def test_separate_statistics_of_batch_normalization_are_warned_of():
             ]
         )
 
+    x, y = table(4)
     with pytest.warns(UserWarning, match=r"\['first', 'inner'\].*synchronized=True"):
-        distiller_of("mirrored", lambda: normalized(False))
+        distiller_of("mirrored", lambda: normalized(False)).train_on_batch(x, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        distiller_of("mirrored", lambda: normalized(True))
-        distiller_of("default", lambda: normalized(False))
+        distiller_of("mirrored", lambda: normalized(True)).train_on_batch(x, y)
+        distiller_of("default", lambda: normalized(False)).train_on_batch(x, y)
 
 
 def test_parameter_servers_are_refused(monkeypatch):
