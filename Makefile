@@ -4,8 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.l2rkd_tf_installed
 PYTEST_ARGS ?= -q -n 2
+# The tests that are longer in `make stress`.
+STRESS_TESTS = tests/test_endurance.py tests/test_fuzz.py tests/test_kills.py
 
-.PHONY: help demo study study-methods study-shape test lint format clean
+.PHONY: help demo study study-methods study-shape test stress lint format clean
 
 help:
 	@echo "make demo   distil a digit classifier: table, picture and a .tflite, in minutes"
@@ -13,6 +15,7 @@ help:
 	@echo "make study-methods  existing methods with and without L2RKD, likewise"
 	@echo "make study-shape    local shape of students by region, likewise"
 	@echo "make test   run the tests"
+	@echo "make stress runs that are killed, long or random, at full length, about an hour"
 	@echo "make lint   check the style"
 	@echo "make format apply the style"
 	@echo "make clean  remove the virtual environment"
@@ -27,16 +30,19 @@ demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py
 
 study: $(INSTALLED)
-	$(BIN)/python examples/fewshot.py --output=docs/results/fewshot_digits
+	$(BIN)/python examples/fewshot.py --output=runs/fewshot_digits
 
 study-methods: $(INSTALLED)
-	$(BIN)/python examples/compare_methods.py --output=docs/results/methods_digits
+	$(BIN)/python examples/compare_methods.py --output=runs/methods_digits
 
 study-shape: $(INSTALLED)
-	$(BIN)/python examples/local_shape.py --output=docs/results/shape_digits
+	$(BIN)/python examples/local_shape.py --output=runs/shape_digits
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+stress: $(INSTALLED)
+	L2RKD_STRESS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) $(STRESS_TESTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

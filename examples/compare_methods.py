@@ -183,10 +183,28 @@ def summarize(runs):
     ]
 
 
+def counts(cells):
+    """A table of how many methods gain and lose beyond the interval of the difference."""
+    lines = [
+        f"**Of {len(FLAGS.methods)} methods X, how many change beyond the 95 % interval**\n",
+        "| data | better with L2RKD than with KD | worse | better than L2RKD without X | worse |",
+        "|---|---|---|---|---|",
+    ]
+    for fraction in map(float, FLAGS.fractions):
+        rows = [cells[fraction, method, "with L2RKD"] for method in FLAGS.methods]
+        numbers = [
+            sum(sign * mean > half for mean, half in (row[gain] for row in rows))
+            for gain in ("gain_over_method_with_kd", "gain_over_l2rkd")
+            for sign in (1, -1)
+        ]
+        lines.append(f"| {fraction:.0%} | " + " | ".join(map(str, numbers)) + " |")
+    return [*lines, ""]
+
+
 def markdown(summary, part_of_weight):
-    """One table for each fraction."""
+    """What changes for how many methods, and one table for each fraction."""
     cells = {(row["fraction"], row["method"], row["companion"]): row for row in summary}
-    lines = []
+    lines = counts(cells)
     for fraction in map(float, FLAGS.fractions):
         lines += [
             f"**{fraction:.0%} of the training data**\n",
