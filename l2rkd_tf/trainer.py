@@ -49,14 +49,9 @@ class Trainer(keras.Model):
         with self.distribute_strategy.scope():
             replicas.check_compilation(self.jit_compile, self.steps_per_execution)
 
-        # Keras joins the logs of workers along their first axis, which numbers do not have.
-        def step_with_rows(data):
-            logs = step_function(data)
-            if not replicas.are_machines():
-                return logs
-            return keras.tree.map_structure(lambda log: tf.expand_dims(log, 0), logs)
-
-        return super()._make_function(step_with_rows)
+            if replicas.are_machines():
+                return _with_one_log(step_function, super()._make_function)
+        return super()._make_function(step_function)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Under a strategy Keras takes a first batch from the data and averages it over replicas:
@@ -73,6 +68,33 @@ class Trainer(keras.Model):
         # have averaged without regard to their shares.
         results = self.get_metrics_result()
         return {name: results[name] for name in logs}
+
+
+def _with_one_log(step_function, make_function):
+    """The function of a step whose logs workers exchange all at once.
+
+    Keras exchanges the logs one by one, in every step, and joins those of the workers along their
+    first axis, which numbers do not have.
+    """
+    shapes = {}
+
+    def step(data):
+        logs = step_function(data)
+        shapes.clear()
+        shapes.update({name: log.shape for name, log in logs.items()})
+        return tf.concat([tf.reshape(log, (1, -1)) for log in logs.values()], axis=1)
+
+    function = make_function(step)
+
+    def unpacked(iterator):
+        row = function(iterator)
+        logs = tf.split(row, [shape.num_elements() for shape in shapes.values()])
+        return {
+            name: tf.reshape(log, shape)
+            for (name, shape), log in zip(shapes.items(), logs, strict=True)
+        }
+
+    return unpacked
 
 
 def _of_any_size(spec):
