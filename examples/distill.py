@@ -16,6 +16,7 @@ On several GPUs: `--strategy=mirrored`. On several workers, here two on this mac
 """
 
 import os
+import shutil
 import tempfile
 
 import keras
@@ -25,6 +26,8 @@ import tensorflow as tf
 import training
 from absl import app, flags
 from run_folder import check_new, run_folder, save_run
+
+import l2rkd_tf
 
 FLAGS = flags.FLAGS
 
@@ -64,6 +67,9 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_enum("jit_compile", "auto", ["auto", "on", "off"], "Whether XLA compiles the steps.")
 flags.DEFINE_string("output", "runs/distill", "New folder for the results.")
+flags.DEFINE_string(
+    "backup", "", "Folder of backups; a killed run that is started again goes on from there."
+)
 flags.register_validator("seeds", run_flags.are_seeds, "must be different integers from 0")
 flags.register_validator("widths", run_flags.are_counts, "must be integers above 0")
 flags.register_validator("region", run_flags.is_region, "must be as in 'patch:grid=4,radius=0.5'")
@@ -131,6 +137,19 @@ def build_student(dataset, seed):
     return student
 
 
+def backup_folder(seed):
+    """Where the backups of a student are until all students are done."""
+    return os.path.join(FLAGS.backup, f"backup_of_seed{seed}")
+
+
+def callbacks(train, seed, folder):
+    """What watches a training."""
+    logger = keras.callbacks.CSVLogger(os.path.join(folder, "log.csv"))
+    if not FLAGS.backup:
+        return [logger]
+    return [logger, l2rkd_tf.callbacks.TrainingBackup(backup_folder(seed), data=train, keep=True)]
+
+
 def run_seed(teacher, seed, folder):
     """Trains one student and saves it; returns its metrics."""
     train, validation, test = training.load_splits(
@@ -151,7 +170,7 @@ def run_seed(teacher, seed, folder):
         **run_flags.schedule_flags(),
         validation_data=validation,
         jit_compile={"on": True, "off": False}.get(FLAGS.jit_compile, "auto"),
-        callbacks=[keras.callbacks.CSVLogger(os.path.join(folder, "log.csv"))],
+        callbacks=callbacks(train, seed, folder),
     )
     metrics = training.measure(student, validation, test, step_ms)
     save_run(folder, student, run_flags.all_flags() | {"seed": seed}, history, metrics)
@@ -173,6 +192,8 @@ def run_seeds():
             seed_folder = os.path.join(folder, f"seed{seed}")
             os.makedirs(seed_folder)
             accuracies.append(run_seed(teacher, seed, seed_folder)["test"]["accuracy"])
+    for seed in FLAGS.seeds if FLAGS.backup else ():
+        shutil.rmtree(backup_folder(seed), ignore_errors=True)
     if chief:
         report(accuracies)
 

@@ -18,7 +18,6 @@ SPLITS = ("train", "validation", "test")
 
 def load_splits(name, batch_size, *, fraction=1.0, seed=0, augment=None, splits=SPLITS, **kwargs):
     """Training, validation and test split, the first one a few-shot subset if asked for."""
-    keras.utils.set_random_seed(seed)  # which takes part in the order of the data
     train, *others = splits
     training = data.load(
         name, train, batch_size=batch_size, fraction=fraction, seed=seed, augment=augment,

@@ -89,6 +89,30 @@ def test_distill_trains_one_student_for_each_seed(distilled):
     assert mean in output
 
 
+def test_distill_trains_alike_on_replicas_and_workers(folder, teacher):
+    program = "distill.py"
+    common = ["--epochs=2", "--steps_per_epoch=3", f"--teacher={teacher}", "--verbose=2"]
+    common.append("--backup=runs/backups")
+    mirrored = ["--strategy=mirrored", "--cpu_devices=2", "--output=runs/mirrored"]
+    succeed(program, *common, *mirrored, folder=folder)
+    launched = [sys.executable, str(ROOT / "examples" / program), *common]
+    output = succeed(
+        "launch_workers.py",
+        "--num_workers=2",
+        "--",
+        *launched,
+        "--strategy=multi_worker",
+        "--output=runs/workers",
+        folder=folder,
+    )
+    assert output.count("students in runs/workers") == 1
+    results = [read(folder / f"runs/{name}/seed0/metrics.json") for name in ("mirrored", "workers")]
+    for split in ("validation", "test"):
+        assert results[0][split] == pytest.approx(results[1][split], rel=1e-5)
+    assert not list((folder / "runs/backups").rglob("epoch-*"))
+    assert not list((folder / "runs").glob("*.partial"))
+
+
 def test_distill_adds_methods_to_labels_alone(folder, teacher):
     output = succeed(
         "distill.py",

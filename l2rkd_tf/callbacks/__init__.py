@@ -5,9 +5,11 @@
 - `StudentCheckpoint` saves the student alone.
 - `LocalShapeMonitor` logs how closely the student follows the teacher around the data.
 - `BlindRegionSearch` trains where the student knows least of the teacher.
+- `TrainingBackup`, for any model, has a run that was killed go on exactly.
 """
 
 from l2rkd_tf.callbacks import schedules
+from l2rkd_tf.callbacks.backup import TrainingBackup
 from l2rkd_tf.callbacks.blind_region import BlindRegionSearch
 from l2rkd_tf.callbacks.checkpoint import StudentCheckpoint
 from l2rkd_tf.callbacks.local_shape import LocalShapeMonitor
@@ -24,5 +26,6 @@ __all__ = [
     "RegionRadiusScheduler",
     "StudentCheckpoint",
     "TemperatureScheduler",
+    "TrainingBackup",
     "schedules",
 ]

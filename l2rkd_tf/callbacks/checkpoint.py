@@ -17,8 +17,8 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
     A file is written whole or not at all: when the disk is full, an earlier one stays as it was.
     The files hold the plain student, ready for `keras.models.load_model`: no teacher, no
     projectors of methods, no optimizer of the distiller. What is monitored, and what may stand in
-    the file name, are the logs of the distiller. To interrupt and resume a run use Keras's
-    `ModelCheckpoint` or `BackupAndRestore`, which keep the optimizer too.
+    the file name, are the logs of the distiller. To interrupt and resume a run there is
+    `TrainingBackup`.
 
     Args:
         filepath: File to write, ending in `.keras` (or `.weights.h5` with `save_weights_only`);

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.checks import is_positive_integer
+from l2rkd_tf.data import order
 from l2rkd_tf.data.augmentation import AUGMENTATIONS
 from l2rkd_tf.data.subsets import check_fraction, check_seed, class_balanced_subset
 
@@ -31,8 +32,12 @@ def load(
 
     Any supervised data set of tfds will do, among them `"digits"` (1797 handwritten digits of
     8x8 pixels), which is part of this library and needs no download; so will a folder of images.
-    With the same arguments, and the same `tf.random.set_seed` if any, the batches of the first,
-    second, ... epoch are the same in every run.
+    Order and augmentation of a pass depend on `seed` and on the number of the pass alone. Passes
+    are counted from 0 with every iteration of the data set, also under `repeat`;
+    `position.set_batch` has the next iteration begin with any batch since the beginning of
+    training, so that a run that was interrupted goes on as it would have: see
+    `l2rkd_tf.callbacks.TrainingBackup`. It is Python that says where a pass begins: the data set
+    works in the process that has made it.
 
     Decoded images are kept in memory up to 1 GiB, and so is a subset whose size is not known
     beforehand. Larger data are read and decoded anew in every epoch, but shuffled as they lie on
@@ -61,8 +66,11 @@ def load(
         A `tf.data.Dataset` of batches `(images, labels)`: images float32 in `[0, 1]`, shape
         `(batch, height, width, channels)`; labels int64, shape `(batch,)`. Inputs other than
         uint8 images come as tfds has them. The data set has the attributes `class_names`, a list
-        of strings (None where labels are not classes), and `num_examples`, an integer; data sets
-        made from it, by `map` or `take` for instance, have not.
+        of strings (None where labels are not classes), `num_examples`, an integer, and `position`,
+        None where all passes are alike: its attribute `batch` is the number of the batch, counted
+        from 0 through all passes, that the next iteration begins with, and
+        `position.set_batch(number)` sets it. Data sets made from it, by `map` or `repeat` for
+        instance, go on with that batch too, but have no such attributes.
 
     Raises:
         ValueError: If an argument is out of range, there is no such data set or split, or it is
@@ -85,11 +93,17 @@ def load(
     examples, num_examples = _choose(source, fraction, seed)
     if shuffle is None:
         shuffle = split.startswith("train")
-    shuffle_seed = seed if shuffle else None
-    dataset = _decoded(source, examples, num_examples, fraction < 1, shuffle_seed)
-    dataset = _finish(dataset, augment, seed)
-    dataset = dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
-    dataset = dataset.with_options(_options())
+    examples, decode = _kept(source, examples, num_examples, fraction < 1)
+    finish = _finish(decode, augment)
+    if shuffle or augment is not None:
+        dataset, position = order.in_order(
+            examples, num_examples, batch_size, seed, shuffle, finish
+        )
+    else:
+        ready = _parallel(lambda *example: finish(example, None))(examples)
+        dataset, position = ready.batch(batch_size), None
+    dataset = dataset.prefetch(tf.data.AUTOTUNE).with_options(_options())
+    dataset.position = position
     dataset.class_names = source.class_names
     dataset.num_examples = num_examples
     return dataset
@@ -166,12 +180,12 @@ def _choose(source, fraction, seed):
     return examples, len(chosen)
 
 
-def _decoded(source, examples, num_examples, is_subset, shuffle_seed):
-    """Decoded examples, in memory if they fit, shuffled unless `shuffle_seed` is None."""
+def _kept(source, examples, num_examples, is_subset):
+    """What every pass begins with, in memory if that fits, and how to decode its inputs."""
+    if not _fits_in_memory(source.input_spec, num_examples, is_subset):
+        return examples, source.decode
     decode = _parallel(lambda encoded, label: (source.decode(encoded), label))
-    if _fits_in_memory(source.input_spec, num_examples, is_subset):
-        return _shuffle(decode(examples).cache(), num_examples, shuffle_seed)
-    return decode(_shuffle(examples, num_examples, shuffle_seed))
+    return decode(examples).cache(), tf.identity
 
 
 def _fits_in_memory(spec, num_examples, is_subset):
@@ -180,25 +194,16 @@ def _fits_in_memory(spec, num_examples, is_subset):
     return num_examples * spec.shape.num_elements() * spec.dtype.size <= _CACHE_BYTES
 
 
-def _shuffle(dataset, num_examples, seed):
-    if seed is None:
-        return dataset
-    return dataset.shuffle(num_examples, seed=seed, reshuffle_each_iteration=True)
-
-
-def _finish(dataset, augment, seed):
-    """Scale each input, then augment it with a seed of its own."""
-    if augment is None:
-        return _parallel(lambda inputs, label: (_scaled(inputs), label))(dataset)
+def _finish(decode, augment):
+    """What makes an example, and a seed of its own, an input and a label."""
     augment = AUGMENTATIONS[augment] if isinstance(augment, str) else augment
-    words = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    pairs = words.batch(2, drop_remainder=True)
 
-    def scale_and_augment(example, pair):
-        inputs, label = example
-        return augment(_scaled(inputs), tf.bitcast(tf.cast(pair, tf.uint32), tf.int32)), label
+    def finish(example, seed):
+        encoded, label = example
+        inputs = _scaled(decode(encoded))
+        return inputs if augment is None else augment(inputs, seed), label
 
-    return _parallel(scale_and_augment)(tf.data.Dataset.zip(dataset, pairs))
+    return finish
 
 
 def _scaled(inputs):

@@ -1,0 +1,333 @@
+"""Backups from which a run that was killed goes on as if nothing had happened."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+
+import keras
+import numpy as np
+
+from l2rkd_tf import replicas
+from l2rkd_tf.callbacks.base import check_counts
+from l2rkd_tf.callbacks.files import check_space
+from l2rkd_tf.distiller import L2RKDDistiller
+from l2rkd_tf.regions import Mixture
+
+__all__ = ["TrainingBackup"]
+
+_NAME = re.compile(r"epoch-(\d{6,})(\.partial)?")
+_WEIGHTS, _SEEDS, _STATE = _FILES = "model.weights.h5", "seeds.npz", "state.json"
+# Workers are at most one backup apart.
+_KEPT = 2
+# What callbacks may change of a distiller and no file of weights holds.
+_NUMBERS = ("temperature", "hard_weight", "kd_weight", "region_weight")
+
+
+class TrainingBackup(keras.callbacks.Callback):
+    """Backs up a run after each epoch; the same program, started again, goes on exactly.
+
+    Weights, state of the optimizer, number of the epoch, history, order of the data and states
+    of random seeds are what they would have been. On one device with deterministic kernels the run
+    therefore ends bit for bit as one that was never interrupted. A backup is written whole or
+    not at all, whenever the process is killed; the newest two are kept, and deleted when training
+    has ended.
+
+    It works with any Keras model, an `L2RKDDistiller` among them, that is built before `fit`. Put
+    it last in the list of callbacks, so that it keeps what the others log and set. What callbacks
+    remember themselves (`EarlyStopping` its patience, for instance) is not kept.
+
+    With `tf.distribute.MultiWorkerMirroredStrategy` each worker writes to its own
+    `directory/worker-<index>`, and all go on from the newest epoch that all of them have. Replicas
+    of one model begin again with the batch statistics of the first one.
+
+    Args:
+        directory: Folder for the backups of this run alone, made if need be.
+        data: What `l2rkd_tf.data.load` returned for training, shuffled or augmented; its order is
+            kept. `fit` must take all its batches in their order: the data set itself, or one made
+            from it by `repeat`, `map` or `prefetch`; and nothing else may iterate it meanwhile.
+            `None` for data whose passes are all alike.
+        every: Epochs from one backup to the next, at least 1.
+        keep: Whether backups outlast training. The same `fit` then ends at once, and one with more
+            `epochs` goes on.
+
+    Raises:
+        ValueError: If an argument is wrong; before training, if the model is not built or is not
+            the one that was backed up; while training, if `data` is not what `fit` iterates.
+        OSError: If the folder cannot be written to, or is full. Earlier backups are untouched.
+
+    Example:
+        >>> import tempfile
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> model.compile("sgd", "mse")
+        >>> folder = tempfile.mkdtemp()
+        >>> for epochs in (2, 5):  # as if the first were a run that is interrupted after 2 epochs
+        ...     backup = TrainingBackup(folder, keep=epochs == 2)
+        ...     history = model.fit(
+        ...         np.ones((8, 4)), np.ones((8, 3)), epochs=epochs, callbacks=[backup], verbose=0
+        ...     )
+        >>> history.epoch
+        [0, 1, 2, 3, 4]
+
+    Source: this library; in place of `keras.callbacks.BackupAndRestore`.
+    """
+
+    def __init__(self, directory, data=None, every=1, keep=False):
+        super().__init__()
+        check_counts(every=every)
+        self.directory = _checked_directory(directory)
+        self.every = every
+        self.keep = keep
+        self._position = _position_of(data)
+        self._folder = self.directory
+        self._state = {}
+        self._region = None
+        self._is_begun = False
+        self._batches_of_epoch = 0
+
+    def on_train_begin(self, logs=None):
+        """Restores the newest backup, if there is one."""
+        if not self.model.built:
+            raise ValueError(
+                "`callbacks` may hold a TrainingBackup in the fit() of a built model only. "
+                f"Received: the fit() of the unbuilt model {self.model.name!r}. Call it on a batch "
+                "first."
+            )
+        self._state = {"batches": 0, "epochs": [], "history": {}}
+        self._region = self.model.region if isinstance(self.model, L2RKDDistiller) else None
+        self._is_begun = False
+        self.model._initial_epoch = None
+        with self.model.distribute_strategy.scope():
+            worker = replicas.worker_name()
+            self._folder = os.path.join(self.directory, worker) if worker else self.directory
+            with _explained(f"`directory` {self._folder!r} could not be made"):
+                os.makedirs(self._folder, exist_ok=True)
+            epochs = replicas.common_numbers(_epochs_in(self._folder), _KEPT)
+            if epochs:
+                self._restore(max(epochs))
+        # So that whatever looks at the data before the first step sees the same in every run.
+        self._set_position(0)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Before the first one, tells history and data where the run is."""
+        self._batches_of_epoch = 0
+        if self._is_begun:
+            return
+        self._is_begun = True
+        self.model._initial_epoch = None  # a later fit() of the model begins where it says itself
+        self._restore_history()
+        self._set_position(self._state["batches"])
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts batches."""
+        self._batches_of_epoch = batch + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes a backup, where the epoch is one for it."""
+        self._count_batches()
+        self._state["epochs"].append(epoch)
+        for name, value in (logs or {}).items():
+            self._state["history"].setdefault(name, []).append(_plain(value))
+        is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if (epoch + 1) % self.every == 0 or (self.keep and is_last):
+            with self.model.distribute_strategy.scope():
+                self._write(epoch + 1)
+
+    def on_train_end(self, logs=None):
+        """Deletes the backups, unless they are kept."""
+        if not self._is_begun:  # the run was complete when it was restored
+            self.model._initial_epoch = None
+            self._restore_history()
+        if self.keep:
+            return
+        for name in _names_in(self._folder):
+            shutil.rmtree(os.path.join(self._folder, name))
+        for folder in (self._folder, self.directory):
+            with contextlib.suppress(OSError):  # not empty, or gone already
+                os.rmdir(folder)
+
+    def _set_position(self, batch):
+        if self._position is not None:
+            self._position.set_batch(batch)
+
+    def _count_batches(self):
+        """Adds the batches of an epoch to those of the run.
+
+        Keras counts whole executions of `steps_per_execution` steps, also where the data had fewer
+        left: then all that the data gave were taken.
+        """
+        batches = self._state["batches"] + self._batches_of_epoch
+        if self._position is not None:
+            missing = batches - self._position.batch
+            if missing >= self.model.steps_per_execution:
+                raise ValueError(
+                    "`data` must be what fit() takes its batches from. Received: data that gave "
+                    f"{self._position.batch} batches, where {batches} were trained on. Do not "
+                    "`cache` it, and pass TrainingBackup the same object as fit()."
+                )
+            batches -= max(missing, 0)
+        self._state["batches"] = batches
+
+    def _restore_history(self):
+        if self._state["epochs"]:
+            self.model.history.epoch = list(self._state["epochs"])
+            self.model.history.history = {
+                name: list(values) for name, values in self._state["history"].items()
+            }
+
+    def _restore(self, epoch):
+        folder = os.path.join(self._folder, _name_of(epoch))
+        optimizer = self.model.optimizer
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(self.model.trainable_variables)
+        try:
+            self.model.load_weights(os.path.join(folder, _WEIGHTS))
+            _load_seeds(self.model, os.path.join(folder, _SEEDS))
+            with open(os.path.join(folder, _STATE), encoding="utf-8") as file:
+                state = json.load(file)
+            self._set_numbers(state.pop("numbers"), state.pop("radius"))
+        except ValueError as error:
+            raise ValueError(
+                f"`directory` must hold backups of the run that is started. Received: {folder!r}, "
+                "which does not fit the model. Delete it to start anew."
+            ) from error
+        self._state = state
+        # There is no public way to have fit() begin later; Keras's own callback does likewise.
+        self.model._initial_epoch = epoch
+
+    def _numbers(self):
+        if not isinstance(self.model, L2RKDDistiller):
+            return {"numbers": {}, "radius": None}
+        numbers = {name: getattr(self.model, name) for name in _NUMBERS}
+        # Not that of a region which a callback has put in its place, and will put there again.
+        radius = None if self._region is None else _plain(self._region.radius)
+        return {"numbers": numbers, "radius": radius}
+
+    def _set_numbers(self, numbers, radius):
+        for name, value in numbers.items():
+            setattr(self.model, name, value)
+        if radius is not None:
+            _set_radius(self._region, radius)
+
+    def _write(self, epoch):
+        folder = os.path.join(self._folder, _name_of(epoch))
+        partial = f"{folder}.partial"
+        with _explained(
+            f"The backup of epoch {epoch} could not be written to {self._folder!r}, where earlier "
+            "ones are untouched"
+        ):
+            try:
+                check_space(self._folder, [*self.model.variables, *_of_optimizer(self.model)])
+                _remove(partial)
+                os.mkdir(partial)
+                self._write_files(partial)
+                _remove(folder)
+                os.rename(partial, folder)
+            except OSError:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+            # Newer ones are of a run that not all workers could go on with.
+            earlier = [number for number in _epochs_in(self._folder) if number <= epoch]
+            kept = {_name_of(number) for number in sorted(earlier)[-_KEPT:]}
+            for name in _names_in(self._folder) - kept:
+                _remove(os.path.join(self._folder, name))
+
+    def _write_files(self, folder):
+        self.model.save_weights(os.path.join(folder, _WEIGHTS))
+        states = [variable.numpy() for variable in _seeds_of(self.model)]
+        np.savez(os.path.join(folder, _SEEDS), *states)
+        with open(os.path.join(folder, _STATE), "w", encoding="utf-8") as file:
+            json.dump(self._state | self._numbers(), file)
+        for name in _FILES:  # on the disk before the folder gets its name
+            with open(os.path.join(folder, name), "rb+") as file:
+                os.fsync(file.fileno())
+
+
+def _checked_directory(directory):
+    if not isinstance(directory, (str, os.PathLike)) or not os.fspath(directory):
+        raise ValueError(
+            "`directory` must be the path of a folder for the backups of this run. "
+            f"Received: directory={directory!r}"
+        )
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise ValueError(
+            f"`directory` must be a folder. Received: directory={directory!r}, which is a file"
+        )
+    return os.fspath(directory)
+
+
+def _position_of(data):
+    position = getattr(data, "position", None)
+    if data is not None and position is None:
+        raise ValueError(
+            "`data` must be a data set from l2rkd_tf.data.load that is shuffled or augmented, or "
+            f"None. Received: data={data!r}. For data sets made from one, such as "
+            "`train.repeat()`, pass `train`."
+        )
+    return position
+
+
+@contextlib.contextmanager
+def _explained(what):
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{what}: {error}") from error
+
+
+def _name_of(epoch):
+    return f"epoch-{epoch:06d}"
+
+
+def _names_in(folder):
+    """Names of all backups, of whole ones and others; of nothing else that lies in the folder."""
+    listed = os.listdir(folder) if os.path.isdir(folder) else ()  # gone, if somebody deleted it
+    return {name for name in listed if _NAME.fullmatch(name)}
+
+
+def _epochs_in(folder):
+    """Numbers of epochs after which there is a whole backup."""
+    return [
+        int(_NAME.fullmatch(name)[1])
+        for name in _names_in(folder)
+        if not name.endswith(".partial")
+        and all(os.path.isfile(os.path.join(folder, name, file)) for file in _FILES)
+    ]
+
+
+def _remove(folder):
+    if os.path.isdir(folder):
+        shutil.rmtree(folder)
+
+
+def _plain(value):
+    """A value as JSON has it: numbers and lists of numbers."""
+    return np.asarray(value).tolist()
+
+
+def _of_optimizer(model):
+    return [] if model.optimizer is None else model.optimizer.variables
+
+
+def _seeds_of(model):
+    """Variables that no file of weights holds: the states of seed generators."""
+    stored = [*model.weights, *model.metrics_variables, *_of_optimizer(model)]
+    stored = {id(variable) for variable in stored}
+    return [variable for variable in model.variables if id(variable) not in stored]
+
+
+def _load_seeds(model, path):
+    variables = _seeds_of(model)
+    with np.load(path) as states:
+        values = [states[f"arr_{i}"] for i in range(len(states.files))]
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _set_radius(region, radius):
+    if isinstance(region, Mixture):
+        for member, of_member in zip(region.regions, radius, strict=True):
+            _set_radius(member, of_member)
+    elif region.radius != radius:
+        region.radius = radius

@@ -1,0 +1,177 @@
+"""The order of a data set's batches as a function of seed and pass, and the place in it."""
+
+import functools
+import numbers
+import threading
+
+import numpy as np
+import tensorflow as tf
+
+__all__ = ["Position", "in_order"]
+
+
+class Position:
+    """Which batch a data set from `load` goes on with when it is iterated next.
+
+    Batches are counted from 0 through all passes of a training run. An iteration that begins takes
+    as many of them as a pass has, and the next one goes on after those, also in data sets made
+    by `repeat`. Two iterations at once take turns.
+
+    Args:
+        batches_per_pass: Number of batches in a pass through the examples.
+
+    Example:
+        >>> position = Position(batches_per_pass=4)
+        >>> position.set_batch(6)
+        >>> position.take(), position.batch
+        ((1, 2), 10)
+
+    Source: this library.
+    """
+
+    def __init__(self, batches_per_pass):
+        self._batches_per_pass = batches_per_pass
+        self._batch = 0
+        self._lock = threading.Lock()  # iterators run in threads of their own
+
+    @property
+    def batch(self):
+        """Number of the batch that the next iteration begins with."""
+        return self._batch
+
+    def set_batch(self, number):
+        """Has the next iteration begin with this batch; iterations under way are as they were.
+
+        Args:
+            number: Number of the batch, counted from 0 since the beginning of training.
+
+        Raises:
+            ValueError: If it is no integer of at least 0.
+        """
+        if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < 0:
+            raise ValueError(
+                "`number` must be the number of a batch, counted from 0 since the beginning of "
+                f"training. Received: number={number!r}"
+            )
+        with self._lock:
+            self._batch = int(number)
+
+    def take(self):
+        """Begins an iteration.
+
+        Returns:
+            Number of the pass and number of the batch within it that it begins with.
+        """
+        with self._lock:
+            batch = self._batch
+            self._batch += self._batches_per_pass
+        return divmod(batch, self._batches_per_pass)
+
+
+def in_order(examples, num_examples, batch_size, seed, shuffle, finish):
+    """Batches whose order and random numbers depend on the seed and the number of the pass alone.
+
+    Args:
+        examples: `tf.data.Dataset` of examples; those of a pass are held in memory to shuffle them.
+        num_examples: Their number.
+        batch_size: Examples in a batch; the last one of a pass may be smaller.
+        seed: Integer in `[0, 2**32)`.
+        shuffle: Whether each pass has an order of its own.
+        finish: Function `(example, seed)` that makes what is batched, a flat structure of tensors
+            of fixed shape; the seed is an int32 pair that differs between examples and passes.
+
+    Returns:
+        A `tf.data.Dataset` of the batches of one pass, and its `Position`.
+
+    Example:
+        >>> examples = tf.data.Dataset.range(5)
+        >>> dataset, position = in_order(examples, 5, 2, 0, False, lambda x, seed: (x,))
+        >>> [batch.tolist() for (batch,) in dataset.repeat(2).as_numpy_iterator()]
+        [[0, 1], [2, 3], [4], [0, 1], [2, 3], [4]]
+        >>> position.set_batch(5)
+        >>> [batch.tolist() for (batch,) in dataset.as_numpy_iterator()]
+        [[4], [0, 1], [2, 3]]
+
+    Source: this library.
+    """
+    batch_size = min(batch_size, num_examples)
+    num_batches = -(-num_examples // batch_size)
+    # Passes are filled up to whole batches, so that one `batch` after all of them will do. Batching
+    # each by itself makes an iterator take three times as long to begin.
+    num_filling = num_batches * batch_size - num_examples
+    position = Position(num_batches)
+    random_numbers = functools.partial(_random_numbers, seed, num_examples, num_filling)
+
+    def spans(_):
+        # Only Python can be told where to begin: a variable would be copied by strategies.
+        taken = tf.numpy_function(lambda: _spans(position, batch_size), [], tf.int64)
+        return tf.ensure_shape(taken, (None, 3))
+
+    def marked_examples(span):
+        # By index: TensorFlow crashes when it optimizes a `take` of what `tf.unstack` gives.
+        number, start, count = span[0], span[1], span[2]
+        seeds, marks = _as_tensors(random_numbers, number, num_examples + num_filling)
+        chosen = _shuffled(examples, num_examples, seeds) if shuffle else examples
+        if num_filling:
+            chosen = chosen.concatenate(examples.take(num_filling))
+        marked = tf.data.Dataset.zip(chosen, tf.data.Dataset.from_tensor_slices(marks))
+        return marked.skip(start).take(count)
+
+    def finished(example, marks):
+        pair, is_real = marks
+        return (finish(example, pair), is_real) if num_filling else finish(example, pair)
+
+    dataset = tf.data.Dataset.range(1).map(spans).unbatch().flat_map(marked_examples)
+    dataset = dataset.map(finished, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(batch_size)
+    if num_filling:
+        dataset = dataset.map(_without_filling)
+    return dataset.apply(tf.data.experimental.assert_cardinality(num_batches)), position
+
+
+def _spans(position, batch_size):
+    """Number, first example and count of examples, -1 for all, of each pass an iteration meets."""
+    number, first_batch = position.take()
+    first = first_batch * batch_size
+    spans = [[number, first, -1], [number + 1, 0, first]]
+    return np.array(spans if first else spans[:1], np.int64)
+
+
+def _random_numbers(seed, num_examples, num_filling, number):
+    """Seeds of the order of a pass; for each of its examples a seed, and whether it is real."""
+    # `RandomState` and not `default_rng`, since only its stream never changes between releases.
+    random = np.random.RandomState([seed, number])
+    seeds = random.randint(1, 2**62, size=2, dtype=np.int64)
+    size = num_examples + num_filling
+    pairs = random.randint(2**32, size=(size, 2), dtype=np.uint32).view(np.int32)
+    return seeds, pairs, np.arange(size) < num_examples
+
+
+def _as_tensors(random_numbers, number, size):
+    seeds, pairs, is_real = tf.numpy_function(
+        random_numbers, [number], (tf.int64, tf.int32, tf.bool)
+    )
+    marks = tf.ensure_shape(pairs, (size, 2)), tf.ensure_shape(is_real, (size,))
+    return tf.ensure_shape(seeds, (2,)), marks
+
+
+def _without_filling(batch, is_real):
+    count = tf.reduce_sum(tf.cast(is_real, tf.int32))
+    return tf.nest.map_structure(lambda tensor: tensor[:count], batch)
+
+
+def _shuffled(dataset, num_examples, seeds):
+    """The data set in an order that depends on two int64 seeds, not both 0, alone."""
+    spec = tf.nest.flatten(dataset.element_spec)
+    # `Dataset.shuffle` would mix the seed of `tf.random.set_seed` into its own.
+    variant = tf.raw_ops.ShuffleDatasetV3(
+        input_dataset=tf.data.experimental.to_variant(dataset),
+        buffer_size=num_examples,
+        seed=seeds[0],
+        seed2=seeds[1],
+        seed_generator=tf.raw_ops.DummySeedGenerator(),
+        output_types=[tensor.dtype for tensor in spec],
+        output_shapes=[tensor.shape for tensor in spec],
+        reshuffle_each_iteration=False,
+    )
+    return tf.data.experimental.from_variant(variant, dataset.element_spec)
