@@ -41,7 +41,9 @@ def test_quickstart_runs_as_printed(tmp_path):
     [
         ("README.md", "fewshot_digits.md"),
         ("README.md", "demo.md"),
+        ("docs/method.md", "finite.md"),
         ("docs/methods.md", "methods_digits.md"),
+        ("docs/scaling.md", "scaling.md"),
         ("docs/local_shape.md", "shape_digits.md"),
         ("docs/local_shape.md", "shape_long.md"),
         ("docs/local_shape.md", "shape_patient.md"),
@@ -68,7 +70,9 @@ def test_defaults_in_the_table_of_methods_are_those_of_the_code():
         assert layers.removesuffix(" (two or more)") == found, name
 
 
-@pytest.mark.parametrize(("name", "factor"), [("shape_digits", 2.0), ("shape_patient", 3.0), ("shape_long", 4.0)])
+@pytest.mark.parametrize(
+    ("name", "factor"), [("shape_digits", 2.0), ("shape_patient", 3.0), ("shape_long", 4.0)]
+)
 def test_committed_students_of_l2rkd_are_closer_to_the_teacher_within_the_region(name, factor):
     results = json.loads((RESULTS / f"{name}.json").read_text())
 
