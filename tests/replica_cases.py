@@ -1,6 +1,6 @@
 """Small trainings that must not depend on how many replicas share them; also a program of workers.
 
-    python tests/replica_cases.py results.npz      with TF_CONFIG, as one of several workers
+python tests/replica_cases.py results.npz      with TF_CONFIG, as one of several workers
 """
 
 import sys
