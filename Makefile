@@ -4,8 +4,6 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.l2rkd_tf_installed
 PYTEST_ARGS ?= -q -n 2
-# The tests that are longer in `make stress`.
-STRESS_TESTS = tests/test_endurance.py tests/test_fuzz.py tests/test_kills.py
 
 .PHONY: help demo study study-methods study-shape test stress lint format clean
 
@@ -15,7 +13,7 @@ help:
 	@echo "make study-methods  existing methods with and without L2RKD, likewise"
 	@echo "make study-shape    local shape of students by region, likewise"
 	@echo "make test   run the tests"
-	@echo "make stress runs that are killed, long or random, at full length, about an hour"
+	@echo "make stress all tests, those of killed, long and random runs at full length"
 	@echo "make lint   check the style"
 	@echo "make format apply the style"
 	@echo "make clean  remove the virtual environment"
@@ -42,7 +40,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 stress: $(INSTALLED)
-	L2RKD_STRESS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) $(STRESS_TESTS)
+	L2RKD_STRESS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -17,7 +17,13 @@ EXTRAS = {
     "litert": ["ai-edge-litert"],
     "tensorboard": ["tensorboard"],
 }
-EXTRAS["test"] = [*EXTRAS["examples"], *EXTRAS["litert"], "pytest>=8", "pytest-xdist>=3"]
+EXTRAS["test"] = [
+    *EXTRAS["examples"],
+    *EXTRAS["litert"],
+    "hypothesis>=6.100",
+    "pytest>=8",
+    "pytest-xdist>=3",
+]
 EXTRAS["dev"] = [*EXTRAS["test"], "ruff>=0.9"]
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
 

@@ -110,7 +110,7 @@ def draw_batch(
         directions: As in `Points`. A region point takes over those of its example.
         seed: Stateless seed of the draw.
         whole_numbers: Whether points in the regions of uint8 inputs are rounded to whole grey
-            levels.
+            levels, from 0 to 255.
         **options: `num_points` and `replace_fraction` of `draw_points`.
 
     Returns:
@@ -162,7 +162,8 @@ def _as_floats(inputs):
 
 
 def _to_grey_levels(image, point):
-    return tf.round(point) if image.dtype == tf.uint8 else point
+    # Noise leaves the grey levels, and a cast to integers would wrap around.
+    return tf.clip_by_value(tf.round(point), 0, 255) if image.dtype == tf.uint8 else point
 
 
 def _class_numbers(labels):

@@ -8,6 +8,7 @@ import numpy as np
 
 __all__ = [
     "check_choice",
+    "check_flag",
     "check_loss",
     "check_models",
     "check_number_of_outputs",
@@ -18,22 +19,34 @@ __all__ = [
     "is_number",
     "is_positive_float32",
     "is_positive_integer",
+    "is_weight",
     "output_activation",
 ]
 
 # The activation at the end of a model that makes its outputs probabilities of the divergence.
 _PROBABILITIES = {"kl": "softmax", "binary_kl": "sigmoid"}
 
+# The numbers above 0 that float32 holds.
+_SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 def is_number(value):
     """Whether the value is a real number (a bool is not)."""
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    is_real = isinstance(value, (int, float, np.integer, np.floating))
+    return is_real and not isinstance(value, bool)
 
 
 def is_positive_float32(value):
     """Whether the value is a number that float32, in which it is used, holds above 0 and finite."""
-    largest = float(np.finfo(np.float32).max)
-    return is_number(value) and 0.0 < np.float32(min(value, largest)) and value <= largest
+    # NumPy's numbers bring the bounds to their own dtype, where the bounds may overflow.
+    value = value.item() if isinstance(value, np.number) else value
+    return is_number(value) and _SMALLEST <= value <= _LARGEST
+
+
+def is_weight(value):
+    """Whether the value is 0, or a number that float32 holds above 0 and finite."""
+    return is_positive_float32(value) or (is_number(value) and value == 0)
 
 
 def is_positive_integer(value):
@@ -71,9 +84,15 @@ def _is_cast(operation):
     )
 
 
+def check_flag(argument, value):
+    """Checks that an argument is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"`{argument}` must be True or False. Received: {argument}={value!r}")
+
+
 def check_choice(argument, value, choices):
-    """Checks that an argument is one of the choices."""
-    if value not in choices:
+    """Checks that an argument is one of the choices: names, or None."""
+    if not isinstance(value, (str, type(None))) or value not in choices:
         raise ValueError(f"`{argument}` must be one of {choices}. Received: {argument}={value!r}")
 
 
@@ -131,10 +150,7 @@ def check_loss(loss, divergence, from_logits):
 
 def check_outputs(teacher, student, divergence, from_logits):
     """Checks, as far as graphs tell, that both models give what the divergence compares."""
-    if not isinstance(from_logits, bool):
-        raise ValueError(
-            f"`from_logits` must be True or False. Received: from_logits={from_logits!r}"
-        )
+    check_flag("from_logits", from_logits)
     if divergence == "mse" and not from_logits:
         raise ValueError(
             "`from_logits=False` has no meaning for divergence='mse', which compares raw "

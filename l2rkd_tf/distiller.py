@@ -9,6 +9,7 @@ from l2rkd_tf import replicas
 from l2rkd_tf.batches import draw_batch, num_rows, plain_batch
 from l2rkd_tf.checks import (
     check_choice,
+    check_flag,
     check_loss,
     check_models,
     check_number_of_outputs,
@@ -16,8 +17,8 @@ from l2rkd_tf.checks import (
     check_outputs,
     check_shares_nothing_trained,
     checked_seed,
-    is_number,
     is_positive_float32,
+    is_weight,
 )
 from l2rkd_tf.features import INPUT_GRADIENT, OUTPUT, feature_model
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
@@ -205,6 +206,7 @@ class L2RKDDistiller(Trainer):
         check_choice("divergence", divergence, tuple(DIVERGENCES))
         check_outputs(teacher, student, divergence, from_logits)
         check_number_of_points(num_region_points, replace_fraction)
+        check_flag("check_finite", check_finite)
         self._numbers, self._number_variables = {}, {}
         self._set_number("temperature", temperature, may_be_zero=False)
         self._set_number("hard_weight", hard_weight)
@@ -216,7 +218,7 @@ class L2RKDDistiller(Trainer):
             "replace_fraction": replace_fraction,
             "divergence": divergence,
             "from_logits": from_logits,
-            "check_finite": bool(check_finite),
+            "check_finite": check_finite,
             "seed": checked_seed(seed),
         }
         self._teacher = _Untracked(teacher)
@@ -260,7 +262,7 @@ class L2RKDDistiller(Trainer):
         self._trace_again()
 
     def _set_number(self, name, value, may_be_zero=True):
-        if not is_positive_float32(value) and not (may_be_zero and is_number(value) and value == 0):
+        if not (is_weight(value) if may_be_zero else is_positive_float32(value)):
             bound = "not below 0" if may_be_zero else "above 0"
             raise ValueError(
                 f"`{name}` must be a finite number {bound}. Received: {name}={value!r}"
@@ -556,13 +558,13 @@ class L2RKDDistiller(Trainer):
             and not self._active_methods.value
         ):
             raise ValueError(
-                "`hard_weight`, `kd_weight` and `region_weight` are all 0, so that there is "
-                "nothing to learn. Set one of them above 0."
+                "`hard_weight`, `kd_weight` and `region_weight` must not all be 0: there is "
+                "nothing to learn. Received: 0 for each. Set one of them above 0."
             )
         if self.hard_weight > 0 and self.loss is None:
             raise ValueError(
-                "`loss` must be given in compile(), since "
-                f"hard_weight={self.hard_weight:g}. Pass a Keras loss, or set hard_weight=0."
+                f"`loss` must be given in compile(), since hard_weight={self.hard_weight:g}. "
+                "Received: loss=None. Pass a Keras loss, or set hard_weight=0."
             )
         self._check_labels(y)
         if self.hard_weight > 0:

@@ -29,8 +29,14 @@ def feature_model(model, layer_names, explicit=None):
         layers with `model`.
 
     Raises:
-        ValueError: If the model has no such layer, or no graph to take a layer's output from.
+        ValueError: If the model has no such layer, or no graph to take a layer's output from; or
+            if `explicit` is no callable.
     """
+    if explicit is not None and not callable(explicit):
+        raise ValueError(
+            "`features` must be a callable `(model, inputs, training) -> (outputs, {name: "
+            f"feature}})`, or None. Received: features={explicit!r}"
+        )
     if not layer_names:
         return lambda inputs, training: {OUTPUT: model(inputs, training=training)}
     if not model.built or not getattr(model, "inputs", None):

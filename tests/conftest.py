@@ -16,6 +16,14 @@ CPUS = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(CPUS[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+def pytest_collection_modifyitems(items):
+    """Leaves what is marked `stress` to `make stress`."""
+    if "L2RKD_STRESS" not in os.environ:
+        for item in items:
+            if item.get_closest_marker("stress"):
+                item.add_marker(pytest.mark.skip(reason="takes long: make stress"))
+
+
 @pytest.fixture(autouse=True)
 def _fresh_keras():
     keras.backend.clear_session()

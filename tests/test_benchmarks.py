@@ -106,6 +106,7 @@ def run_scaling(folder, *arguments):
     )
 
 
+@pytest.mark.stress
 def test_scaling_measures_two_workers_and_writes_a_page(tmp_path):
     arguments = ["--repeats=1", "--students=4", "--batch_size=8", "--steps=2", "--epochs=1"]
     finished = run_scaling(tmp_path, *arguments, "--exchange_bytes=4,4096", "--output=new/scaling")

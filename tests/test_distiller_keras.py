@@ -26,6 +26,7 @@ from test_distiller import (
 )
 
 from l2rkd_tf import L2RKDDistiller, regions
+from l2rkd_tf.batches import draw_batch
 
 HARD_ONLY = {"hard_weight": 1.0, "kd_weight": 0.0, "region_weight": 0.0}
 REGION_POINTS = [{}, {"num_region_points": 3}, {"replace_fraction": 0.4}]
@@ -424,6 +425,16 @@ def test_models_of_uint8_inputs_train_as_those_of_floats(region_weight, atol):
         students.append(distiller.student)
     assert_equal_weights(*students, atol=atol)
     assert np.abs(students[0].get_weights()[0] - student[0]).max() > 0.02
+
+
+def test_region_points_of_uint8_inputs_stay_within_the_grey_levels():
+    x = tf.constant([[0], [255]] * 500, tf.uint8)
+    batch = draw_batch(
+        regions.Ball(9.0, norm="linf"), x, None, None, seed=[0, 0], num_points=1, whole_numbers=True
+    )
+    points = batch.region.inputs.numpy()
+    assert set(points[::2].ravel()) == set(range(10))
+    assert set(points[1::2].ravel()) == set(range(246, 256))
 
 
 # Tables, regression, several labels.

@@ -89,6 +89,7 @@ def test_distill_trains_one_student_for_each_seed(distilled):
     assert mean in output
 
 
+@pytest.mark.stress
 def test_distill_trains_alike_on_replicas_and_workers(folder, teacher):
     program = "distill.py"
     common = ["--epochs=2", "--steps_per_epoch=3", f"--teacher={teacher}", "--verbose=2"]
@@ -142,12 +143,18 @@ def test_distill_adds_methods_to_labels_alone(folder, teacher):
             ["--methods=fitnet", "--fractions=0.1", "--tuning_seeds=9"],
             {"phase": "test", "method": "fitnet", "companion": "with L2RKD"},
         ),
-        (
+        pytest.param(
             "fewshot.py",
             ["--fractions=0.1", "--tuning_seeds=9"],
             {"phase": "test", "method": "l2rkd_equal_compute"},
+            marks=pytest.mark.stress,
         ),
-        ("local_shape.py", ["--region=patch"], {"student": "L2RKD, patch"}),
+        pytest.param(
+            "local_shape.py",
+            ["--region=patch"],
+            {"student": "L2RKD, patch"},
+            marks=pytest.mark.stress,
+        ),
     ],
 )
 def test_studies_finish_and_go_on_where_they_stopped(program, arguments, job, folder, teacher):

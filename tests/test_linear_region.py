@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from strategies import two_replicas
 
 from l2rkd_tf import L2RKDDistiller, geometry, regions
 from l2rkd_tf.linear_region import LinearRegion, suggest_region, suggestion
@@ -398,7 +399,7 @@ def test_a_saved_distiller_trains_on_with_its_own_teacher(tmp_path):
 
 
 def test_training_on_several_replicas():
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    with two_replicas().scope():
         teacher = mlp(1, 8, 8)
         model = distiller(teacher, LinearRegion(teacher, 0.0), steps_per_execution=1)
     history = fit(model)

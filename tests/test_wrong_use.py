@@ -13,6 +13,7 @@ from l2rkd_tf.regions import Ball, Mixture, Patch, Segment, Simplex
 X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 Y = np.arange(8) % 3
 TOKENS = np.random.default_rng(0).integers(0, 9, size=(8, 5)).astype("int32")
+TWO_NAMES = np.array(["l2", "linf"])
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
@@ -191,6 +192,8 @@ OUTPUTS = [
     ),
     ("from_logits=False", "Leave it out", lambda: build(from_logits=False, divergence="mse")),
     ("from_logits", "must be", lambda: build(from_logits="no")),
+    ("check_finite", "must be True or False", lambda: build(check_finite="no")),
+    ("check_finite", "must be True or False", lambda: build(check_finite=TWO_NAMES)),
 ]
 NUMBERS = [
     ("hard_weight", FINITE, lambda: build(hard_weight=-0.1)),
@@ -199,6 +202,9 @@ NUMBERS = [
     ("hard_weight", FINITE, lambda: build(hard_weight=True)),
     ("kd_weight", FINITE, lambda: build(kd_weight="0.9")),
     ("region_weight", FINITE, lambda: build(region_weight=None)),
+    ("hard_weight", FINITE, lambda: build(hard_weight=np.float16(np.inf))),
+    ("kd_weight", FINITE, lambda: build(kd_weight=np.complex64(1))),
+    ("region_weight", FINITE, lambda: build(region_weight=-(10**400))),
     ("temperature", f"{FINITE} above 0", lambda: build(temperature=0)),
     ("temperature", f"{FINITE} above 0", lambda: build(temperature=1e-60)),
     ("temperature", f"{FINITE} above 0", lambda: change(build(), temperature=-1.0)),
@@ -233,6 +239,8 @@ REGIONS = [
     ("partner", "must be one of \\('random', 'nearest'", lambda: Segment(partner="closest")),
     ("norm", "must be one of \\('l2', 'linf'", lambda: Ball(0.1, norm="l1")),
     ("norm", "must be one of \\('l2', 'linf'", lambda: Ball(0.1, norm=["l2"])),
+    ("norm", "must be one of \\('l2', 'linf'", lambda: Ball(0.1, norm=TWO_NAMES)),
+    ("partner", "must be one of \\('random', 'nearest'", lambda: Segment(partner=TWO_NAMES)),
     ("num_partners", "at least 1", lambda: Simplex(num_partners=0)),
     ("grid", "at least 1", lambda: Patch(grid=0)),
     ("grid", "at least 1", lambda: Patch(grid=(2, 2.5))),
@@ -243,12 +251,16 @@ REGIONS = [
     ("weights", "2 non-negative numbers", lambda: Mixture([Segment(), Patch()], weights=[1, -1])),
     ("weights", "2 non-negative numbers", lambda: Mixture([Segment(), Patch()], weights=[1])),
     ("weights", "2 non-negative numbers", lambda: Mixture([Segment(), Patch()], weights=["a", 1])),
+    ("weights", "1 non-negative numbers", lambda: Mixture([Segment()], weights=[10**400])),
+    ("weights", "1 non-negative numbers", lambda: Mixture([Segment()], weights=[True])),
+    ("weights", "2 non-negative numbers", lambda: Mixture([Segment(), Ball(1)], [1e308, 1e308])),
     ("weights", "not all be zero", lambda: Mixture([Segment(), Patch()], weights=[0, 0])),
     ("region", "such as regions.Segment\\(\\)", lambda: build(region="patch")),
     ("region", "such as regions.Segment\\(\\)", lambda: build(region=Segment)),
     ("region", "such as regions.Segment\\(\\)", lambda: change(build(), region=None)),
     ("region_targets", "must be one of", lambda: build(region_targets="student")),
     ("divergence", "must be one of", lambda: build(divergence="js")),
+    ("divergence", "must be one of", lambda: build(divergence=TWO_NAMES)),
     (
         "region_targets='interpolated'",
         "Use region_targets='teacher'",
@@ -317,6 +329,13 @@ METHODS = [
         "finite numbers not below 0",
         lambda: build(distillation_losses=features(), distillation_loss_weights=["1"]),
     ),
+    (
+        "distillation_loss_weights",
+        "finite numbers not below 0",
+        lambda: build(distillation_losses=features(), distillation_loss_weights=10**400),
+    ),
+    ("distillation_losses_at", "must be one of", lambda: build(distillation_losses_at="nowhere")),
+    ("features", "must be a callable", lambda: build(features="hidden")),
     (
         "distillation_losses",
         "hidden",

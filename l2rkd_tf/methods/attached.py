@@ -5,11 +5,10 @@ import itertools
 import re
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf import replicas
-from l2rkd_tf.checks import check_choice, is_number
+from l2rkd_tf.checks import check_choice, is_weight
 from l2rkd_tf.features import INPUT_GRADIENT, OUTPUT
 from l2rkd_tf.methods.base import LearnedMethod, Method
 
@@ -146,13 +145,13 @@ def attach(methods, weights, at, teacher, student):
     if weights is None:
         weights = [m.default_weight if isinstance(m, Method) else 1.0 for m in methods]
     weights = _one_each(_WEIGHTS, weights, methods)
-    if not all(is_number(weight) and 0 <= weight < np.inf for weight in weights):
+    if not all(map(is_weight, weights)):
         raise ValueError(
             f"`{_WEIGHTS}` must be finite numbers not below 0. Received: {_WEIGHTS}={weights!r}"
         )
-    at = _one_each(_AT, [at] * len(methods) if isinstance(at, str) else at, methods)
-    for where in at:
+    for where in at if isinstance(at, (list, tuple)) else [at]:
         check_choice(_AT, where, _POINTS)
+    at = _one_each(_AT, [at] * len(methods) if isinstance(at, str) else at, methods)
     return [
         AttachedMethod(method, name, float(weight), where, _layers(method, teacher, student))
         for method, name, weight, where in zip(methods, _names(methods), weights, at, strict=True)

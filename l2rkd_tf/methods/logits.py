@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_number, is_positive_float32
+from l2rkd_tf.checks import is_positive_float32, is_weight
 from l2rkd_tf.losses import binary_kl_divergence, kl_divergence
 from l2rkd_tf.methods.base import Method
 
@@ -314,7 +314,7 @@ def _check_shapes(teacher, student):
 
 
 def _checked_weight(argument, value):
-    if not is_positive_float32(value) and not (is_number(value) and value == 0):
+    if not is_weight(value):
         raise ValueError(
             f"`{argument}` must be a finite number not below 0. Received: {argument}={value!r}"
         )

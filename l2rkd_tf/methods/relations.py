@@ -12,7 +12,7 @@ import math
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_number, is_positive_float32, is_positive_integer
+from l2rkd_tf.checks import is_positive_float32, is_positive_integer, is_weight
 from l2rkd_tf.methods.base import FeatureMethod
 from l2rkd_tf.methods.layers import LAST_MAP
 from l2rkd_tf.methods.vectors import directions, flattened, or_one, scaled
@@ -189,7 +189,7 @@ class RelationalKD(FeatureMethod):
         super().__init__(teacher_layer_name, student_layer_name)
         weights = {"distance_weight": distance_weight, "angle_weight": angle_weight}
         for argument, weight in weights.items():
-            if not is_positive_float32(weight) and not (is_number(weight) and weight == 0):
+            if not is_weight(weight):
                 raise ValueError(
                     f"`{argument}` must be a number of at least 0. Received: {argument}={weight!r}"
                 )

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from l2rkd_tf.checks import check_choice
 from l2rkd_tf.regions.base import Region, in_float, mixable_leaves, register, scaled
 from l2rkd_tf.regions.draws import in_unit_l2_ball, in_unit_linf_ball, normal, split
 
@@ -40,8 +41,7 @@ class Ball(Region):
 
     def __init__(self, radius, norm="l2"):
         super().__init__(radius)
-        if norm not in tuple(_NORMS):
-            raise ValueError(f"`norm` must be one of {tuple(_NORMS)}. Received: norm={norm!r}")
+        check_choice("norm", norm, tuple(_NORMS))
         self.norm = norm
 
     def draw(self, inputs, seed, labels=None):

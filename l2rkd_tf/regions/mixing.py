@@ -5,7 +5,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_positive_float32, is_positive_integer
+from l2rkd_tf.checks import check_choice, is_positive_float32, is_positive_integer
 from l2rkd_tf.regions.base import (
     Region,
     append_axes,
@@ -62,8 +62,7 @@ class Segment(Region):
 
     def __init__(self, radius=1.0, partner="random", concentration=None):
         super().__init__(radius)
-        if partner not in PARTNERS:
-            raise ValueError(f"`partner` must be one of {PARTNERS}. Received: partner={partner!r}")
+        check_choice("partner", partner, PARTNERS)
         if concentration is not None and not is_positive_float32(concentration):
             raise ValueError(
                 "`concentration` must be a positive number, or None for a uniform draw. "

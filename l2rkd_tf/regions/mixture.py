@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from l2rkd_tf.checks import is_number, is_weight
 from l2rkd_tf.regions.base import Region, append_axes, mixable_leaves, register
 from l2rkd_tf.regions.draws import split, uniform
 
@@ -143,17 +144,20 @@ class Mixture(Region):
         return cls(regions, config["weights"])
 
 
+def _is_share(value):
+    """Whether the value is a weight; a probability may be smaller than float32 holds."""
+    return is_weight(value) or (is_number(value) and 0.0 <= value <= 1.0)
+
+
 def _checked_probabilities(weights, count):
     weights = [1.0] * count if weights is None else weights
-    try:
-        values = np.asarray(weights, dtype=np.float64)
-    except (TypeError, ValueError):
-        values = np.empty(0)
-    if values.shape != (count,) or not np.all(np.isfinite(values)) or np.any(values < 0.0):
+    values = weights if isinstance(weights, (list, tuple, np.ndarray)) else []
+    if len(values) != count or not all(map(_is_share, values)):
         raise ValueError(
             f"`weights` must be {count} non-negative numbers, one for each region. "
             f"Received: weights={weights!r}"
         )
+    values = np.asarray(values, dtype=np.float64)
     if values.sum() == 0.0:
         raise ValueError(f"`weights` must not all be zero. Received: weights={weights!r}")
     return tuple(float(value) for value in values / values.sum())
