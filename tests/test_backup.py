@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from killed_run import network
 
 from l2rkd_tf import L2RKDDistiller, callbacks, data, methods, regions
 from l2rkd_tf.callbacks import TrainingBackup
@@ -26,18 +27,6 @@ def data_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("tfds")
     offline.prepare_offline(digits.Digits(data_dir=directory))
     return directory
-
-
-def network(width, rate=0.0):
-    return keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            keras.layers.Flatten(),
-            keras.layers.Dense(width, "relu"),
-            keras.layers.Dropout(rate),
-            keras.layers.Dense(10),
-        ]
-    )
 
 
 def compiled(model, steps_per_execution=1, **options):

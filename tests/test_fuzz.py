@@ -143,7 +143,7 @@ def mixtures(draw):
     return "Mixture", {"regions": members, "weights": weights}
 
 
-WEIGHTS = st.sampled_from([0.9, 0, 1e-3, 0.3, 1, np.float32(2.5), 10.0, 0.0])
+WEIGHTS = st.sampled_from([0.9, 0, 1e-3, 0.3, 1, np.float16(2.5), 10.0, 0.0])
 SHAPES = st.sampled_from(
     [(4,), (1,), (3, 2), (1, 1), (4, 3, 1), (1, 1, 1), (5, 2, 2), (9, 10, 1), (2, 2, 2, 1)]
 )
