@@ -42,7 +42,13 @@ def assert_equal(found, expected, name):
         np.testing.assert_allclose(found[what], value, rtol=0, atol=tolerance, err_msg=what)
 
 
-@pytest.mark.parametrize("name", CASES)
+IN_STRESS = {"mse", "binary_kl"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.stress] * (name in IN_STRESS)) for name in CASES],
+)
 def test_two_replicas_equal_one_device(name, of_one_device):
     assert_equal(train(name, two_replicas()), of_one_device[name], name)
 
