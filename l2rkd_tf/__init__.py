@@ -3,7 +3,8 @@
 `L2RKDDistiller` trains a small student to agree with a trained teacher at the training points and
 in the regions around them; `regions` holds the kinds of regions, `methods` existing distillation
 methods, `geometry` measures of local shape, `linear_region` regions that ask the teacher,
-`callbacks` schedules and monitors; `export` writes the student to SavedModel and LiteRT; `data`,
+`callbacks` schedules and monitors; `teacher_cache` data that
+carry the teacher's outputs; `export` writes the student to SavedModel and LiteRT; `data`,
 `models` and `plots` hold what experiments need.
 """
 
@@ -26,6 +27,7 @@ from l2rkd_tf import (
     models,
     plots,
     regions,
+    teacher_cache,
 )
 from l2rkd_tf.distiller import L2RKDDistiller
 
@@ -43,4 +45,5 @@ __all__ = [
     "models",
     "plots",
     "regions",
+    "teacher_cache",
 ]

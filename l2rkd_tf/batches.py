@@ -66,6 +66,10 @@ class Batch(NamedTuple):
             "both": features,
         }
 
+    def at_training_points(self, features):
+        """Features of the points of `data`, from those of `whole`."""
+        return {name: self.drawn.at_data(value) for name, value in features.items()}
+
     def class_numbers(self, where):
         """Classes of the points, int32, shape `(points,)`, -1 without a label; `None`: no labels.
 

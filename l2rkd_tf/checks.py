@@ -97,13 +97,15 @@ def check_choice(argument, value, choices):
 
 
 def check_models(teacher, student):
-    """Checks that teacher and student are two Keras models and that the teacher is built."""
-    for argument, model in (("teacher", teacher), ("student", student)):
+    """Checks that teacher, if there is one, and student are two Keras models; one is built."""
+    for argument, model in _given(teacher, student):
         if not isinstance(model, keras.Model):
             raise ValueError(
                 f"`{argument}` must be a keras.Model. Received: {argument}={model!r} of type "
                 f"{type(model).__name__}"
             )
+    if teacher is None:
+        return
     if not teacher.built:
         raise ValueError(
             "`teacher` must be built and trained, or loaded with its weights. Received: the "
@@ -117,8 +119,16 @@ def check_models(teacher, student):
     check_shares_nothing_trained(teacher, student)
 
 
+def _given(teacher, student):
+    """Arguments and their models; the teacher is not given where data carry its outputs."""
+    both = (("teacher", teacher), ("student", student))
+    return both[1:] if teacher is None else both
+
+
 def check_shares_nothing_trained(teacher, student):
     """Checks that no weight of the teacher is one that the student trains."""
+    if teacher is None:
+        return
     of_teacher = {id(variable) for variable in teacher.variables}
     shared = [v.path for v in student.trainable_variables if id(v) in of_teacher]
     if shared:
@@ -156,9 +166,10 @@ def check_outputs(teacher, student, divergence, from_logits):
             "`from_logits=False` has no meaning for divergence='mse', which compares raw "
             "outputs. Received: from_logits=False. Leave it out."
         )
-    _check_inputs(teacher, student)
+    models = _given(teacher, student)
+    _check_inputs(dict(models))
     shapes = {}
-    for argument, model in (("teacher", teacher), ("student", student)):
+    for argument, model in models:
         outputs = getattr(model, "outputs", None)
         if not outputs:  # subclassed, or not built yet: checked when the first step is traced
             continue
@@ -187,12 +198,12 @@ def check_number_of_outputs(argument, shape, divergence):
         )
 
 
-def _check_inputs(teacher, student):
+def _check_inputs(models):
     shapes = [
         [tuple(symbol.shape) for symbol in getattr(model, "inputs", None) or []]
-        for model in (teacher, student)
+        for model in models.values()
     ]
-    if not all(shapes):
+    if len(shapes) < 2 or not all(shapes):
         return
     if len(shapes[0]) != len(shapes[1]) or not all(map(_are_compatible, *shapes)):
         raise ValueError(

@@ -26,6 +26,7 @@ from l2rkd_tf.methods import LearnedMethod, Method
 from l2rkd_tf.methods.attached import attach
 from l2rkd_tf.methods.jacobian import draw_directions, projected_gradients
 from l2rkd_tf.regions import Region, default_region
+from l2rkd_tf.teacher_cache.inputs import separated
 from l2rkd_tf.trainer import Trainer
 from l2rkd_tf.watch import FiniteWatch
 
@@ -98,7 +99,9 @@ class L2RKDDistiller(Trainer):
 
     Args:
         teacher: Trained Keras model that gives logits of shape `(batch, classes)`. It runs in
-            inference mode, is not changed, and is not part of weight checkpoints.
+            inference mode, is not changed, and is not part of weight checkpoints. It is not asked
+            for what the data carry (`l2rkd_tf.teacher_cache`), and may be `None` where they
+            carry all that is needed.
         student: Keras model with outputs of the same shape. `distiller.student` is the trained
             model.
         region: A `l2rkd_tf.regions.Region`. `None` means `Patch(grid=4)` for images (rank 4) and
@@ -231,14 +234,14 @@ class L2RKDDistiller(Trainer):
             region = default_region(student.inputs)
         if region is not None:
             self.region = region
-        self.supports_jit = teacher.supports_jit
+        self.supports_jit = teacher is None or teacher.supports_jit
         self._input_dtypes = None
         self.built = student.built and all(
             method.built for method in self.distillation_losses if isinstance(method, LearnedMethod)
         )
 
     def get_teacher(self):
-        """The teacher; a method, since Keras saves what an attribute or property gives."""
+        """The teacher, or `None`; a method: Keras saves what an attribute or property gives."""
         return self._teacher.value
 
     @property
@@ -297,7 +300,9 @@ class L2RKDDistiller(Trainer):
         self._active_methods = _Untracked([method for method in attached if method.weight > 0])
         self._features = _Untracked(features)
         self._teacher_features, self._student_features = (
-            _Untracked(feature_model(model, {n for m in attached for n in m.layers[i]}, features))
+            _Untracked(
+                model and feature_model(model, {n for m in attached for n in m.layers[i]}, features)
+            )
             for i, model in enumerate(models)
         )
         for method in self.distillation_losses:
@@ -331,13 +336,14 @@ class L2RKDDistiller(Trainer):
     def train_step(self, data):
         """Draws region points, asks the teacher, updates the student; returns the logs."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        self._check_step(x, y)
+        x, cached = separated(x)
+        self._check_step(x, y, cached)
         if not self.built:
             self._note_dtypes(x)
             self.build(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), x))
         step = tf.convert_to_tensor(_batch_number(self.optimizer))  # as it is before the update
         batch = self._draw_batch(x, y, sample_weight, step)
-        teacher, region_targets = self._ask_teacher(batch)
+        teacher, region_targets = self._ask_teacher(batch, cached)
         with tf.GradientTape() as tape:
             student = self._pass(self._student_features, batch.both, training=True)
             # Read before replicas meet in a reduction, where another one may run its student.
@@ -409,24 +415,37 @@ class L2RKDDistiller(Trainer):
             )
         return found
 
-    def _ask_teacher(self, batch):
+    def _ask_teacher(self, batch, cached):
         """The teacher's features, as `batch.split` gives them, and the targets at region points.
 
-        In one pass, and none where no active term needs it.
+        In one pass, and none where no active term needs it, or where the data carry the outputs.
         """
 
         def ask(points):
             return self._pass(self._teacher_features, points, training=False)
 
         at_data, at_region = self._asks_at("data"), self._asks_at("region")
+        known = None if cached is None or self._compares_inner_features() else {OUTPUT: cached}
         if not at_region:
-            return (batch.split(ask(batch.data)) if at_data else None), None
+            return (batch.split(known or ask(batch.data)) if at_data else None), None
         if self.region_targets == "interpolated":
-            features = ask(batch.whole)
-            at_data = {name: batch.drawn.at_data(value) for name, value in features.items()}
-            return {"data": at_data}, batch.drawn.targets(self._logits(features))
-        features = batch.split(ask(batch.both)) if at_data else {"region": ask(batch.region)}
+            features = known or ask(batch.whole)
+            targets = batch.drawn.targets(self._logits(features))
+            return {"data": batch.at_training_points(features)}, targets
+        if not at_data:
+            features = {"region": ask(batch.region)}
+        elif known:
+            features = {"data": batch.at_training_points(known), "region": ask(batch.region)}
+        else:
+            features = batch.split(ask(batch.both))
         return features, self._logits(features["region"])
+
+    def _compares_inner_features(self):
+        """Whether a term compares more at training points than the models' outputs."""
+        return any(
+            m.at != "region" and (m.layers[0] or m.num_projections or m.at == "both")
+            for m in self._active_methods.value
+        )
 
     def _logits(self, features):
         outputs = features[OUTPUT]
@@ -515,6 +534,7 @@ class L2RKDDistiller(Trainer):
     def test_step(self, data):
         """Evaluates the student alone, without asking the teacher; returns the logs."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, _ = separated(x)
         self._check_labels(y)
         (count,) = replicas.global_counts(num_rows(x))
         predictions = self.student(x, training=False)
@@ -552,7 +572,8 @@ class L2RKDDistiller(Trainer):
 
     # Checks of a step, made while it is traced: before any training.
 
-    def _check_step(self, x, y):
+    def _check_step(self, x, y, cached):
+        self._check_teacher(cached)
         if (
             self.hard_weight + self.kd_weight + self.region_weight == 0
             and not self._active_methods.value
@@ -571,6 +592,23 @@ class L2RKDDistiller(Trainer):
             check_loss(self.loss, self.divergence, self.from_logits)
         if self._region is None:
             self._region = default_region(x)
+
+    def _check_teacher(self, cached):
+        if self.get_teacher() is not None:
+            return
+        at_region = self._asks_at("region")
+        if at_region and self.region_targets == "teacher":
+            raise ValueError(
+                "`teacher` must be given for region_targets='teacher', which asks it at points "
+                "that nobody knows beforehand. Received: teacher=None. Use "
+                "region_targets='interpolated', or region_weight=0."
+            )
+        if cached is None and (at_region or self._asks_at("data")):
+            raise ValueError(
+                "`teacher` must be given, or else the data must carry its outputs. Received: "
+                "teacher=None and inputs that are no CachedInputs. Train on "
+                "l2rkd_tf.teacher_cache.cache_teacher(dataset, teacher)."
+            )
 
     def _variables_to_train(self):
         if not self.trainable_weights:  # known after the call that builds the student
@@ -602,7 +640,7 @@ class L2RKDDistiller(Trainer):
 
         def features(inputs):
             self.student(inputs, training=False)  # lets Keras note that it is built, and how
-            return [model(inputs, training=False) for model in models]
+            return [model and model(inputs, training=False) for model in models]
 
         inputs = keras.tree.map_shape_structure(tf.TensorSpec, input_shape)
         if self._input_dtypes is not None:
@@ -618,6 +656,7 @@ class L2RKDDistiller(Trainer):
 
     def __call__(self, inputs, *args, **kwargs):
         """The student's outputs; the first call makes weights, as `build` does."""
+        inputs, _ = separated(inputs)
         if not self.built:
             self._note_dtypes(inputs)
         return super().__call__(inputs, *args, **kwargs)
@@ -671,10 +710,13 @@ class L2RKDDistiller(Trainer):
 
     def save_assets(self, directory):
         """Stores the teacher's weights; Keras asks for it in whole-model files only."""
-        self.get_teacher().save_weights(os.path.join(directory, _TEACHER_FILE))
+        if self.get_teacher() is not None:
+            self.get_teacher().save_weights(os.path.join(directory, _TEACHER_FILE))
 
     def load_assets(self, directory):
         """Restores the teacher's weights from a whole-model file."""
+        if self.get_teacher() is None:
+            return
         self.get_teacher().load_weights(os.path.join(directory, _TEACHER_FILE))
         if self._region is not None:
             self._region.bind(self.get_teacher())

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from test_distiller import compiled, convnet, images
 
-from l2rkd_tf import L2RKDDistiller, callbacks, export
+from l2rkd_tf import L2RKDDistiller, callbacks, export, teacher_cache
 
 
 @contextlib.contextmanager
@@ -44,6 +44,12 @@ WRITE = {
     "student": lambda folder, student: student_checkpoint(folder, student, False, "a.keras"),
     "weights": lambda folder, student: student_checkpoint(folder, student, True, "a.weights.h5"),
     "litert": lambda folder, student: export.export_litert(student, folder / "a.tflite"),
+    "cache": lambda folder, student: teacher_cache.cache_teacher(
+        tf.data.Dataset.from_tensor_slices(images(16)).batch(8),
+        student,
+        folder / "cache",
+        verbose=False,
+    ),
     "saved model": lambda folder, student: export.export_saved_model(student, folder / "model"),
 }
 

@@ -24,13 +24,25 @@ _FEW = 2
 class DistillerCallback(keras.callbacks.Callback):
     """Base class of callbacks of an `L2RKDDistiller`; `self.model` is the distiller.
 
+    Attributes:
+        needs_teacher: Whether it asks the distiller's teacher.
+
     Raises:
-        ValueError: Before training, if the model that is fitted is another one.
+        ValueError: Before training, if the model that is fitted is another one, or has no teacher
+            where one is needed.
     """
+
+    needs_teacher = False
 
     def set_model(self, model):
         """Called by Keras when training starts."""
         check_distiller(model, type(self).__name__)
+        if self.needs_teacher and model.get_teacher() is None:
+            raise ValueError(
+                f"`callbacks` may hold a {type(self).__name__} for a distiller with a teacher "
+                "only. Received: a distiller with teacher=None. Pass the teacher to it as well: it "
+                "is not asked for what the data carry."
+            )
         super().set_model(model)
 
 

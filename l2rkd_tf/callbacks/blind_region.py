@@ -67,6 +67,8 @@ class BlindRegionSearch(DistillerCallback):
     2022), who search every 50 epochs; `l2rkd_tf.methods.pe_bkd` has their other settings.
     """
 
+    needs_teacher = True
+
     def __init__(self, regions, data, every=1, max_points=512, start_epoch=0, verbose=0, seed=0):
         super().__init__()
         self.regions = _checked_regions(regions)

@@ -89,6 +89,8 @@ class LocalShapeMonitor(DistillerCallback):
     learns the teacher's local shape; the measure is this library's.
     """
 
+    needs_teacher = True
+
     def __init__(
         self,
         data,

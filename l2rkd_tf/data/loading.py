@@ -5,10 +5,10 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from l2rkd_tf import order
 from l2rkd_tf.checks import is_positive_integer
-from l2rkd_tf.data import order
 from l2rkd_tf.data.augmentation import AUGMENTATIONS
-from l2rkd_tf.data.subsets import check_fraction, check_seed, class_balanced_subset
+from l2rkd_tf.data.subsets import check_fraction, class_balanced_subset
 
 __all__ = ["load"]
 
@@ -31,7 +31,8 @@ def load(
     """Load a data set as batches for `fit` and `evaluate`.
 
     Any supervised data set of tfds will do, among them `"digits"` (1797 handwritten digits of
-    8x8 pixels), which is part of this library and needs no download; so will a folder of images.
+    8x8 pixels), `"glyphs/gray16"` and `"glyphs/rgb32"` (characters of many fonts, 62 classes),
+    which are part of this library and need no download; so will a folder of images.
     Order and augmentation of a pass depend on `seed` and on the number of the pass alone. Passes
     are counted from 0 with every iteration of the data set, also under `repeat`;
     `position.set_batch` has the next iteration begin with any batch since the beginning of
@@ -75,7 +76,8 @@ def load(
     Raises:
         ValueError: If an argument is out of range, there is no such data set or split, or it is
             not prepared and `download` is False.
-        ImportError: If `"digits"` is to be prepared and scikit-learn is not installed.
+        ImportError: If `"digits"` is to be prepared and scikit-learn is not installed, or if
+            `"glyphs/..."` is and matplotlib is not.
 
     Example:
         >>> train = load("digits", "train", batch_size=32, fraction=0.1)
@@ -102,7 +104,7 @@ def load(
     else:
         ready = _parallel(lambda *example: finish(example, None))(examples)
         dataset, position = ready.batch(batch_size), None
-    dataset = dataset.prefetch(tf.data.AUTOTUNE).with_options(_options())
+    dataset = order.ready(dataset)
     dataset.position = position
     dataset.class_names = source.class_names
     dataset.num_examples = num_examples
@@ -124,7 +126,7 @@ def _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment):
             f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}"
         )
     check_fraction(fraction)
-    check_seed(seed)
+    order.check_seed(seed)
     if shuffle not in (None, True, False):
         raise ValueError(f"`shuffle` must be None, True or False. Received: shuffle={shuffle!r}")
     known = isinstance(augment, str) and augment in AUGMENTATIONS
@@ -216,10 +218,3 @@ def _parallel(function):
     return lambda dataset: dataset.map(
         function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-
-
-def _options():
-    options = tf.data.Options()
-    # By files, the default, workers could not share a data set that is one file.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return options

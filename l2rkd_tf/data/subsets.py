@@ -1,10 +1,10 @@
 """Class-balanced subsets of labelled data."""
 
 import decimal
-import numbers
 
 import numpy as np
 
+from l2rkd_tf import order
 from l2rkd_tf.checks import is_number
 
 __all__ = ["class_balanced_subset"]
@@ -33,7 +33,7 @@ def class_balanced_subset(labels, fraction, seed=0):
         [1, 2, 4]
     """
     check_fraction(fraction)
-    check_seed(seed)
+    order.check_seed(seed)
     labels = np.asarray(labels)
     if labels.ndim != 1:
         raise ValueError(
@@ -55,14 +55,6 @@ def check_fraction(fraction):
         raise ValueError(
             "`fraction` must be a number above 0 and at most 1, such as 0.1 for a tenth of each "
             f"class. Received: fraction={fraction!r}"
-        )
-
-
-def check_seed(seed):
-    """Raise a `ValueError` unless `seed` is an integer in `[0, 2**32)`."""
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise ValueError(
-            f"`seed` must be an integer from 0 to {2**32 - 1}. Received: seed={seed!r}"
         )
 
 

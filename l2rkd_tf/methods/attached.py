@@ -10,7 +10,7 @@ import tensorflow as tf
 from l2rkd_tf import replicas
 from l2rkd_tf.checks import check_choice, is_weight
 from l2rkd_tf.features import INPUT_GRADIENT, OUTPUT
-from l2rkd_tf.methods.base import LearnedMethod, Method
+from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, LearnedMethod, Method
 
 __all__ = ["AttachedMethod", "attach"]
 
@@ -126,7 +126,7 @@ def attach(methods, weights, at, teacher, student):
         weights: A weight not below 0 for each; `None` for the weights of the methods' papers, and
             1 for the losses of `keras.distillation`.
         at: `"data"`, `"region"` or `"both"`, for all or for each.
-        teacher: Keras model.
+        teacher: Keras model, or `None` where data carry its outputs.
         student: Keras model.
 
     Returns:
@@ -159,12 +159,25 @@ def attach(methods, weights, at, teacher, student):
 
 
 def _layers(method, teacher, student):
+    if teacher is None:
+        _check_compares_outputs(method)
     if isinstance(method, Method):
         method.validate_model_compatibility(teacher, student)
         return tuple(method.teacher_layers), tuple(method.student_layers)
     # Layer names are optional attributes of Keras's distillation losses.
     names = (getattr(method, f"{model}_layer_name", None) for model in ("teacher", "student"))
     return tuple((name,) if name else () for name in names)
+
+
+def _check_compares_outputs(method):
+    inner = isinstance(method, (FeatureMethod, LayersMethod)) or getattr(
+        method, "teacher_layer_name", None
+    )
+    if inner or (isinstance(method, Method) and method.num_projections):
+        raise ValueError(
+            f"`{_METHODS}` must compare the models' outputs where `teacher` is None, since data "
+            f"carry no more of the teacher. Received: {method!r}. Pass the teacher."
+        )
 
 
 def _one_each(argument, values, methods):

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["Position", "in_order"]
+__all__ = ["Position", "check_seed", "in_order", "indices_in_order", "ready", "shuffled"]
 
 
 class Position:
@@ -76,7 +76,8 @@ def in_order(examples, num_examples, batch_size, seed, shuffle, finish):
         num_examples: Their number.
         batch_size: Examples in a batch; the last one of a pass may be smaller.
         seed: Integer in `[0, 2**32)`.
-        shuffle: Whether each pass has an order of its own.
+        shuffle: Whether each pass has an order of its own; or a function of the two int64 seeds of
+            a pass, not both 0, that gives all examples in the order of that pass.
         finish: Function `(example, seed)` that makes what is batched, a flat structure of tensors
             of fixed shape; the seed is an int32 pair that differs between examples and passes.
 
@@ -102,6 +103,13 @@ def in_order(examples, num_examples, batch_size, seed, shuffle, finish):
     position = Position(num_batches)
     random_numbers = functools.partial(_random_numbers, seed, num_examples, num_filling)
 
+    if callable(shuffle):
+        in_order_of_pass = shuffle
+    elif shuffle:
+        in_order_of_pass = functools.partial(shuffled, examples, num_examples)
+    else:
+        in_order_of_pass = lambda seeds: examples  # noqa: E731
+
     def spans(_):
         # Only Python can be told where to begin: a variable would be copied by strategies.
         taken = tf.numpy_function(lambda: _spans(position, batch_size), [], tf.int64)
@@ -111,7 +119,7 @@ def in_order(examples, num_examples, batch_size, seed, shuffle, finish):
         # By index: TensorFlow crashes when it optimizes a `take` of what `tf.unstack` gives.
         number, start, count = span[0], span[1], span[2]
         seeds, marks = _as_tensors(random_numbers, number, num_examples + num_filling)
-        chosen = _shuffled(examples, num_examples, seeds) if shuffle else examples
+        chosen = in_order_of_pass(seeds)
         if num_filling:
             chosen = chosen.concatenate(examples.take(num_filling))
         marked = tf.data.Dataset.zip(chosen, tf.data.Dataset.from_tensor_slices(marks))
@@ -127,6 +135,72 @@ def in_order(examples, num_examples, batch_size, seed, shuffle, finish):
     if num_filling:
         dataset = dataset.map(_without_filling)
     return dataset.apply(tf.data.experimental.assert_cardinality(num_batches)), position
+
+
+def indices_in_order(num_examples, batch_size, seed, shuffle):
+    """Batches of the numbers of examples; for those that lie in memory, and cheaper than examples.
+
+    Args:
+        num_examples: Number of examples.
+        batch_size: Examples in a batch; the last one of a pass may be smaller.
+        seed: Integer in `[0, 2**32)`.
+        shuffle: Whether each pass has an order of its own, a function of seed and pass.
+
+    Returns:
+        A `tf.data.Dataset` of the batches of one pass, int64 tensors of shape `(batch,)`, and its
+        `Position`.
+
+    Example:
+        >>> dataset, position = indices_in_order(5, 2, seed=0, shuffle=False)
+        >>> position.set_batch(1)
+        >>> [batch.tolist() for batch in dataset.as_numpy_iterator()]
+        [[2, 3], [4], [0, 1]]
+
+    Source: this library.
+    """
+    batch_size = min(batch_size, num_examples)
+    num_batches = -(-num_examples // batch_size)
+    position = Position(num_batches)
+
+    def rows(number):
+        indices = np.full(num_batches * batch_size, -1)
+        random = np.random.RandomState([seed, number])
+        indices[:num_examples] = (
+            random.permutation(num_examples) if shuffle else range(num_examples)
+        )
+        return indices.reshape(num_batches, batch_size)
+
+    def pass_of_batches():
+        number, first = position.take()
+        after = rows(number + 1)[:first] if first else []
+        return np.array([*rows(number)[first:], *after])
+
+    dataset = tf.data.Dataset.range(1).flat_map(
+        lambda _: tf.data.Dataset.from_tensor_slices(
+            tf.ensure_shape(
+                tf.numpy_function(pass_of_batches, [], tf.int64), (num_batches, batch_size)
+            )
+        )
+    )
+    if num_examples % batch_size:
+        dataset = dataset.map(lambda indices: tf.boolean_mask(indices, indices >= 0))
+    return dataset.apply(tf.data.experimental.assert_cardinality(num_batches)), position
+
+
+def ready(dataset):
+    """Batches made ahead of time, and shared among workers by examples."""
+    options = tf.data.Options()
+    # By files, the default, workers could not share a data set that is one file.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def check_seed(seed):
+    """Raise a `ValueError` unless `seed` is an integer in `[0, 2**32)`."""
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(
+            f"`seed` must be an integer from 0 to {2**32 - 1}. Received: seed={seed!r}"
+        )
 
 
 def _spans(position, batch_size):
@@ -160,13 +234,22 @@ def _without_filling(batch, is_real):
     return tf.nest.map_structure(lambda tensor: tensor[:count], batch)
 
 
-def _shuffled(dataset, num_examples, seeds):
-    """The data set in an order that depends on two int64 seeds, not both 0, alone."""
+def shuffled(dataset, buffer_size, seeds):
+    """A data set in an order that depends on two seeds alone, as `Dataset.shuffle` makes it.
+
+    Args:
+        dataset: `tf.data.Dataset`.
+        buffer_size: Number of elements that are held to choose from.
+        seeds: int64 tensor of shape `(2,)`, not both 0.
+
+    Returns:
+        The shuffled `tf.data.Dataset`.
+    """
     spec = tf.nest.flatten(dataset.element_spec)
     # `Dataset.shuffle` would mix the seed of `tf.random.set_seed` into its own.
     variant = tf.raw_ops.ShuffleDatasetV3(
         input_dataset=tf.data.experimental.to_variant(dataset),
-        buffer_size=num_examples,
+        buffer_size=buffer_size,
         seed=seeds[0],
         seed2=seeds[1],
         seed_generator=tf.raw_ops.DummySeedGenerator(),

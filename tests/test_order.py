@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2rkd_tf import data
-from l2rkd_tf.data import digits, loading, offline, order, sources
+from l2rkd_tf import data, order
+from l2rkd_tf.data import digits, loading, offline, sources
 
 EXAMPLES, BATCH = 22, 4
 PASS = 6  # Batches; the last one has 2 examples.

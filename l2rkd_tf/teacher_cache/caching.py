@@ -1,0 +1,266 @@
+"""A data set that carries its teacher's outputs."""
+
+import json
+import os
+import pathlib
+import uuid
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf import order
+from l2rkd_tf.checks import check_choice, check_flag, is_positive_integer
+from l2rkd_tf.teacher_cache import fingerprints, shards
+from l2rkd_tf.teacher_cache.examples import InMemory, OnDisk
+from l2rkd_tf.teacher_cache.inputs import with_outputs
+from l2rkd_tf.teacher_cache.source import Chunk, Source
+
+__all__ = ["cache_teacher"]
+
+_SHARD_BYTES = 2**25
+_MANIFEST = "complete.json"
+_DTYPES = ("float32", "float16")
+_FORMAT = "1"  # to be changed when earlier files can no longer be read
+
+
+def cache_teacher(
+    dataset,
+    teacher,
+    path=None,
+    *,
+    batch_size=None,
+    shuffle=True,
+    seed=0,
+    dtype="float32",
+    compression=None,
+    memory_bytes=2**30,
+    fingerprint=None,
+    verbose=True,
+):
+    """Ask the teacher once for all examples, and train from its answers.
+
+    What comes back is a data set for `L2RKDDistiller.fit` whose inputs are `CachedInputs`: the
+    inputs and the teacher's outputs. Distillation at the training points then costs no pass of
+    the teacher, and with `region_targets="interpolated"` distillation in the regions does not
+    either: the distiller may be made with `teacher=None`.
+
+    With a `path` the examples and the outputs are kept in a folder whose name is made of the
+    teacher (architecture and weights), the examples (in any order) and the options: other weights
+    or other examples are asked for anew. Building goes on where it was interrupted, if the data
+    set gives its examples in the same order again, and several processes may build at once. A
+    file that is cut off or altered is named in a warning and made again.
+
+    A region takes the place of augmentation: what the teacher says belongs to one input, so data
+    that are augmented anew in every pass are refused.
+
+    Args:
+        dataset: `tf.data.Dataset` of batches `x`, `(x, y)` or `(x, y, sample_weight)` of numbers,
+            one pass long; inputs and labels may be structures.
+        teacher: Keras model. It runs in inference mode.
+        path: Folder for this cache and others; `None` keeps it in memory.
+        batch_size: Examples in a batch of the result; by default as in `dataset`. The last batch
+            of a pass may be smaller.
+        shuffle: Whether each pass has a new order, a function of `seed` and of the number of the
+            pass. Data that do not fit into `memory_bytes` are shuffled by files and within a
+            buffer of that size.
+        seed: Integer in `[0, 2**32)`.
+        dtype: `"float32"` or `"float16"`, in which the teacher's outputs are kept.
+        compression: `"GZIP"` for smaller files, or `None`.
+        memory_bytes: A cache on disk is read into memory if it has no more bytes than this.
+        fingerprint: A string that stands for the examples, such as a version of the data. By
+            default they are read once more, without the teacher, to know them.
+        verbose: Whether to show progress.
+
+    Returns:
+        A `tf.data.Dataset` of batches as those of `dataset`, with `CachedInputs` for inputs. It
+        has the attributes `num_examples` and `position`, as that of `l2rkd_tf.data.load`.
+
+    Raises:
+        ValueError: If an argument is wrong, or two passes of the data differ.
+        FloatingPointError: If outputs of the teacher are not finite in `dtype`.
+        OSError: If a file cannot be written; what was written before stays.
+
+    Example:
+        >>> data = tf.data.Dataset.from_tensor_slices((np.eye(4), np.arange(4))).batch(2)
+        >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> cached = cache_teacher(data, teacher, verbose=False)
+        >>> cached.element_spec[0].teacher_outputs.shape[-1]
+        3
+
+    Source: this library.
+    """
+    _check_arguments(teacher, path, batch_size, dtype, compression, memory_bytes, fingerprint)
+    order.check_seed(seed)
+    check_flag("shuffle", shuffle)
+    check_flag("verbose", verbose)
+    source = Source(dataset)
+    known = source.fingerprint(verbose) if fingerprint is None else None
+    asking = Asking(source, teacher, dtype, verbose)
+    if path is None:
+        examples = _in_memory(asking, known)
+    else:
+        content = fingerprint or known, fingerprints.of_model(teacher)
+        name = fingerprints.joined(_FORMAT, *content, dtype, str(compression))
+        examples = _on_disk(pathlib.Path(path) / name, asking, known, compression, memory_bytes)
+        if examples.number * examples.example_bytes <= memory_bytes:
+            examples = examples.in_memory()
+    batches, position = examples.in_batches(batch_size or source.batch_size, shuffle, seed)
+    cached = order.ready(batches.map(lambda *rows: _as_element(source, rows)))
+    cached.position = position
+    cached.num_examples = examples.number
+    return cached
+
+
+def _check_arguments(teacher, path, batch_size, dtype, compression, memory_bytes, fingerprint):
+    if not isinstance(teacher, keras.Model) or not teacher.built:
+        raise ValueError(
+            "`teacher` must be a keras.Model that is built and trained. Received: "
+            f"teacher={teacher!r}"
+        )
+    if path is not None and not (isinstance(path, (str, os.PathLike)) and str(path)):
+        raise ValueError(f"`path` must be a folder, or None for memory. Received: path={path!r}")
+    if batch_size is not None and not is_positive_integer(batch_size):
+        raise ValueError(
+            "`batch_size` must be a positive integer, or None for that of the data set. "
+            f"Received: batch_size={batch_size!r}"
+        )
+    if dtype not in _DTYPES:
+        raise ValueError(f"`dtype` must be one of {_DTYPES}. Received: dtype={dtype!r}")
+    check_choice("compression", compression, (None, "GZIP"))
+    if not is_positive_integer(memory_bytes):
+        raise ValueError(
+            "`memory_bytes` must be a positive number of bytes. "
+            f"Received: memory_bytes={memory_bytes!r}"
+        )
+    if fingerprint is not None and not (isinstance(fingerprint, str) and fingerprint):
+        raise ValueError(
+            "`fingerprint` must be a string that stands for the examples, or None. "
+            f"Received: fingerprint={fingerprint!r}"
+        )
+
+
+def _as_element(source, rows):
+    *components, outputs = rows
+    return with_outputs(source.as_element(components), outputs)
+
+
+def _in_memory(asking, known):
+    parts = [asking.rows(chunk) for chunk, _ in asking.chunks(known)]
+    return InMemory([tf.constant(np.concatenate(rows)) for rows in zip(*parts, strict=True)])
+
+
+def _on_disk(folder, asking, known, compression, memory_bytes):
+    """The examples of a folder, which is filled with them where it has not been."""
+    manifest = _complete(folder)
+    if manifest is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest = _build(folder, asking, known, compression)
+    specs = [tf.TensorSpec(*spec) for spec in manifest["components"]]
+    paths = [str(folder / name) for name in manifest["shards"]]
+    return OnDisk(paths, manifest["num_examples"], specs, compression, memory_bytes)
+
+
+def _complete(folder):
+    """What a folder holds, if that is complete and intact; else `None`."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+    except FileNotFoundError:
+        return None
+    damaged = [name for name in manifest["shards"] if not shards.is_intact(folder / name)]
+    if damaged:
+        warnings.warn(
+            f"Files of the teacher's cache in {folder} are cut off, altered or missing, and are "
+            f"made again: {damaged}",
+            stacklevel=4,
+        )
+        return None
+    return manifest
+
+
+def _build(folder, asking, known, compression):
+    """Writes the shards that are not there yet; returns the manifest, which it writes last."""
+    names, number = [], 0
+    for chunk, fingerprint in asking.chunks(known):
+        name = shards.find_shard(folder, len(names), fingerprint)
+        if name is None:
+            rows = asking.rows(chunk)
+            name = shards.write_shard(folder, len(names), fingerprint, rows, compression)
+        names.append(name)
+        number += chunk.num_examples
+    manifest = {
+        "num_examples": number,
+        "components": asking.component_specs(),
+        "shards": names,
+    }
+    partial = folder / f".{_MANIFEST}.{uuid.uuid4().hex}"
+    try:
+        partial.write_text(json.dumps(manifest, indent=1) + "\n")
+        os.replace(partial, folder / _MANIFEST)
+    finally:
+        partial.unlink(missing_ok=True)
+    return manifest
+
+
+class Asking:
+    """A teacher that is asked for the examples of a source.
+
+    Args:
+        source: `Source`.
+        teacher: Keras model.
+        dtype: In which its outputs are kept.
+        verbose: Whether to show progress.
+    """
+
+    def __init__(self, source, teacher, dtype, verbose):
+        self.source = source
+        self.dtype = dtype
+        self._teacher = tf.function(
+            lambda inputs: teacher(inputs, training=False), reduce_retracing=True
+        )
+        self._progress = keras.utils.Progbar(None, verbose=int(verbose), unit_name="example")
+
+    def chunks(self, known):
+        """Chunks of one pass, each with its fingerprint; checks that they are the known examples.
+
+        Args:
+            known: Fingerprint of all examples, or `None`.
+        """
+        total = fingerprints.EMPTY
+        for chunk in self.source.chunks(_SHARD_BYTES):
+            fingerprint = chunk.fingerprint()
+            yield chunk, fingerprint
+            total = fingerprints.together(total, fingerprint)
+            self._progress.add(chunk.num_examples)
+        if known not in (None, total):
+            raise ValueError(
+                "`dataset` must give the same examples in every pass, in any order, since the "
+                "teacher's outputs belong to them. Received: a data set whose passes differ. Cache "
+                "it before it is augmented; regions take the place of augmentation."
+            )
+
+    def rows(self, chunk):
+        """Components of a chunk, and the teacher's outputs as the last one."""
+        outputs = [self._outputs(batch) for batch in chunk.batches]
+        return [*chunk.components, np.concatenate(outputs)]
+
+    def component_specs(self):
+        """Shape and dtype of each component of an example, the teacher's outputs last."""
+        rows = self.rows(Chunk([next(self.source.batches())]))
+        return [[list(component.shape[1:]), component.dtype.name] for component in rows]
+
+    def _outputs(self, batch):
+        outputs = self._teacher(self.source.inputs(batch))
+        if keras.tree.is_nested(outputs) or outputs.shape.rank != 2:
+            raise ValueError(
+                "`teacher` must have one output of shape (batch, outputs). Received: outputs of "
+                f"shape {keras.tree.map_structure(lambda output: output.shape, outputs)}"
+            )
+        outputs = np.asarray(tf.cast(outputs, self.dtype))
+        if not np.isfinite(outputs).all():
+            raise FloatingPointError(
+                f"The outputs of the teacher are not finite in {self.dtype}. Look at the teacher, "
+                "or at its inputs; float32 holds larger numbers than float16."
+            )
+        return outputs

@@ -1,0 +1,38 @@
+"""How a batch carries the teacher's outputs."""
+
+from typing import Any, NamedTuple
+
+import keras
+
+__all__ = ["CachedInputs", "separated"]
+
+
+class CachedInputs(NamedTuple):
+    """Inputs with what the teacher says of them: the `x` of a batch from `cache_teacher`.
+
+    `L2RKDDistiller` takes them wherever it takes inputs. A data set of one's own may give them too.
+
+    Attributes:
+        inputs: Tensor of shape `(batch, ...)`, or a structure of such.
+        teacher_outputs: The teacher's outputs for them, shape `(batch, outputs)`: logits, if the
+            distiller has `from_logits=True`.
+
+    Example:
+        >>> x = CachedInputs(inputs=np.zeros((8, 4)), teacher_outputs=np.zeros((8, 3)))
+        >>> x.teacher_outputs.shape
+        (8, 3)
+    """
+
+    inputs: Any
+    teacher_outputs: Any
+
+
+def separated(x):
+    """Inputs and the teacher's outputs, which are `None` where the inputs carry none."""
+    return tuple(x) if isinstance(x, CachedInputs) else (x, None)
+
+
+def with_outputs(element, outputs):
+    """An element of a data set, `x`, `(x, y)` or `(x, y, sample_weight)`, with outputs for `x`."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(element)
+    return keras.utils.pack_x_y_sample_weight(CachedInputs(x, outputs), y, sample_weight)

@@ -1,0 +1,136 @@
+"""The examples that a cache is made of, as they come from a data set."""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.teacher_cache import fingerprints
+
+__all__ = ["Chunk", "Source"]
+
+
+class Chunk:
+    """Some batches in a row.
+
+    Args:
+        batches: List of batches, each a list of NumPy arrays with a row for each example.
+    """
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    @property
+    def components(self):
+        """NumPy arrays with a row for each example of all batches."""
+        return [np.concatenate(parts) for parts in zip(*self.batches, strict=True)]
+
+    @property
+    def num_examples(self):
+        """Number of examples."""
+        return sum(len(batch[0]) for batch in self.batches)
+
+    def fingerprint(self):
+        """Fingerprint of the examples."""
+        return fingerprints.of_examples(self.components)
+
+
+class Source:
+    """A data set of batches, read as NumPy arrays in the order of `tf.nest.flatten`.
+
+    Args:
+        dataset: `tf.data.Dataset` of batches `x`, `(x, y)` or `(x, y, sample_weight)`.
+
+    Raises:
+        ValueError: If it is no such data set.
+    """
+
+    def __init__(self, dataset):
+        if not isinstance(dataset, tf.data.Dataset):
+            raise ValueError(
+                "`dataset` must be a tf.data.Dataset of batches, such as "
+                "tf.data.Dataset.from_tensor_slices((x, y)).batch(32). "
+                f"Received: dataset={dataset!r}"
+            )
+        if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                "`dataset` must end after one pass through the examples. Received: a data set "
+                "without end; leave out `repeat()`, and pass `steps_per_epoch` to `fit` with "
+                "the cached data's own `repeat()`."
+            )
+        self._dataset = dataset
+        self._specs = tf.nest.flatten(dataset.element_spec)
+        self._check_specs()
+
+    def _check_specs(self):
+        for spec in self._specs:
+            if not isinstance(spec, tf.TensorSpec) or not (
+                spec.dtype.is_floating or spec.dtype.is_integer or spec.dtype.is_bool
+            ):
+                raise ValueError(
+                    "`dataset` must give dense tensors of numbers. Received: elements of "
+                    f"{self._dataset.element_spec}"
+                )
+            if spec.shape.rank == 0:
+                raise ValueError(
+                    "`dataset` must give batches. Received: elements of "
+                    f"{self._dataset.element_spec}; add `.batch(32)`."
+                )
+
+    @functools.cached_property
+    def batch_size(self):
+        """Number of examples in the first batch."""
+        return len(next(self.batches())[0])
+
+    def as_element(self, components):
+        """Components of a batch, or of an example, in the data set's structure."""
+        return tf.nest.pack_sequence_as(self._dataset.element_spec, components)
+
+    def inputs(self, components):
+        """Inputs among the components of a batch."""
+        return keras.utils.unpack_x_y_sample_weight(self.as_element(components))[0]
+
+    def batches(self):
+        """Batches of one pass, each a list of NumPy arrays.
+
+        Raises:
+            ValueError: If there are none, or examples differ in shape.
+        """
+        shapes = None
+        for element in self._dataset.as_numpy_iterator():
+            batch = [np.asarray(component) for component in tf.nest.flatten(element)]
+            shapes = shapes or [component.shape[1:] for component in batch]
+            if shapes != [component.shape[1:] for component in batch]:
+                raise ValueError(
+                    "`dataset` must give examples of one shape. Received: examples of shapes "
+                    f"{shapes} and of {[component.shape[1:] for component in batch]}"
+                )
+            if len({len(component) for component in batch}) > 1:
+                raise ValueError(
+                    "`dataset` must give batches with a row for each example. Received: "
+                    f"components of shapes {[component.shape for component in batch]}"
+                )
+            yield batch
+        if shapes is None:
+            raise ValueError("`dataset` must hold examples. Received: a data set without any.")
+
+    def chunks(self, num_bytes):
+        """`Chunk`s of one pass, each of about so many bytes, or of one batch."""
+        batches = []
+        for batch in self.batches():
+            batches.append(batch)
+            if sum(part.nbytes for each in batches for part in each) >= num_bytes:
+                yield Chunk(batches)
+                batches = []
+        if batches:
+            yield Chunk(batches)
+
+    def fingerprint(self, verbose):
+        """Fingerprint of all examples, in one pass."""
+        progress = keras.utils.Progbar(None, verbose=int(verbose), unit_name="fingerprint")
+        total = fingerprints.EMPTY
+        for batch in self.batches():
+            total = fingerprints.together(total, fingerprints.of_examples(batch))
+            progress.add(len(batch[0]))
+        return total
