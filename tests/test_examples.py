@@ -135,6 +135,7 @@ def test_distill_adds_methods_to_labels_alone(folder, teacher):
     assert kd == 0
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize(
     ("program", "arguments", "job"),
     [
@@ -143,18 +144,12 @@ def test_distill_adds_methods_to_labels_alone(folder, teacher):
             ["--methods=fitnet", "--fractions=0.1", "--tuning_seeds=9"],
             {"phase": "test", "method": "fitnet", "companion": "with L2RKD"},
         ),
-        pytest.param(
+        (
             "fewshot.py",
             ["--fractions=0.1", "--tuning_seeds=9"],
             {"phase": "test", "method": "l2rkd_equal_compute"},
-            marks=pytest.mark.stress,
         ),
-        pytest.param(
-            "local_shape.py",
-            ["--region=patch"],
-            {"student": "L2RKD, patch"},
-            marks=pytest.mark.stress,
-        ),
+        ("local_shape.py", ["--region=patch"], {"student": "L2RKD, patch"}),
     ],
 )
 def test_studies_finish_and_go_on_where_they_stopped(program, arguments, job, folder, teacher):

@@ -42,6 +42,8 @@ def start(tmp_path):
         worker = [sys.executable, "-S", "-c", PROLOGUE + program]
         command = [sys.executable, str(LAUNCHER), *flags, "--", *worker]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": tmp_path} | kwargs
+        # Under `nohup` the tests ignore the signal, and so would the launcher.
+        options["preexec_fn"] = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)
         started.append(subprocess.Popen(command, **options))
         return started[-1]
 
