@@ -5,13 +5,14 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.l2rkd_tf_installed
 PYTEST_ARGS ?= -q -n 2
 
-.PHONY: help demo study study-methods study-shape test stress lint format clean
+.PHONY: help demo study study-methods study-shape bench test stress lint format clean
 
 help:
 	@echo "make demo   distil a digit classifier: table, picture and a .tflite, in minutes"
 	@echo "make study  the few-shot study of the README, about an hour; goes on where it stopped"
 	@echo "make study-methods  existing methods with and without L2RKD, likewise"
 	@echo "make study-shape    local shape of students by region, likewise"
+	@echo "make bench  what a step costs, and time to accuracy: an hour, nothing else on the cores"
 	@echo "make test   run the tests"
 	@echo "make stress all tests, those of killed, long and random runs at full length"
 	@echo "make lint   check the style"
@@ -35,6 +36,11 @@ study-methods: $(INSTALLED)
 
 study-shape: $(INSTALLED)
 	$(BIN)/python examples/local_shape.py --output=runs/shape_digits
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/speed.py --output=runs/speed
+	$(BIN)/python benchmarks/profile_step.py --output=runs/profile
+	$(BIN)/python benchmarks/time_to_accuracy.py --output=runs/time_to_accuracy
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

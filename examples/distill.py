@@ -9,6 +9,9 @@ Regions are written as `patch`, `patch:grid=8,radius=0.5`, `segment:partner="nea
 `simplex:num_partners=3` or `ball:radius=0.2,norm="linf"`. `--methods` adds existing methods to
 L2RKD or KD; with `--method=none` they stand alone beside the labels, whose weight is then 1.
 
+With `--teacher_cache` the teacher is asked once for each training example, also over several runs;
+with `--region_targets=interpolated` beside it, a step asks no teacher at all.
+
 On several GPUs: `--strategy=mirrored`. On several workers, here two on this machine:
 
     python examples/launch_workers.py --num_workers=2 -- \
@@ -70,6 +73,9 @@ flags.DEFINE_string("output", "runs/distill", "New folder for the results.")
 flags.DEFINE_string(
     "backup", "", "Folder of backups; a killed run that is started again goes on from there."
 )
+flags.DEFINE_string(
+    "teacher_cache", "", "Folder for what the teacher says of the training examples, if any."
+)
 flags.register_validator("seeds", run_flags.are_seeds, "must be different integers from 0")
 flags.register_validator("widths", run_flags.are_counts, "must be integers above 0")
 flags.register_validator("region", run_flags.is_region, "must be as in 'patch:grid=4,radius=0.5'")
@@ -91,6 +97,13 @@ flags.register_multi_flags_validator(
         and len(values["methods_at"]) in (1, len(values["methods"]))
     ),
     "--method_weights and --methods_at must have one entry for each of --methods",
+)
+flags.register_multi_flags_validator(
+    ["teacher_cache", "method", "methods"],
+    lambda values: (
+        not values["teacher_cache"] or values["method"] != "none" or bool(values["methods"])
+    ),
+    "--teacher_cache needs a method that asks the teacher",
 )
 flags.register_validator("fraction", lambda value: value > 0, "must be above 0")
 flags.register_validator("temperature", lambda value: value > 0, "must be above 0")
@@ -164,6 +177,10 @@ def run_seed(teacher, seed, folder):
     if FLAGS.methods:
         for name, (of_teacher, of_student) in trainee.distillation_loss_layers.items():
             print(f"{name}: {of_teacher or 'outputs'} of the teacher, {of_student or 'outputs'}")
+    if FLAGS.teacher_cache:
+        train = l2rkd_tf.teacher_cache.cache_teacher(
+            train, teacher, FLAGS.teacher_cache, seed=seed, verbose=FLAGS.verbose > 0
+        )
     history, step_ms = training.fit(
         trainee,
         train,

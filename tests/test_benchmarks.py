@@ -1,5 +1,6 @@
 """The benchmarks: their arithmetic, and that they run."""
 
+import importlib
 import json
 import os
 import pathlib
@@ -8,6 +9,8 @@ import sys
 
 import numpy as np
 import pytest
+
+from l2rkd_tf import losses
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -20,11 +23,15 @@ ASSUMED = {
 
 
 @pytest.fixture
-def model(monkeypatch):
+def module(monkeypatch):
+    """Imports a module of the benchmarks by name."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import scaling_model
+    return importlib.import_module
 
-    return scaling_model
+
+@pytest.fixture
+def model(module):
+    return module("scaling_model")
 
 
 def make_runs(latency_ms, ms_per_megabyte):
@@ -95,9 +102,9 @@ def test_the_extrapolation_follows_from_its_assumptions(model):
     assert row["efficiency"] == pytest.approx(80 / (80 + exchange), rel=1e-5)
 
 
-def run_scaling(folder, *arguments):
+def run(program, folder, *arguments):
     return subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "scaling.py"), *arguments],
+        [sys.executable, str(ROOT / "benchmarks" / program), *arguments],
         cwd=folder,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
@@ -109,7 +116,9 @@ def run_scaling(folder, *arguments):
 @pytest.mark.stress
 def test_scaling_measures_two_workers_and_writes_a_page(tmp_path):
     arguments = ["--repeats=1", "--students=4", "--batch_size=8", "--steps=2", "--epochs=1"]
-    finished = run_scaling(tmp_path, *arguments, "--exchange_bytes=4,4096", "--output=new/scaling")
+    finished = run(
+        "scaling.py", tmp_path, *arguments, "--exchange_bytes=4,4096", "--output=new/scaling"
+    )
     assert finished.returncode == 0, finished.stderr[-2000:]
     page = (tmp_path / "new/scaling.md").read_text()
     assert page in finished.stdout
@@ -130,7 +139,87 @@ def test_scaling_measures_two_workers_and_writes_a_page(tmp_path):
     "flag", ["--batch_size=7", "--students=4x", "--exchange_bytes=2", "--parameters=inf", "word"]
 )
 def test_scaling_refuses_wrong_flags(tmp_path, flag):
-    finished = run_scaling(tmp_path, flag)
+    finished = run("scaling.py", tmp_path, flag)
     assert finished.returncode == 1
     assert flag.strip("-").partition("=")[0] in finished.stdout + finished.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_floor_of_a_step_is_that_of_its_passes(module):
+    page, rows = module("speed_page"), module("speed_rows")
+    times = {"student, 2 batches": [4.0, 6.0], "teacher, 2 batches": [1.0, 3.0]}
+    assert page.floor(times, rows.Points(student=2, teacher=2)).tolist() == [5.0, 9.0]
+    assert page.floor(times, rows.Points(student=2, teacher=0)).tolist() == [4.0, 6.0]
+    assert {f"student, {points.student} batches" for _, points in rows.ROWS.values()} <= set(
+        rows.PASSES
+    )
+
+
+def test_growth_is_compared_with_a_straight_line(module):
+    fitted = module("speed_page").fitted
+    times = {"k=1": [3.0, 3.0], "k=4": [9.0], "k=8": [17.0], "batch=16": [0.0]}
+    numbers, seconds, line = fitted(times, "k")
+    assert numbers.tolist() == [1, 4, 8] and seconds.tolist() == [3.0, 9.0, 17.0]
+    np.testing.assert_allclose(line, seconds)
+    bent = fitted(times | {"k=8": [34.0]}, "k")[2]
+    assert np.abs(bent / [3.0, 9.0, 34.0] - 1).max() > 0.1
+
+
+def test_ratios_are_those_of_the_same_round(module):
+    page, rows = module("speed_page"), module("speed_rows")
+    times = {name: [2.0, 4.0, 6.0] for name in (*rows.ROWS, *rows.PASSES)}
+    times["KD"] = [3.0, 6.0, 9.0]
+    text = page.page({"times": {"digits": times}, "batch_size": {"digits": 30}})
+    (row,) = [line for line in text.splitlines() if line.startswith("| KD |")]
+    same = "1.500 (1.500 to 1.500)"
+    passes = "0.750 (0.750 to 0.750)"  # of one pass of each model
+    assert row == f"| KD | 6000.0 | 5 | 1, 1 | {same} | {same} | {passes} |  |"
+
+
+def test_the_loop_by_hand_has_the_mathematics_of_the_distiller(module):
+    rows = module("speed_rows")
+    rng = np.random.default_rng(0)
+    teacher, student = rng.normal(size=(2, 6, 4)).astype("float32") * 5
+    expected = np.mean(losses.kl_divergence(teacher, student, rows.TEMPERATURE))
+    assert float(rows.divergence(teacher, student)) == pytest.approx(float(expected), rel=1e-5)
+    images = rng.uniform(size=(5, 8, 8, 1)).astype("float32")
+    moved = rows.patches(images).numpy()
+    share = (moved - images).reshape(5, rows.GRID, 2, rows.GRID, 2)
+    candidates = (images[None] - images[:, None]).reshape(5, 5, rows.GRID, 2, rows.GRID, 2)
+    for own, others in zip(share, candidates, strict=True):
+        # One partner explains every cell, by a coefficient between 0 and 1 of its own.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cells = np.nan_to_num(own / others, nan=0.0)
+        spread = np.ptp(cells, axis=(2, 4)).max(axis=(1, 2))
+        best = cells[np.argmin(spread)]
+        assert spread.min() < 1e-3 and best.min() > -1e-4 and best.max() < 1 + 1e-4
+
+
+@pytest.mark.stress
+def test_speed_measures_every_row_and_goes_on_where_it_stopped(tmp_path):
+    arguments = ["--pairs=digits", "--jit_pairs=digits", "--memory_pairs=digits"]
+    arguments += ["--growth_pairs=", "--output=new/speed"]
+    for rounds in (2, 3):
+        finished = run("speed.py", tmp_path, *arguments, f"--rounds={rounds}")
+        assert finished.returncode == 0, finished.stderr[-2000:]
+        results = json.loads((tmp_path / "new/speed.json").read_text())
+        for times in results["times"].values():
+            assert {len(seconds) for seconds in times.values()} == {rounds}
+    assert set(results["times"]) == {"digits", "digits, XLA"}
+    assert all(peak > 0 for peak in results["memory"]["digits"].values())
+    assert (tmp_path / "new/speed.md").read_text() in finished.stdout
+    assert (tmp_path / "new/speed.png").stat().st_size > 10_000
+
+
+@pytest.mark.stress
+def test_time_to_accuracy_trains_every_method_and_goes_on_where_it_stopped(tmp_path):
+    arguments = ["--seeds=0", "--steps=75", "--output=new/time"]
+    for expected in (0, 1):
+        finished = run("time_to_accuracy.py", tmp_path, *arguments)
+        assert finished.returncode == 0, finished.stderr[-2000:]
+        results = json.loads((tmp_path / "new/time.json").read_text())
+        assert len(results["runs"]) == 4
+        removed = results["runs"].pop(expected)
+        (tmp_path / "new/time.json").write_text(json.dumps(results))
+    assert removed["seconds"] > 0 and results["teachers"]["digits"] > 95
+    assert (tmp_path / "new/time.md").read_text() in finished.stdout

@@ -51,6 +51,7 @@ def distilled(folder, teacher):
         "--steps_per_epoch=3",
         "--region=patch:grid=2,radius=0.5",
         "--mixed_precision=mixed_bfloat16",
+        "--teacher_cache=runs/cache",
         "--verbose=2",
         folder=folder,
     )
@@ -59,6 +60,14 @@ def distilled(folder, teacher):
 
 def read(path):
     return json.loads(path.read_text())
+
+
+def test_distill_keeps_what_the_teacher_says(distilled):
+    output, folder = distilled
+    numbers = [
+        read(path)["num_examples"] for path in (folder.parent / "cache").rglob("complete.json")
+    ]
+    assert numbers == [100, 100]  # the subsets of the two seeds
 
 
 def test_train_teacher_leaves_a_whole_run(teacher):

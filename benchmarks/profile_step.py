@@ -1,0 +1,99 @@
+"""Where the time of a step of L2RKD goes, by TensorFlow's profiler.
+
+    python benchmarks/profile_step.py --output=docs/results/profile
+
+The operations of a step belong to the teacher, to the student's forward or backward pass, or to
+neither: what distillation itself adds, with the optimizer. Operations may run side by side, so the
+sum of all is more than the time of a step.
+"""
+
+import collections
+import pathlib
+import re
+import tempfile
+
+import result_files
+import speed_pairs
+import speed_rows
+import tensorflow as tf
+from absl import app, flags
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("output", "runs/profile", "Results: this path with .md.")
+flags.DEFINE_list("pairs", ["digits", "wrn"], "Pairs of models, of those of `speed.py`.")
+flags.DEFINE_string("row", "L2RKD k=1", "What is profiled, of the rows of `speed.py`.")
+flags.DEFINE_integer("largest", 6, "Operations of no model to be listed.", lower_bound=0)
+
+PARTS = ("teacher", "student, forward", "student, backward", "neither")
+# An operation of a graph: `scope/scope/name:Type`, in a loop where several steps are one call.
+_OPERATION = re.compile(r"(?:.*StatefulPartitionedCall/)?([\w./]+):([\w_]+)")
+
+
+def operations(pair, row):
+    """`{(name, type): milliseconds a step}` of the operations of a step."""
+    given, steps = speed_pairs.setting(pair)
+    made = speed_rows.ROWS[row][0](given)
+    made.time(steps)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        made.time(steps)
+        tf.profiler.experimental.stop()
+        (path,) = pathlib.Path(folder).rglob("*.xplane.pb")
+        space = xplane_pb2.XSpace.FromString(path.read_bytes())
+    (plane,) = (plane for plane in space.planes if "host:CPU" in plane.name)
+    milliseconds = collections.Counter()
+    for line in plane.lines:
+        for event in line.events:
+            found = _OPERATION.fullmatch(plane.event_metadata[event.metadata_id].name)
+            if found and not found[0].startswith(("EagerLocalExecute", "Iterator")):
+                milliseconds[found.groups()] += event.duration_ps / 1e9 / steps
+    return milliseconds
+
+
+def part_of(name, models):
+    """Which of `PARTS` an operation belongs to; `models` are names of teacher and student."""
+    first = name.removeprefix("gradient_tape/").partition("/")[0]
+    if first == models[0]:
+        return PARTS[0]
+    if first == models[1]:
+        return PARTS[2] if name.startswith("gradient_tape/") else PARTS[1]
+    return PARTS[3]
+
+
+def table(pair, row, milliseconds, largest):
+    """Shares of the parts, and the largest operations of none, as markdown."""
+    scopes = [name.removeprefix("gradient_tape/").partition("/")[0] for name, _ in milliseconds]
+    backward = [name.split("/")[1] for name, _ in milliseconds if name.startswith("gradient_tape/")]
+    student = collections.Counter(backward).most_common(1)[0][0]
+    others = collections.Counter(scope for scope in scopes if scope != student)
+    models = others.most_common(1)[0][0], student
+    parts, rest = collections.Counter(), []
+    for (name, kind), value in milliseconds.items():
+        part = part_of(name, models)
+        parts[part] += value
+        if part == PARTS[3]:
+            rest.append((value, name, kind))
+    total = sum(parts.values())
+    lines = [f"### {pair}: {row}", "", "| | ms a step | share |", "|---|---|---|"]
+    lines += [f"| {part} | {parts[part]:.3f} | {parts[part] / total:.1%} |" for part in PARTS]
+    lines += ["", "| operations of neither model | ms a step | share |", "|---|---|---|"]
+    for value, name, kind in sorted(rest, reverse=True)[:largest]:
+        lines.append(f"| `{name}`, {kind} | {value:.3f} | {value / total:.1%} |")
+    return "\n".join([*lines, ""])
+
+
+def main(argv):
+    """Profiles, prints and writes the tables."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unknown arguments: {argv[1:]}. Flags begin with two dashes.")
+    tables = [
+        table(pair, FLAGS.row, operations(pair, FLAGS.row), FLAGS.largest) for pair in FLAGS.pairs
+    ]
+    result_files.write(f"{FLAGS.output}.md", "\n".join(tables))
+    print("\n".join(tables))
+
+
+if __name__ == "__main__":
+    app.run(main)
