@@ -12,6 +12,7 @@ import pathlib
 import re
 import tempfile
 
+import profile_page
 import result_files
 import speed_pairs
 import speed_rows
@@ -26,7 +27,6 @@ flags.DEFINE_list("pairs", ["digits", "wrn"], "Pairs of models, of those of `spe
 flags.DEFINE_string("row", "L2RKD k=1", "What is profiled, of the rows of `speed.py`.")
 flags.DEFINE_integer("largest", 6, "Operations of no model to be listed.", lower_bound=0)
 
-PARTS = ("teacher", "student, forward", "student, backward", "neither")
 # An operation of a graph: `scope/scope/name:Type`, in a loop where several steps are one call.
 _OPERATION = re.compile(r"(?:.*StatefulPartitionedCall/)?([\w./]+):([\w_]+)")
 
@@ -52,44 +52,13 @@ def operations(pair, row):
     return milliseconds
 
 
-def part_of(name, models):
-    """Which of `PARTS` an operation belongs to; `models` are names of teacher and student."""
-    first = name.removeprefix("gradient_tape/").partition("/")[0]
-    if first == models[0]:
-        return PARTS[0]
-    if first == models[1]:
-        return PARTS[2] if name.startswith("gradient_tape/") else PARTS[1]
-    return PARTS[3]
-
-
-def table(pair, row, milliseconds, largest):
-    """Shares of the parts, and the largest operations of none, as markdown."""
-    scopes = [name.removeprefix("gradient_tape/").partition("/")[0] for name, _ in milliseconds]
-    backward = [name.split("/")[1] for name, _ in milliseconds if name.startswith("gradient_tape/")]
-    student = collections.Counter(backward).most_common(1)[0][0]
-    others = collections.Counter(scope for scope in scopes if scope != student)
-    models = others.most_common(1)[0][0], student
-    parts, rest = collections.Counter(), []
-    for (name, kind), value in milliseconds.items():
-        part = part_of(name, models)
-        parts[part] += value
-        if part == PARTS[3]:
-            rest.append((value, name, kind))
-    total = sum(parts.values())
-    lines = [f"### {pair}: {row}", "", "| | ms a step | share |", "|---|---|---|"]
-    lines += [f"| {part} | {parts[part]:.3f} | {parts[part] / total:.1%} |" for part in PARTS]
-    lines += ["", "| operations of neither model | ms a step | share |", "|---|---|---|"]
-    for value, name, kind in sorted(rest, reverse=True)[:largest]:
-        lines.append(f"| `{name}`, {kind} | {value:.3f} | {value / total:.1%} |")
-    return "\n".join([*lines, ""])
-
-
 def main(argv):
     """Profiles, prints and writes the tables."""
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. Flags begin with two dashes.")
     tables = [
-        table(pair, FLAGS.row, operations(pair, FLAGS.row), FLAGS.largest) for pair in FLAGS.pairs
+        profile_page.table(pair, FLAGS.row, operations(pair, FLAGS.row), FLAGS.largest)
+        for pair in FLAGS.pairs
     ]
     result_files.write(f"{FLAGS.output}.md", "\n".join(tables))
     print("\n".join(tables))

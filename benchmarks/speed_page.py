@@ -1,20 +1,47 @@
 """Tables and a figure of what `speed.py` measured."""
 
 import numpy as np
-from speed_rows import BARE_KD, KERAS, LOOPS, ROWS
+from speed_rows import BARE_KD, BARE_L2RKD, KERAS, LOOPS, ROWS, STUDENT
 
 from l2rkd_tf.plots import style
+
+FLOOR = "the passes alone"
+CHEAPEST = "L2RKD half, cached, interpolated"
+NO_TEACHER = "L2RKD k=1, cached, interpolated"
+#: What a step should cost at most: pair, row, row that it is compared with, ratio.
+GOALS = [
+    ("wrn", "L2RKD k=1", BARE_L2RKD, 1.03),
+    ("digits", "L2RKD k=1", BARE_L2RKD, 1.15),
+    ("wrn", "KD", KERAS, 1.0),
+    ("wrn", "L2RKD half", KERAS, 1.02),
+    ("wrn", "L2RKD k=1", KERAS, 2.0),
+    ("heavy", CHEAPEST, KERAS, 0.7),
+    ("heavy", CHEAPEST, FLOOR, 1.08),
+    ("heavy", NO_TEACHER, KERAS, 1.2),
+    ("heavy", NO_TEACHER, FLOOR, 1.08),
+    ("heavy", "KD, cached", STUDENT, 1.05),
+]
 
 
 def page(results):
     """The tables, as markdown."""
-    lines = []
+    lines = [*_goals(results["times"]), ""]
     for pair, times in results["times"].items():
         lines += [f"### {pair}: batches of {results['batch_size'][pair.partition(',')[0]]}", ""]
         lines += [*_pair_table(pair, times, results), ""]
     for pair, times in results.get("growth", {}).items():
         lines += [f"### {pair}: growth of the cost of a step of L2RKD", "", *_growth(times), ""]
     return "\n".join(lines)
+
+
+def _goals(times):
+    yield "| pair | a step of | in steps of | goal, at most | median (middle half) |"
+    yield "|---|---|---|---|---|"
+    for pair, name, other, goal in GOALS:
+        if pair in times:
+            rows = times[pair]
+            compared = floor(rows, ROWS[name][1]) if other == FLOOR else rows[other]
+            yield f"| {pair} | {name} | {other} | {goal} | {_ratio(rows[name], compared)} |"
 
 
 def _pair_table(pair, times, results):

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import result_files
 import tqdm
-from absl import app, flags
+from absl import app, flags, logging
 
 import l2rkd_tf
 from l2rkd_tf.plots import style
@@ -190,6 +190,7 @@ def main(argv):
     """Trains what is missing, prints and writes table and figure."""
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. Flags begin with two dashes.")
+    logging.set_verbosity(logging.ERROR)  # tfds tells of each reading
     path = f"{FLAGS.output}.json"
     results = result_files.read(path, {"runs": []})
     for name in FLAGS.data:

@@ -223,3 +223,26 @@ def test_time_to_accuracy_trains_every_method_and_goes_on_where_it_stopped(tmp_p
         (tmp_path / "new/time.json").write_text(json.dumps(results))
     assert removed["seconds"] > 0 and results["teachers"]["digits"] > 95
     assert (tmp_path / "new/time.md").read_text() in finished.stdout
+
+
+def test_the_profile_tells_the_models_apart(module):
+    profile = module("profile_page")
+    milliseconds = {
+        ("big_1/conv/Conv2D", "Conv2D"): 5.0,
+        ("small_1/conv/Conv2D", "Conv2D"): 2.0,
+        ("gradient_tape/small_1/conv/Conv2DBackpropFilter", "Conv2DBackpropFilter"): 3.0,
+        ("gradient_tape/other/Reshape", "Reshape"): 0.1,
+        ("GatherV2", "GatherV2"): 0.4,
+        ("loss/sub", "Sub"): 0.1,
+        ("loss/mul", "Mul"): 0.1,
+    }
+    assert profile.scopes_of_models(milliseconds) == ("big_1", "small_1")
+    text = profile.table("digits", "L2RKD", milliseconds, largest=1)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert rows[2:6] == [
+        "| teacher | 5.000 | 46.7% |",
+        "| student, forward | 2.000 | 18.7% |",
+        "| student, backward | 3.000 | 28.0% |",
+        "| neither | 0.700 | 6.5% |",
+    ]
+    assert rows[-1] == "| `GatherV2`, GatherV2 | 0.400 | 3.7% |"
