@@ -13,7 +13,10 @@ def mixed_precision():
 
 
 def test_public_names():
-    assert models.__all__ == ["convnet"]
+    assert models.__all__ == [
+        *["convnet", "get", "mobilenet_v2", "names", "resnet", "resnet50"],
+        *["shufflenet_v1", "shufflenet_v2", "vgg", "wide_resnet"],
+    ]
 
 
 def test_layers_of_one_convolution_per_block():

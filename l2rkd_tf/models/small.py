@@ -2,7 +2,8 @@
 
 import keras
 
-from l2rkd_tf.checks import is_number, is_positive_integer
+from l2rkd_tf.checks import is_positive_integer
+from l2rkd_tf.models.arguments import check_dropout, check_input_shape, check_positive_integer
 
 __all__ = ["convnet"]
 
@@ -46,9 +47,11 @@ def convnet(
         >>> convnet((8, 8, 1), num_classes=10).count_params()
         5274
     """
-    _check_counts(num_classes, widths, convs_per_block)
-    _check_dropout(dropout)
-    _check_input_shape(input_shape, num_pools=len(widths) - 1)
+    check_positive_integer("num_classes", num_classes)
+    check_positive_integer("convs_per_block", convs_per_block)
+    _check_widths(widths)
+    check_dropout(dropout)
+    check_input_shape(input_shape, len(widths) - 1, "pass fewer `widths` or larger images")
     inputs = keras.Input(input_shape, name="image")
     x = inputs
     for block, width in enumerate(widths, start=1):
@@ -80,16 +83,7 @@ def _conv_norm_relu(x, width, synchronized, *, conv, norm, relu):
     return keras.layers.ReLU(name=relu)(x)
 
 
-def _check_counts(num_classes, widths, convs_per_block):
-    if not is_positive_integer(num_classes):
-        raise ValueError(
-            f"`num_classes` must be a positive integer. Received: num_classes={num_classes!r}"
-        )
-    if not is_positive_integer(convs_per_block):
-        raise ValueError(
-            "`convs_per_block` must be a positive integer. "
-            f"Received: convs_per_block={convs_per_block!r}"
-        )
+def _check_widths(widths):
     if (
         not isinstance(widths, list | tuple)
         or not widths
@@ -98,33 +92,4 @@ def _check_counts(num_classes, widths, convs_per_block):
         raise ValueError(
             "`widths` must be a list or tuple with the number of filters of each block, such as "
             f"(16, 32). Received: widths={widths!r}"
-        )
-
-
-def _check_dropout(dropout):
-    if not is_number(dropout) or not 0 <= dropout < 1:
-        raise ValueError(
-            f"`dropout` must be a number from 0 to below 1. Received: dropout={dropout!r}"
-        )
-
-
-def _check_input_shape(input_shape, num_pools):
-    try:
-        height, width, channels = input_shape
-        valid = is_positive_integer(channels) and all(
-            s is None or is_positive_integer(s) for s in (height, width)
-        )
-    except (TypeError, ValueError):
-        valid = False
-    if not valid:
-        raise ValueError(
-            "`input_shape` must be `(height, width, channels)`, such as (32, 32, 3). "
-            f"Received: input_shape={input_shape!r}"
-        )
-    smallest = 2**num_pools
-    if any(size is not None and size < smallest for size in (height, width)):
-        raise ValueError(
-            f"{num_pools + 1} blocks halve the image {num_pools} times, which takes at least "
-            f"{smallest}x{smallest} pixels: pass fewer `widths` or larger images. "
-            f"Received: input_shape={input_shape!r}"
         )

@@ -1,0 +1,62 @@
+"""Checks of the arguments that the networks share."""
+
+from l2rkd_tf.checks import check_flag, is_number, is_positive_integer
+
+__all__ = ["check_dropout", "check_input_shape", "check_network", "check_positive_integer"]
+
+
+def check_network(input_shape, num_classes, synchronized, *, num_pools=0, fixed_size=False):
+    """Checks what every network of the literature is given."""
+    check_positive_integer("num_classes", num_classes)
+    check_flag("synchronized", synchronized)
+    check_input_shape(input_shape, num_pools)
+    if fixed_size and None in input_shape:
+        raise ValueError(
+            "`input_shape` must have a height and a width, since a channel shuffle reshapes its "
+            f"maps: pass (32, 32, 3), for example. Received: input_shape={input_shape!r}"
+        )
+
+
+def check_positive_integer(argument, value):
+    """Checks a number of classes, convolutions or the like."""
+    if not is_positive_integer(value):
+        raise ValueError(f"`{argument}` must be a positive integer. Received: {argument}={value!r}")
+
+
+def check_dropout(dropout):
+    """Checks the part of the features that is dropped."""
+    if not is_number(dropout) or not 0 <= dropout < 1:
+        raise ValueError(
+            f"`dropout` must be a number from 0 to below 1. Received: dropout={dropout!r}"
+        )
+
+
+def check_input_shape(input_shape, num_pools=0, remedy="pass larger images"):
+    """Checks the shape of an image, and that pooling leaves something of it.
+
+    Args:
+        input_shape: `(height, width, channels)`; height and width may be None.
+        num_pools: How often 2x2 pooling halves the image.
+        remedy: What the message tells to do about an image that is too small.
+
+    Raises:
+        ValueError: If it is no such shape, or the image is too small.
+    """
+    try:
+        height, width, channels = input_shape
+        valid = is_positive_integer(channels) and all(
+            size is None or is_positive_integer(size) for size in (height, width)
+        )
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise ValueError(
+            "`input_shape` must be `(height, width, channels)`, such as (32, 32, 3). "
+            f"Received: input_shape={input_shape!r}"
+        )
+    smallest = 2**num_pools
+    if any(size is not None and size < smallest for size in (height, width)):
+        raise ValueError(
+            f"`input_shape` must have at least {smallest}x{smallest} pixels, since the image is "
+            f"halved {num_pools} times: {remedy}. Received: input_shape={input_shape!r}"
+        )

@@ -1,0 +1,250 @@
+"""What the networks of the literature are made of, initialised and padded as in PyTorch.
+
+The published code of these networks is written for PyTorch, from which Keras differs by default:
+
+- A convolution of stride 2 pads both sides there. Keras pads even sizes at the end alone, and so
+  looks at other pixels: here a `ZeroPadding2D` stands before it.
+- Batch normalization has epsilon 1e-5, and moves its averages by a tenth: momentum 0.9 in Keras.
+- Normal weights are not truncated.
+"""
+
+import math
+
+import keras
+
+__all__ = [
+    "average_pool",
+    "channel_shuffle",
+    "classifier",
+    "conv",
+    "conv_norm",
+    "conv_norm_relu",
+    "depthwise_norm",
+    "fan_in_uniform",
+    "fan_out_normal",
+    "grouped_conv",
+    "norm",
+    "norm_relu",
+    "some_channels",
+    "stack",
+    "stages",
+]
+
+
+def fan_out_normal(size, inputs, outputs):
+    """Normal weights with variance `2 / (size^2 * outputs)`, He et al. (arXiv:1502.01852)."""
+    del inputs
+    return keras.initializers.RandomNormal(stddev=math.sqrt(2 / (size**2 * outputs)))
+
+
+def fan_in_uniform(size, inputs, outputs):
+    """Weights uniform between -+ `1 / sqrt(size^2 * inputs)`: what PyTorch does when not told."""
+    del outputs
+    bound = 1 / math.sqrt(size**2 * inputs)
+    return keras.initializers.RandomUniform(-bound, bound)
+
+
+def conv(x, filters, size=3, strides=1, *, name, initializer=fan_out_normal, use_bias=False):
+    """Convolution that pads `size // 2` pixels at each side.
+
+    Args:
+        x: Symbolic tensor of shape `(batch, height, width, channels)`.
+        filters: Number of filters.
+        size: Odd height and width of the kernel.
+        strides: 1 or 2.
+        name: Name of the layer; that of the padding, if there is one, ends in `_pad`.
+        initializer: Function of the kernel's size, input and output channels.
+        use_bias: Whether a bias is added.
+
+    Returns:
+        Symbolic tensor of shape `(batch, ceil(height / strides), ceil(width / strides), filters)`.
+    """
+    kernel = initializer(size, x.shape[-1], filters)
+    x, padding = _padded(x, size, strides, name)
+    layer = keras.layers.Conv2D(
+        filters, size, strides, padding, use_bias=use_bias, kernel_initializer=kernel, name=name
+    )
+    return layer(x)
+
+
+def grouped_conv(x, filters, groups, *, name, initializer=fan_out_normal):
+    """1x1 convolution in which each group of channels gives one group of filters.
+
+    One layer for each group: Keras compiles every `Conv2D(groups=...)` by XLA, with which a
+    training step of ShuffleNet takes four times as long on a CPU.
+    """
+    if groups == 1:
+        return conv(x, filters, 1, name=name, initializer=initializer)
+    size = x.shape[-1] // groups
+    parts = [
+        some_channels(x, group * size, size, name=f"{name}_input{group + 1}")
+        for group in range(groups)
+    ]
+    outputs = [
+        conv(part, filters // groups, 1, name=f"{name}_group{number}", initializer=initializer)
+        for number, part in enumerate(parts, start=1)
+    ]
+    return keras.layers.Concatenate(name=name)(outputs)
+
+
+def some_channels(x, start, number, *, name):
+    """The channels from `start` on, as many as `number`."""
+    # Cropping crops the last two axes of what it takes for channels-first maps.
+    crop = (start, x.shape[-1] - start - number)
+    layer = keras.layers.Cropping2D(((0, 0), crop), data_format="channels_first", name=name)
+    return layer(x)
+
+
+def channel_shuffle(x, groups, *, prefix, name):
+    """Takes one channel of each group in turn (ShuffleNet, arXiv:1707.01083).
+
+    Height and width must be known. They are one axis meanwhile, for LiteRT's delegates that have
+    no arrays of five axes.
+    """
+    _, height, width, channels = x.shape
+    x = keras.layers.Reshape(
+        (height * width, groups, channels // groups), name=f"{prefix}_shuffle_split"
+    )(x)
+    x = keras.layers.Permute((1, 3, 2), name=f"{prefix}_shuffle")(x)
+    return keras.layers.Reshape((height, width, channels), name=name)(x)
+
+
+def average_pool(x, *, name):
+    """Means of 3x3 pixels in steps of 2, of which those beyond the border count as 0."""
+    x, padding = _padded(x, 3, 2, name)
+    return keras.layers.AveragePooling2D(3, 2, padding, name=name)(x)
+
+
+def norm(x, *, name, synchronized):
+    """Batch normalization."""
+    layer = keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=1e-5, synchronized=synchronized, name=name
+    )
+    return layer(x)
+
+
+def norm_relu(x, *, prefix, label="", name=None, synchronized):
+    """Batch normalization and a ReLU."""
+    x = norm(x, name=f"{prefix}_norm{label}", synchronized=synchronized)
+    return keras.layers.ReLU(name=name or f"{prefix}_relu{label}")(x)
+
+
+def conv_norm(
+    x,
+    filters,
+    size=3,
+    strides=1,
+    *,
+    prefix,
+    label="",
+    name=None,
+    synchronized,
+    initializer=fan_out_normal,
+):
+    """Convolution and batch normalization, named `<prefix>_conv<label>`, `<prefix>_norm<label>`.
+
+    Args:
+        x: As in `conv`, like all that is not named here.
+        filters: See `conv`.
+        size: See `conv`.
+        strides: See `conv`.
+        prefix: Beginning of the layers' names.
+        label: End of the layers' names.
+        name: Name of the last layer, instead.
+        synchronized: Whether replicas share the statistics.
+        initializer: See `conv`.
+
+    Returns:
+        Symbolic tensor of the shape that `conv` gives.
+    """
+    x = conv(x, filters, size, strides, name=f"{prefix}_conv{label}", initializer=initializer)
+    return norm(x, name=name or f"{prefix}_norm{label}", synchronized=synchronized)
+
+
+def conv_norm_relu(
+    x,
+    filters,
+    size=3,
+    strides=1,
+    *,
+    prefix,
+    label="",
+    name=None,
+    synchronized,
+    initializer=fan_out_normal,
+):
+    """Convolution, batch normalization and a ReLU, with the arguments of `conv_norm`."""
+    x = conv(x, filters, size, strides, name=f"{prefix}_conv{label}", initializer=initializer)
+    return norm_relu(x, prefix=prefix, label=label, name=name, synchronized=synchronized)
+
+
+def depthwise_norm(x, strides, *, prefix, label="", synchronized, initializer=fan_out_normal):
+    """3x3 convolution of each channel by itself, and batch normalization."""
+    name = f"{prefix}_depthwise{label}"
+    # Each of the kernel's outputs has one input, which Keras's own initializers see otherwise.
+    kernel = initializer(3, 1, x.shape[-1])
+    x, padding = _padded(x, 3, strides, name)
+    layer = keras.layers.DepthwiseConv2D(
+        3, strides, padding, use_bias=False, depthwise_initializer=kernel, name=name
+    )
+    return norm(layer(x), name=f"{prefix}_norm{label}", synchronized=synchronized)
+
+
+def classifier(x, num_classes, kernel_initializer, bias_initializer="zeros"):
+    """Global average pooling, named `features`, and the dense layer of the float32 `logits`."""
+    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    layer = keras.layers.Dense(
+        num_classes,
+        kernel_initializer=kernel_initializer,
+        bias_initializer=bias_initializer,
+        dtype="float32",
+        name="logits",
+    )
+    return layer(x)
+
+
+def stages(widths, counts, strides):
+    """What `stack` takes, for stages of equal units.
+
+    Args:
+        widths: Width of the units of each stage.
+        counts: Number of units of each stage.
+        strides: Stride of the first unit of each stage; that of the others is 1.
+
+    Returns:
+        A list with a list of `(width, strides)` for each stage.
+    """
+    return [
+        [(width, stride)] + [(width, 1)] * (count - 1)
+        for width, count, stride in zip(widths, counts, strides, strict=True)
+    ]
+
+
+def stack(x, blocks, unit, **options):
+    """Units one after another: `block1_unit1`, `block1_unit2`, ..., the last one called `block1`.
+
+    Args:
+        x: Symbolic tensor.
+        blocks: Stages, each a list with a tuple of arguments for each unit.
+        unit: Function `(x, *arguments, prefix, name, **options)` that adds a unit whose last
+            layer is called `name`.
+        **options: What is the same for all units.
+
+    Returns:
+        Symbolic tensor: the output of the last stage.
+    """
+    for block, units in enumerate(blocks, start=1):
+        for number, arguments in enumerate(units, start=1):
+            prefix = f"block{block}_unit{number}"
+            name = f"block{block}" if number == len(units) else prefix
+            x = unit(x, *arguments, prefix=prefix, name=name, **options)
+    return x
+
+
+def _padded(x, size, strides, name):
+    """Input of a convolution or pooling that pads both sides, and its Keras padding."""
+    if strides == 1:
+        return x, "same"
+    if size > 1:
+        x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+    return x, "valid"

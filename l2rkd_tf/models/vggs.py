@@ -1,0 +1,74 @@
+"""VGG networks for small images."""
+
+import keras
+
+from l2rkd_tf.checks import is_positive_integer
+from l2rkd_tf.models.arguments import check_network
+from l2rkd_tf.models.layers import classifier, conv, norm_relu
+
+__all__ = ["VGG_DEPTHS", "vgg"]
+
+_WIDTHS = (64, 128, 256, 512, 512)
+# Number of convolutions of each block.
+_CONVS = {
+    8: (1, 1, 1, 1, 1),
+    11: (1, 1, 2, 2, 2),
+    13: (2, 2, 2, 2, 2),
+    16: (2, 2, 3, 3, 3),
+    19: (2, 2, 4, 4, 4),
+}
+#: Depths that `vgg` has networks of.
+VGG_DEPTHS = tuple(_CONVS)
+
+
+def vgg(input_shape, num_classes, depth, *, synchronized=False, name=None):
+    """Build a VGG network for small images, with batch normalization: vgg8, vgg13 and others.
+
+    Five blocks of 3x3 convolutions, each with batch normalization and a ReLU. Between the first
+    four stands a 2x2 max-pool; between the last two, none. Then follow global average pooling and
+    one dense layer. `depth` is the number that the literature gives; vgg8 has six layers with
+    weights, because two of VGG's three dense layers are gone.
+
+    The layers to name in feature distillation are `block1`, ..., `block5` (the last ReLU of each
+    block, before pooling), `features` (after global pooling) and `logits`.
+
+    Args:
+        input_shape: `(height, width, channels)` of an image. Height and width may be None.
+        num_classes: Number of logits.
+        depth: 8, 11, 13, 16 or 19.
+        synchronized: Whether batch normalization averages its statistics over the replicas of a
+            `tf.distribute` strategy, so that training equals that on one device.
+        name: Name of the model, such as `"vgg13"` if None.
+
+    Returns:
+        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to
+        logits, float32 also under mixed precision, shape `(batch, num_classes)`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the image is too small for the pooling.
+
+    Example:
+        >>> vgg((32, 32, 3), num_classes=100, depth=8).get_layer("block5").output.shape
+        (None, 4, 4, 512)
+
+    Source: Simonyan and Zisserman, Very deep convolutional networks (arXiv:1409.1556), in the form
+    of the code of Tian et al. (arXiv:1910.10699) for images of 32x32 pixels.
+    """
+    check_network(input_shape, num_classes, synchronized, num_pools=3)
+    if not is_positive_integer(depth) or depth not in _CONVS:
+        raise ValueError(f"`depth` must be one of {VGG_DEPTHS}. Received: depth={depth!r}")
+    inputs = x = keras.Input(input_shape, name="image")
+    for block, (width, convs) in enumerate(zip(_WIDTHS, _CONVS[depth], strict=True), start=1):
+        if 1 < block < 5:
+            x = keras.layers.MaxPooling2D(name=f"block{block - 1}_pool")(x)
+        for number in range(1, convs + 1):
+            end = f"block{block}" if number == convs else None
+            x = _conv_norm_relu(x, width, f"block{block}", number, end, synchronized)
+    kernel = keras.initializers.RandomNormal(stddev=0.01)
+    return keras.Model(inputs, classifier(x, num_classes, kernel), name=name or f"vgg{depth}")
+
+
+def _conv_norm_relu(x, width, prefix, number, name, synchronized):
+    """Unlike those of the other networks, these convolutions have a bias."""
+    x = conv(x, width, name=f"{prefix}_conv{number}", use_bias=True)
+    return norm_relu(x, prefix=prefix, label=number, name=name, synchronized=synchronized)
