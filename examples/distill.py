@@ -2,12 +2,16 @@ r"""Distils a teacher into a small student, once for each seed.
 
     python examples/distill.py --method=l2rkd --fraction=0.1 --seeds=0,1,2
     python examples/distill.py --methods=attention_transfer,dkd --methods_at=both
+    python examples/distill.py --recipe=cifar100_wrn_40_2_to_wrn_16_2 --method=kd
 
 The teacher is read from `--teacher`, or trained first. Each seed gets a folder with
 `model.keras` (the student), `config.json`, `history.json`, `log.csv` and `metrics.json`.
 Regions are written as `patch`, `patch:grid=8,radius=0.5`, `segment:partner="nearest"`,
 `simplex:num_partners=3` or `ball:radius=0.2,norm="linf"`. `--methods` adds existing methods to
 L2RKD or KD; with `--method=none` they stand alone beside the labels, whose weight is then 1.
+
+With `--recipe`, settings of the literature: see `recipes.py`. The teacher is then what
+train_teacher.py has made of its own recipe.
 
 With `--teacher_cache` the teacher is asked once for each training example, also over several runs;
 with `--region_targets=interpolated` beside it, a step asks no teacher at all.
@@ -24,6 +28,8 @@ import tempfile
 
 import keras
 import numpy as np
+import recipe_flags
+import recipes
 import run_flags
 import tensorflow as tf
 import training
@@ -37,7 +43,9 @@ FLAGS = flags.FLAGS
 run_flags.define_data_flags()
 run_flags.define_schedule_flags(epochs=15, steps_per_epoch=100, learning_rate=2e-3)
 run_flags.define_strategy_flags()
-flags.adopt_module_key_flags(run_flags)  # shown by --help, too
+recipe_flags.define(augment="none")
+for module in (run_flags, recipe_flags):  # shown by --help, too
+    flags.adopt_module_key_flags(module)
 flags.DEFINE_enum("method", "l2rkd", training.METHODS, "How the student is trained.")
 flags.DEFINE_list("methods", [], f"Methods to add, among {sorted(run_flags.METHODS)}.")
 flags.DEFINE_list("method_weights", None, "A weight for each; empty for those of their papers.")
@@ -115,6 +123,29 @@ flags.register_validator(
 )
 
 
+def needs_teacher():
+    """Whether the student learns from more than labels."""
+    return FLAGS.method != "none" or bool(FLAGS.methods)
+
+
+def apply_recipe():
+    """Takes from the recipe, if there is one, what no flag on the command line says."""
+    recipe = recipe_flags.apply(recipes.distillations())
+    if recipe is None:
+        return
+    FLAGS.set_default(
+        "output", recipes.output_folder(FLAGS.recipe, FLAGS.method, *sorted(FLAGS.methods))
+    )
+    if needs_teacher() and not FLAGS.teacher:
+        if not os.path.isfile(recipe.teacher_file):
+            raise ValueError(
+                f"`teacher` must be trained first, by train_teacher.py --recipe="
+                f"{recipe.teacher_recipe}, or be passed as --teacher. Received: no --teacher, and "
+                f"there is no file {recipe.teacher_file!r}"
+            )
+        FLAGS.set_default("teacher", recipe.teacher_file)
+
+
 def get_teacher():
     """The teacher from its file, or a new one trained on all data."""
     if FLAGS.teacher:
@@ -145,7 +176,8 @@ def build_student(dataset, seed):
     """A new student in the wanted precision."""
     policy = "float32" if FLAGS.mixed_precision == "none" else FLAGS.mixed_precision
     keras.config.set_dtype_policy(policy)
-    student = training.build_network(dataset, [int(width) for width in FLAGS.widths], seed)
+    widths = [int(width) for width in FLAGS.widths]
+    student = training.build_network(dataset, widths, seed, **recipe_flags.network_flags())
     keras.config.set_dtype_policy("float32")
     return student
 
@@ -170,6 +202,7 @@ def run_seed(teacher, seed, folder):
         FLAGS.batch_size,
         fraction=FLAGS.fraction,
         seed=seed,
+        augment=recipe_flags.augment(),
         **run_flags.data_flags(),
     )
     student = build_student(train, seed)
@@ -177,6 +210,7 @@ def run_seed(teacher, seed, folder):
     if FLAGS.methods:
         for name, (of_teacher, of_student) in trainee.distillation_loss_layers.items():
             print(f"{name}: {of_teacher or 'outputs'} of the teacher, {of_student or 'outputs'}")
+    schedule = run_flags.schedule_flags(train)
     if FLAGS.teacher_cache:
         train = l2rkd_tf.teacher_cache.cache_teacher(
             train, teacher, FLAGS.teacher_cache, seed=seed, verbose=FLAGS.verbose > 0
@@ -184,13 +218,15 @@ def run_seed(teacher, seed, folder):
     history, step_ms = training.fit(
         trainee,
         train,
-        **run_flags.schedule_flags(),
+        **schedule,
+        optimizer=recipe_flags.make_optimizer(),
         validation_data=validation,
         jit_compile={"on": True, "off": False}.get(FLAGS.jit_compile, "auto"),
         callbacks=callbacks(train, seed, folder),
     )
     metrics = training.measure(student, validation, test, step_ms)
-    save_run(folder, student, run_flags.all_flags() | {"seed": seed}, history, metrics)
+    config = run_flags.all_flags() | {"steps_per_epoch": schedule["steps_per_epoch"], "seed": seed}
+    save_run(folder, student, config, history, metrics)
     return metrics
 
 
@@ -200,7 +236,7 @@ def run_seeds():
     chief = run_flags.is_chief(strategy)
     if not chief:
         FLAGS.verbose = 0
-    teacher = None if FLAGS.method == "none" and not FLAGS.methods else get_teacher()
+    teacher = get_teacher() if needs_teacher() else None
     accuracies = []
     # All workers must save, since to read weights may take all of them.
     kept = run_folder(FLAGS.output, FLAGS.overwrite) if chief else tempfile.TemporaryDirectory()
@@ -228,6 +264,7 @@ def report(accuracies):
 def main(argv):
     """Distils one student for each seed and prints the test accuracy of the last epoch."""
     run_flags.start(argv)
+    apply_recipe()
     check_new(FLAGS.output, FLAGS.overwrite)
     with run_flags.make_strategy().scope():
         run_seeds()

@@ -78,13 +78,18 @@ def define_data_flags():
     flags.DEFINE_list(
         "splits",
         ["train", "validation", "test"],
-        "Splits to train on, to watch and to report, such as train[:90%],train[90%:],test.",
+        "Splits to train on, to watch and to report, such as train[:90%],train[90%:],test; or "
+        "train,,test to watch none.",
     )
     flags.DEFINE_string("data_dir", None, "Where tfds keeps its data sets.")
     flags.DEFINE_boolean("download", False, "Whether to fetch a data set that is not prepared.")
     flags.DEFINE_integer("image_size", None, "Side that images are resized to.", lower_bound=1)
     flags.DEFINE_integer("batch_size", 50, "Examples in a batch.", lower_bound=1)
-    flags.register_validator("splits", lambda splits: len(splits) == 3, "must be three splits")
+    flags.register_validator(
+        "splits",
+        lambda splits: len(splits) == 3 and bool(splits[0]) and bool(splits[2]),
+        "must be three splits, of which the second one may be empty",
+    )
 
 
 def define_schedule_flags(epochs, steps_per_epoch, learning_rate):
@@ -93,11 +98,11 @@ def define_schedule_flags(epochs, steps_per_epoch, learning_rate):
     flags.DEFINE_integer(
         "steps_per_epoch",
         steps_per_epoch,
-        "Steps of an epoch; the data repeat as often as needed.",
-        lower_bound=1,
+        "Steps of an epoch; the data repeat as often as needed. 0 for a pass through them.",
+        lower_bound=0,
     )
     flags.DEFINE_float(
-        "learning_rate", learning_rate, "Learning rate at the start; it falls to 0 on a cosine."
+        "learning_rate", learning_rate, "Learning rate at the start, of which --optimizer tells."
     )
     flags.DEFINE_boolean("overwrite", False, "Whether to replace an existing output folder.")
     flags.DEFINE_integer("verbose", 1, "0: silent, 1: progress bars, 2: a line an epoch.", 0, 2)
@@ -148,10 +153,11 @@ def data_flags():
     return {name: FLAGS[name].value for name in names}
 
 
-def schedule_flags():
-    """Arguments of `training.fit` from the flags."""
-    names = ("epochs", "steps_per_epoch", "learning_rate", "verbose")
-    return {name: FLAGS[name].value for name in names}
+def schedule_flags(dataset):
+    """Arguments of `training.fit` from the flags, for this training split."""
+    names = ("epochs", "learning_rate", "verbose")
+    steps = FLAGS.steps_per_epoch or len(dataset)
+    return {name: FLAGS[name].value for name in names} | {"steps_per_epoch": steps}
 
 
 def all_flags():

@@ -4,6 +4,7 @@ import time
 
 import keras
 import numpy as np
+import recipe_optimizer
 import scipy.stats
 import tensorflow as tf
 
@@ -17,34 +18,97 @@ SPLITS = ("train", "validation", "test")
 
 
 def load_splits(name, batch_size, *, fraction=1.0, seed=0, augment=None, splits=SPLITS, **kwargs):
-    """Training, validation and test split, the first one a few-shot subset if asked for."""
+    """Training, validation and test split, the first one a few-shot subset if asked for.
+
+    A split whose name is empty is `None`.
+    """
     train, *others = splits
     training = data.load(
         name, train, batch_size=batch_size, fraction=fraction, seed=seed, augment=augment,
         shuffle=True, **kwargs,
     )  # fmt: skip
     return training, *(
-        data.load(name, split, batch_size=256, shuffle=False, **kwargs) for split in others
+        data.load(name, split, batch_size=256, shuffle=False, **kwargs) if split else None
+        for split in others
     )
 
 
-def build_network(dataset, widths, seed, convs_per_block=1):
-    """A convnet that fits the data set, and trains on several replicas as on one."""
+def build_network(dataset, widths, seed, convs_per_block=1, network="", mean=(), std=()):
+    """A network that fits the data set, and trains on several replicas as on one.
+
+    Args:
+        dataset: Batches from `l2rkd_tf.data.load`.
+        widths: Channels of each block of a small convnet.
+        seed: Seed of the initial weights.
+        convs_per_block: Convolutions in each block of a small convnet.
+        network: Name of a network of the literature instead, as in `l2rkd_tf.models.get`.
+        mean: Mean of each channel, which the network subtracts; empty for none.
+        std: Standard deviation of each channel, by which it divides.
+
+    Returns:
+        A functional `keras.Model` from images in `[0, 1]` to logits.
+    """
     keras.utils.set_random_seed(seed)
-    images = dataset.element_spec[0]
-    return models.convnet(
-        images.shape[1:],
-        len(dataset.class_names),
-        widths,
-        convs_per_block=convs_per_block,
-        synchronized=tf.distribute.get_strategy().num_replicas_in_sync > 1,
+    input_shape = tuple(dataset.element_spec[0].shape[1:])
+    num_classes = len(dataset.class_names)
+    synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    if network:
+        model = models.get(network, num_classes, input_shape, synchronized=synchronized)
+    else:
+        model = models.convnet(
+            input_shape,
+            num_classes,
+            widths,
+            convs_per_block=convs_per_block,
+            synchronized=synchronized,
+        )
+    return normalized(model, mean, std) if mean else model
+
+
+def normalized(network, mean, std):
+    """A new network of the same layers that normalizes its images first, with fixed numbers.
+
+    Regions are mixed and students exported in terms of images in `[0, 1]`, for which this is a
+    linear layer without weights.
+
+    Args:
+        network: Functional `keras.Model` of images. It keeps its layers.
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
+
+    Returns:
+        A functional `keras.Model`, its layers called as those of `network`, after `normalize`.
+
+    Raises:
+        ValueError: If there is not one mean and deviation for each channel.
+    """
+    channels = network.input_shape[-1]
+    if not len(mean) == len(std) == channels:
+        raise ValueError(
+            f"`mean` and `std` must have one number for each of the {channels} channels. "
+            f"Received: mean={mean}, std={std}"
+        )
+    image = keras.Input(network.input_shape[1:], name="image")
+    normalize = keras.layers.Normalization(
+        mean=list(mean),
+        variance=[deviation**2 for deviation in std],
+        dtype="float32",
+        name="normalize",
     )
+
+    def call(layer, inputs, *args, **kwargs):
+        return layer(normalize(inputs) if inputs is image else inputs, *args, **kwargs)
+
+    return keras.models.clone_model(network, input_tensors=image, call_function=call)
 
 
 def build_trainee(method, teacher, student, **kwargs):
-    """The model to fit: the student itself, or a distiller that holds it."""
+    """The model to fit: one of the student's layers, or a distiller that holds the student.
+
+    It is the one that is compiled, so that the student's file needs no optimizer to be loaded.
+    """
     if method == "none" and not kwargs.get("distillation_losses"):
-        return student
+        return keras.Model(student.input, student.output, name=student.name)
     if method == "none":
         kwargs |= {"hard_weight": 1.0, "kd_weight": 0.0}
     if method != "l2rkd":
@@ -74,15 +138,26 @@ class StepTimer(keras.callbacks.Callback):
         return 1000 * float(np.median(self._seconds or [np.nan])) / self._steps_per_epoch
 
 
-def fit(model, dataset, *, epochs, steps_per_epoch, learning_rate, callbacks=(), **kwargs):
-    """Fits with Adam and a cosine schedule; the data repeat as often as the steps need.
+def fit(
+    model,
+    dataset,
+    *,
+    epochs,
+    steps_per_epoch,
+    learning_rate,
+    optimizer=recipe_optimizer.adam_on_cosine,
+    callbacks=(),
+    **kwargs,
+):
+    """Fits a model; the data repeat as often as the steps need.
 
     Args:
         model: Student or distiller.
         dataset: Batches from `l2rkd_tf.data.load`.
         epochs: Number of epochs.
         steps_per_epoch: Steps of an epoch, whatever the size of the data.
-        learning_rate: Learning rate at the beginning; it falls to zero at the end.
+        learning_rate: Learning rate at the beginning.
+        optimizer: Function of learning rate, epochs and steps of an epoch that makes an optimizer.
         callbacks: Callbacks of `fit`.
         **kwargs: `jit_compile` and `steps_per_execution` of `compile`, and arguments of `fit`.
 
@@ -92,9 +167,8 @@ def fit(model, dataset, *, epochs, steps_per_epoch, learning_rate, callbacks=(),
     compile_options = {
         name: kwargs.pop(name) for name in ("jit_compile", "steps_per_execution") if name in kwargs
     }
-    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps_per_epoch)
     model.compile(
-        keras.optimizers.Adam(schedule),
+        optimizer(learning_rate, epochs, steps_per_epoch),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         **compile_options,
@@ -123,8 +197,8 @@ def evaluate(model, dataset):
 
 def measure(model, validation, test, step_ms):
     """What is reported of a trained model, as it is after the last epoch."""
-    return {
-        "validation": evaluate(model, validation),
+    watched = {} if validation is None else {"validation": evaluate(model, validation)}
+    return watched | {
         "test": evaluate(model, test),
         "parameters": model.count_params(),
         "milliseconds_per_step": step_ms,
