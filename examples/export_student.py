@@ -2,7 +2,8 @@
 
     python examples/export_student.py --student=runs/distill/seed0/model.keras --quantization=int8
 
-Writes `student_saved_model/` and `student.tflite`, each with its parity report as JSON.
+Writes `student_saved_model/` and `student.tflite`, each with its parity report as JSON, and
+`model_card.md`, which tells what is known of them.
 """
 
 import os
@@ -11,6 +12,7 @@ import keras
 import run_flags
 import training
 from absl import app, flags
+from benchmark_card import read_record, remove_card, share_row, write_card
 
 from l2rkd_tf import export
 
@@ -22,6 +24,7 @@ flags.DEFINE_string("student", None, "Keras file of the student.", required=True
 flags.DEFINE_enum(
     "quantization", "none", ["none", "dynamic", "float16", "int8"], "Quantization of LiteRT."
 )
+flags.DEFINE_string("intended_use", "", "What the model is for, in words, for its card.")
 flags.DEFINE_string("output", "runs/export", "Folder of the exported files.")
 flags.register_validator("student", os.path.isfile, "must be an existing .keras file")
 
@@ -36,10 +39,15 @@ def describe(name, report):
 
 
 def main(argv):
-    """Exports the student twice and prints what the parity checks found."""
+    """Exports the student twice, prints what the parity checks found, and writes the card."""
     run_flags.start(argv)
+    record = read_record(FLAGS.student)
     student = keras.models.load_model(FLAGS.student)
-    examples, *_ = training.load_splits(FLAGS.dataset, FLAGS.batch_size, **run_flags.data_flags())
+    examples, _, test = training.load_splits(
+        FLAGS.dataset, FLAGS.batch_size, **run_flags.data_flags()
+    )
+    accuracy = training.evaluate(student, test)["accuracy"]
+    remove_card(FLAGS.output)
     saved_model = export.export_saved_model(
         student, os.path.join(FLAGS.output, "student_saved_model"), representative_data=examples
     )
@@ -48,6 +56,15 @@ def main(argv):
         os.path.join(FLAGS.output, "student.tflite"),
         quantization=None if FLAGS.quantization == "none" else FLAGS.quantization,
         representative_data=examples,
+    )
+    write_card(
+        FLAGS.output,
+        [saved_model, litert],
+        model=(FLAGS.student, student.name),
+        record=record,
+        data=(FLAGS.dataset, FLAGS.splits, test),
+        measurements=[share_row("Keras student", "test accuracy", accuracy, test.num_examples)],
+        use=FLAGS.intended_use,
     )
     print(describe("SavedModel", saved_model))
     print(describe(f"LiteRT, quantization {FLAGS.quantization}", litert))

@@ -7,9 +7,13 @@ export that disagrees with the student raises `ExportError` and leaves nothing b
 
 A student in mixed precision is first rebuilt in float32, because LiteRT has no kernels for its
 half-precision operations; the student itself is left as it is.
+
+`model_card_text` says on one page what is known of exports and what is not, `write_model_card`
+writes it, and `wilson_interval` gives the intervals of the accuracies on it.
 """
 
 from l2rkd_tf.export.exporting import DEFAULT_TOLERANCE, export_litert, export_saved_model
+from l2rkd_tf.export.model_card import model_card_text, wilson_interval, write_model_card
 from l2rkd_tf.export.report import ExportError, ExportReport
 
 __all__ = [
@@ -18,4 +22,7 @@ __all__ = [
     "ExportReport",
     "export_litert",
     "export_saved_model",
+    "model_card_text",
+    "wilson_interval",
+    "write_model_card",
 ]
