@@ -26,7 +26,7 @@ from l2rkd_tf.methods import LearnedMethod, Method
 from l2rkd_tf.methods.attached import attach
 from l2rkd_tf.methods.jacobian import draw_directions, projected_gradients
 from l2rkd_tf.regions import Region, default_region
-from l2rkd_tf.teacher_cache.inputs import separated
+from l2rkd_tf.teacher_cache.inputs import separated, unpacked
 from l2rkd_tf.trainer import Trainer
 from l2rkd_tf.watch import FiniteWatch
 
@@ -335,8 +335,7 @@ class L2RKDDistiller(Trainer):
 
     def train_step(self, data):
         """Draws region points, asks the teacher, updates the student; returns the logs."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        x, cached = separated(x)
+        x, cached, y, sample_weight = unpacked(data)
         self._check_step(x, y, cached)
         if not self.built:
             self._note_dtypes(x)
@@ -533,8 +532,7 @@ class L2RKDDistiller(Trainer):
 
     def test_step(self, data):
         """Evaluates the student alone, without asking the teacher; returns the logs."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        x, _ = separated(x)
+        x, _, y, sample_weight = unpacked(data)
         self._check_labels(y)
         (count,) = replicas.global_counts(num_rows(x))
         predictions = self.student(x, training=False)

@@ -20,6 +20,7 @@ from test_distiller import (
 )
 
 from l2rkd_tf import L2RKDDistiller, callbacks, methods, order
+from l2rkd_tf.data import load
 from l2rkd_tf.teacher_cache import CachedInputs, cache_teacher, caching, shards
 
 EXAMPLES = 10
@@ -180,6 +181,8 @@ CHANGES = {
     "a label": lambda x, y, teacher: {"dataset": batches(x, np.r_[(y[0] + 1) % 3, y[1:]])},
     "an example less": lambda x, y, teacher: {"dataset": batches(x[1:], y[1:])},
     "an example twice": lambda x, y, teacher: {"dataset": batches(x[[0, *range(9)]], y)},
+    "the shape of labels": lambda x, y, teacher: {"dataset": batches(x, y[:, None])},
+    "the dtype of labels": lambda x, y, teacher: {"dataset": batches(x, y.astype("int32"))},
     "labels changed over": lambda x, y, teacher: {"dataset": batches(x, y[::-1])},
     "the dtype": lambda x, y, teacher: {"dtype": "float16"},
     "the compression": lambda x, y, teacher: {"compression": "GZIP"},
@@ -238,6 +241,27 @@ def alter(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def halve(path):
+    path.write_text(path.read_text()[:40])
+
+
+def count_differently(path):
+    path.write_text(path.read_text().replace(": 10", ": 11"))
+
+
+@pytest.mark.parametrize("damage", [halve, count_differently])
+def test_a_damaged_manifest_is_named_and_made_again(damage, teacher, tmp_path):
+    x, y = images(EXAMPLES)
+    cache_teacher(batches(x, y), teacher, tmp_path, **QUIET)
+    (path,) = files(tmp_path, "complete.json")
+    content = path.read_bytes()
+    damage(path)
+    assert path.read_bytes() != content
+    with pytest.warns(UserWarning, match=path.name):
+        cached = cache_teacher(batches(x, y), teacher, tmp_path, **QUIET)
+    assert len(read(cached)[0]) == EXAMPLES and path.read_bytes() == content
 
 
 @pytest.mark.parametrize("damage", [cut, alter, lambda path: path.unlink()])
@@ -303,6 +327,7 @@ def test_a_manifest_is_readable(teacher, tmp_path):
     cache_teacher(batches(*images(EXAMPLES)), teacher, tmp_path, **QUIET)
     (path,) = files(tmp_path, "complete.json")
     manifest = json.loads(path.read_text())
+    assert len(manifest.pop("digest")) == 32
     assert manifest == {
         "num_examples": EXAMPLES,
         "components": [[[8, 8, 1], "float32"], [[], "int64"], [[3], "float32"]],
@@ -342,7 +367,20 @@ def test_data_ten_times_larger_than_the_budget_are_streamed(tmp_path, request):
 
 # Wrong arguments.
 
+CACHED = CachedInputs(*images(4))
 WRONG = {
+    "cached inputs": (
+        {"dataset": tf.data.Dataset.from_tensor_slices((CACHED,)).batch(2)},
+        "CachedInputs already",
+    ),
+    "cached inputs alone": (
+        {"dataset": tf.data.Dataset.from_tensor_slices(CACHED).batch(2)},
+        "CachedInputs already",
+    ),
+    "large integers": (
+        {"dataset": batches(images(4)[0], np.ones(4, "uint32"))},
+        "of a dtype among",
+    ),
     "an array": ({"dataset": np.zeros((4, 8, 8, 1))}, "`dataset` must be a tf.data.Dataset"),
     "single examples": (
         {"dataset": tf.data.Dataset.from_tensor_slices(images(4))},
@@ -378,6 +416,64 @@ def test_wrong_arguments_are_named(wrong, teacher):
     arguments = {"dataset": batches(*images(4)), "teacher": teacher, **QUIET} | arguments
     with pytest.raises(ValueError, match=message):
         cache_teacher(**arguments)
+
+
+def test_probabilities_are_warned_of():
+    teacher = convnet(0, 8, activation="softmax")
+    with pytest.warns(UserWarning, match="from_logits=False"):
+        cache_teacher(batches(*images(4)), teacher, **QUIET)
+
+
+class WithoutConfig(keras.Model):
+    """A model that Keras cannot serialize."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = convnet(0, 8)
+        self.built = True
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+    def get_config(self):
+        raise NotImplementedError("no config")
+
+
+def test_a_model_that_cannot_be_serialized_is_warned_of(tmp_path):
+    teacher = WithoutConfig()
+    with pytest.warns(UserWarning, match="cannot be serialized"):
+        cache_teacher(batches(*images(4)), teacher, tmp_path, **QUIET)
+
+
+def test_empty_and_small_batches_do_not_count():
+    data = batches(*images(EXAMPLES)).map(lambda x, y: (x[y > 0], y[y > 0]))
+    sizes = [len(y) for _, y in data]
+    data = data.take(0).concatenate(data.map(lambda x, y: (x[:0], y[:0]))).concatenate(data)
+    cached = cache_teacher(data, convnet(0, 8), **QUIET)
+    assert [len(y) for _, y in cached][0] == max(sizes)
+
+
+def test_the_order_does_not_depend_on_that_of_the_data():
+    x, y = images(EXAMPLES)
+    streams = [
+        read(cache_teacher(data, convnet(0, 8), seed=5, **QUIET))
+        for data in (batches(x, y), batches(x[::-1], y[::-1]))
+    ]
+    for one, other in zip(*streams, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_data_of_the_library_stay_where_they_are(tmp_path):
+    train = load("digits", "train", batch_size=50, fraction=0.1, data_dir=tmp_path)
+    train.position.set_batch(3)
+    cached = cache_teacher(train, convnet(0, 8), **QUIET)
+    assert train.position.batch == 3
+    assert cached.num_examples == train.num_examples == 100
+    augmented = load(
+        "digits", "train", batch_size=50, fraction=0.1, data_dir=tmp_path, augment="crop"
+    )
+    with pytest.raises(ValueError, match="same examples in every pass"):
+        cache_teacher(augmented, convnet(0, 8), **QUIET)
 
 
 def test_outputs_that_half_precision_cannot_hold_are_refused(teacher):
@@ -507,6 +603,16 @@ def test_a_killed_run_can_go_on_with_cached_data(teacher, tmp_path):
         run("resumed", convnet(1), keras.callbacks.LambdaCallback(on_epoch_end=kill))
     run("resumed", resumed)
     assert_equal_weights(resumed, whole)
+
+
+def test_cached_inputs_alone_are_refused(teacher):
+    x, _ = images(4)
+    alone = tf.data.Dataset.from_tensors(CachedInputs(x, teacher(x)))
+    distiller = compiled(L2RKDDistiller(teacher, convnet(1), hard_weight=0.0))
+    with pytest.raises(ValueError, match="within a tuple"):
+        distiller.fit(alone, verbose=0)
+    with pytest.raises(ValueError, match="within a tuple"):
+        distiller.evaluate(alone, verbose=0)
 
 
 NO_TEACHER = {

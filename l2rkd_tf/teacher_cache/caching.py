@@ -1,5 +1,6 @@
 """A data set that carries its teacher's outputs."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf import order
-from l2rkd_tf.checks import check_choice, check_flag, is_positive_integer
+from l2rkd_tf.checks import check_choice, check_flag, is_positive_integer, output_activation
 from l2rkd_tf.teacher_cache import fingerprints, shards
 from l2rkd_tf.teacher_cache.examples import InMemory, OnDisk
 from l2rkd_tf.teacher_cache.inputs import with_outputs
@@ -63,8 +64,8 @@ def cache_teacher(
         batch_size: Examples in a batch of the result; by default as in `dataset`. The last batch
             of a pass may be smaller.
         shuffle: Whether each pass has a new order, a function of `seed` and of the number of the
-            pass. Data that do not fit into `memory_bytes` are shuffled by files and within a
-            buffer of that size.
+            pass; otherwise it is the order in which the cache was built. Data that do not fit into
+            `memory_bytes` are shuffled by files and within a buffer of that size.
         seed: Integer in `[0, 2**32)`.
         dtype: `"float32"` or `"float16"`, in which the teacher's outputs are kept.
         compression: `"GZIP"` for smaller files, or `None`.
@@ -96,17 +97,19 @@ def cache_teacher(
     check_flag("shuffle", shuffle)
     check_flag("verbose", verbose)
     source = Source(dataset)
-    known = source.fingerprint(verbose) if fingerprint is None else None
-    asking = Asking(source, teacher, dtype, verbose)
-    if path is None:
-        examples = _in_memory(asking, known)
-    else:
-        content = fingerprint or known, fingerprints.of_model(teacher)
-        name = fingerprints.joined(_FORMAT, *content, dtype, str(compression))
-        examples = _on_disk(pathlib.Path(path) / name, asking, known, compression, memory_bytes)
-        if examples.number * examples.example_bytes <= memory_bytes:
-            examples = examples.in_memory()
-    batches, position = examples.in_batches(batch_size or source.batch_size, shuffle, seed)
+    _warn_of_probabilities(teacher)
+    with _from_the_beginning(dataset):
+        known = source.fingerprint(verbose) if fingerprint is None else None
+        asking = Asking(source, teacher, dtype, verbose)
+        if path is None:
+            examples = _in_memory(asking, known, shuffle)
+        else:
+            content = fingerprint or known, source.structure, fingerprints.of_model(teacher)
+            name = fingerprints.joined(_FORMAT, *content, dtype, str(compression))
+            folder = pathlib.Path(path) / name
+            examples = _on_disk(folder, asking, known, compression, memory_bytes)
+        batch_size = batch_size or source.batch_size()
+    batches, position = examples.in_batches(batch_size, shuffle, seed)
     cached = order.ready(batches.map(lambda *rows: _as_element(source, rows)))
     cached.position = position
     cached.num_examples = examples.number
@@ -146,9 +149,40 @@ def _as_element(source, rows):
     return with_outputs(source.as_element(components), outputs)
 
 
-def _in_memory(asking, known):
+@contextlib.contextmanager
+def _from_the_beginning(dataset):
+    """Passes of a data set from `l2rkd_tf.data.load` are whole, and its position stays."""
+    position = getattr(dataset, "position", None)
+    if position is None:
+        yield
+        return
+    batch = position.batch
+    position.set_batch(0)
+    try:
+        yield
+    finally:
+        position.set_batch(batch)
+
+
+def _warn_of_probabilities(teacher):
+    activation = output_activation(teacher)
+    if activation in ("softmax", "sigmoid"):
+        warnings.warn(
+            f"The teacher ends in a {activation}: the cache holds probabilities, for a distiller "
+            "with from_logits=False.",
+            stacklevel=3,
+        )
+
+
+def _in_memory(asking, known, shuffle):
     parts = [asking.rows(chunk) for chunk, _ in asking.chunks(known)]
-    return InMemory([tf.constant(np.concatenate(rows)) for rows in zip(*parts, strict=True)])
+    rows = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    if shuffle:
+        # The order of a pass must not depend on that of the data set, which may be another one in
+        # a run that is resumed, or on another worker.
+        order_of_rows = np.argsort(fingerprints.of_each(rows[:-1]), kind="stable")
+        rows = [part[order_of_rows] for part in rows]
+    return InMemory.of_arrays(rows)
 
 
 def _on_disk(folder, asking, known, compression, memory_bytes):
@@ -156,31 +190,40 @@ def _on_disk(folder, asking, known, compression, memory_bytes):
     manifest = _complete(folder)
     if manifest is None:
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = _build(folder, asking, known, compression)
+        _build(folder, asking, known, compression)
+        manifest = json.loads((folder / _MANIFEST).read_text())
     specs = [tf.TensorSpec(*spec) for spec in manifest["components"]]
     paths = [str(folder / name) for name in manifest["shards"]]
-    return OnDisk(paths, manifest["num_examples"], specs, compression, memory_bytes)
+    found = OnDisk(paths, manifest["num_examples"], specs, compression, memory_bytes)
+    return found.in_memory() if found.num_bytes <= memory_bytes else found
 
 
 def _complete(folder):
-    """What a folder holds, if that is complete and intact; else `None`."""
+    """What a folder holds, if that is complete and intact; else `None`, and no manifest."""
+    path = folder / _MANIFEST
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text())
+        content = path.read_text()
     except FileNotFoundError:
         return None
-    damaged = [name for name in manifest["shards"] if not shards.is_intact(folder / name)]
-    if damaged:
-        warnings.warn(
-            f"Files of the teacher's cache in {folder} are cut off, altered or missing, and are "
-            f"made again: {damaged}",
-            stacklevel=4,
-        )
-        return None
-    return manifest
+    try:
+        manifest = json.loads(content)
+        content_is_intact = manifest.pop("digest") == fingerprints.joined(manifest)
+        damaged = [name for name in manifest["shards"] if not shards.is_intact(folder / name)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        content_is_intact, damaged = False, []
+    if content_is_intact and not damaged:
+        return manifest
+    warnings.warn(
+        f"Files of the teacher's cache in {folder} are cut off, altered or missing, and are "
+        f"made again: {damaged or [_MANIFEST]}",
+        stacklevel=4,
+    )
+    path.unlink(missing_ok=True)
+    return None
 
 
 def _build(folder, asking, known, compression):
-    """Writes the shards that are not there yet; returns the manifest, which it writes last."""
+    """Writes the shards that are not there yet and the manifest, unless another one is first."""
     names, number = [], 0
     for chunk, fingerprint in asking.chunks(known):
         name = shards.find_shard(folder, len(names), fingerprint)
@@ -194,13 +237,24 @@ def _build(folder, asking, known, compression):
         "components": asking.component_specs(),
         "shards": names,
     }
+    manifest["digest"] = fingerprints.joined(manifest)
     partial = folder / f".{_MANIFEST}.{uuid.uuid4().hex}"
     try:
         partial.write_text(json.dumps(manifest, indent=1) + "\n")
-        os.replace(partial, folder / _MANIFEST)
+        _link_or_move(partial, folder / _MANIFEST)
     finally:
         partial.unlink(missing_ok=True)
-    return manifest
+
+
+def _link_or_move(partial, path):
+    # Two builds may end with another order of examples each: the first one holds, where the file
+    # system has links.
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        os.replace(partial, path)
 
 
 class Asking:

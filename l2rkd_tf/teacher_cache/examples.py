@@ -25,6 +25,12 @@ class InMemory:
 
     rows: list
 
+    @classmethod
+    def of_arrays(cls, arrays):
+        """Examples of NumPy arrays; beside a GPU, whose memory is not for data."""
+        with tf.device("CPU:0"):
+            return cls([tf.constant(array) for array in arrays])
+
     @property
     def number(self):
         """Number of examples."""
@@ -58,6 +64,11 @@ class OnDisk:
     memory_bytes: int
 
     @property
+    def num_bytes(self):
+        """Bytes of all examples, not compressed."""
+        return self.number * self.example_bytes
+
+    @property
     def example_bytes(self):
         """Bytes of an example, not compressed."""
         return sum(math.prod(spec.shape) * spec.dtype.size for spec in self.specs)
@@ -65,8 +76,7 @@ class OnDisk:
     def in_memory(self):
         """The same examples, read."""
         batches = self._records(self.paths).batch(1024).map(self._parse).as_numpy_iterator()
-        rows = zip(*batches, strict=True)
-        return InMemory([tf.constant(np.concatenate(parts)) for parts in rows])
+        return InMemory.of_arrays([np.concatenate(parts) for parts in zip(*batches, strict=True)])
 
     def in_batches(self, batch_size, shuffle, seed):
         """As `InMemory.in_batches`; shuffled by shards, and in a buffer of `memory_bytes`."""

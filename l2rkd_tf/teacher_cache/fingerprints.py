@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import warnings
 
+import keras
 import numpy as np
 
-__all__ = ["EMPTY", "joined", "of_examples", "of_file", "of_model", "together"]
+__all__ = ["EMPTY", "joined", "of_each", "of_examples", "of_file", "of_model", "together"]
 
 #: The fingerprint of no examples.
 EMPTY = "0" * 32
@@ -21,16 +23,45 @@ def of_model(model):
         Hexadecimal digits.
     """
     digest = _new()
-    # A model that cannot be serialized is known by its weights alone.
-    try:
-        digest.update(json.dumps(model.get_config(), default=str, sort_keys=True).encode())
-    except NotImplementedError:
-        pass
+    digest.update(_architecture(model).encode())
     for weight in model.weights:
         value = np.asarray(weight)
         digest.update(f"{value.dtype}{value.shape}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
+
+
+def _architecture(model):
+    try:
+        return json.dumps(keras.saving.serialize_keras_object(model), sort_keys=True)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        warnings.warn(
+            f"The model {model.name!r} cannot be serialized ({error}), so a cache knows it by its "
+            "weights and the types of its layers alone: delete the cache when its code changes.",
+            stacklevel=2,
+        )
+        return repr([type(layer).__qualname__ for layer in [model, *model.layers]])
+
+
+def of_each(components):
+    """Fingerprint of each example of a batch, as an integer.
+
+    Args:
+        components: NumPy arrays, each with one row for an example.
+
+    Returns:
+        List of integers below `16 ** 32`.
+    """
+    arrays = [np.ascontiguousarray(component) for component in components]
+    # Equal bytes of another dtype or shape are another example.
+    kind = _new(repr([(array.dtype.str, array.shape[1:]) for array in arrays]).encode())
+    found = []
+    for row in range(len(arrays[0])):
+        digest = kind.copy()
+        for array in arrays:
+            digest.update(array[row].tobytes())
+        found.append(int(digest.hexdigest(), 16))
+    return found
 
 
 def of_examples(components):
@@ -42,14 +73,7 @@ def of_examples(components):
     Returns:
         Hexadecimal digits.
     """
-    arrays = [np.ascontiguousarray(component) for component in components]
-    total = 0
-    for row in range(len(arrays[0])):
-        digest = _new()
-        for array in arrays:
-            digest.update(array[row].tobytes())
-        total += int(digest.hexdigest(), 16)
-    return _as_digits(total)
+    return _as_digits(sum(of_each(components)))
 
 
 def together(one, other):

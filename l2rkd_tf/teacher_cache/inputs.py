@@ -4,13 +4,14 @@ from typing import Any, NamedTuple
 
 import keras
 
-__all__ = ["CachedInputs", "separated"]
+__all__ = ["CachedInputs", "separated", "unpacked", "with_outputs"]
 
 
 class CachedInputs(NamedTuple):
     """Inputs with what the teacher says of them: the `x` of a batch from `cache_teacher`.
 
-    `L2RKDDistiller` takes them wherever it takes inputs. A data set of one's own may give them too.
+    `L2RKDDistiller` takes them wherever it takes inputs. A data set of one's own may
+    give them too, as `(x, y)` or `(x,)`.
 
     Attributes:
         inputs: Tensor of shape `(batch, ...)`, or a structure of such.
@@ -25,6 +26,21 @@ class CachedInputs(NamedTuple):
 
     inputs: Any
     teacher_outputs: Any
+
+
+def unpacked(data):
+    """Inputs, teacher outputs, labels and weights of a batch; `None` for what it does not carry.
+
+    Raises:
+        ValueError: If the batch is `CachedInputs` alone: to Keras a tuple of two is `(x, y)`.
+    """
+    if isinstance(data, CachedInputs):
+        raise ValueError(
+            "`x` must be CachedInputs within a tuple, since Keras takes a tuple of two for inputs "
+            "and labels. Received: CachedInputs alone; give `(CachedInputs(...),)`."
+        )
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    return *separated(x), y, sample_weight
 
 
 def separated(x):

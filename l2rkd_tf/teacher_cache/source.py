@@ -1,14 +1,19 @@
 """The examples that a cache is made of, as they come from a data set."""
 
-import functools
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.teacher_cache import fingerprints
+from l2rkd_tf.teacher_cache.inputs import CachedInputs
 
 __all__ = ["Chunk", "Source"]
+
+# What `tf.io.decode_raw` reads.
+_DTYPES = (
+    *(tf.bool, tf.uint8, tf.uint16, tf.int8, tf.int16, tf.int32, tf.int64),
+    *(tf.float16, tf.bfloat16, tf.float32, tf.float64),
+)
 
 
 class Chunk:
@@ -59,17 +64,22 @@ class Source:
                 "without end; leave out `repeat()`, and pass `steps_per_epoch` to `fit` with "
                 "the cached data's own `repeat()`."
             )
+        if isinstance(self._inputs_of(dataset.element_spec), CachedInputs):
+            raise ValueError(
+                "`dataset` must give plain inputs. Received: a data set whose inputs are "
+                "CachedInputs already."
+            )
         self._dataset = dataset
+        self._largest = 0
         self._specs = tf.nest.flatten(dataset.element_spec)
         self._check_specs()
 
     def _check_specs(self):
         for spec in self._specs:
-            if not isinstance(spec, tf.TensorSpec) or not (
-                spec.dtype.is_floating or spec.dtype.is_integer or spec.dtype.is_bool
-            ):
+            if not isinstance(spec, tf.TensorSpec) or spec.dtype not in _DTYPES:
                 raise ValueError(
-                    "`dataset` must give dense tensors of numbers. Received: elements of "
+                    "`dataset` must give dense tensors of numbers, of a dtype among "
+                    f"{[dtype.name for dtype in _DTYPES]}. Received: elements of "
                     f"{self._dataset.element_spec}"
                 )
             if spec.shape.rank == 0:
@@ -78,18 +88,33 @@ class Source:
                     f"{self._dataset.element_spec}; add `.batch(32)`."
                 )
 
-    @functools.cached_property
+    @property
+    def structure(self):
+        """Structure and dtypes of an element, a string."""
+        return repr(tf.nest.map_structure(lambda spec: spec.dtype.name, self._dataset.element_spec))
+
     def batch_size(self):
-        """Number of examples in the first batch."""
-        return len(next(self.batches())[0])
+        """Number of examples in the largest batch that was read, or else in the first."""
+        if not self._largest:
+            next(self.batches())
+        return self._largest
 
     def as_element(self, components):
         """Components of a batch, or of an example, in the data set's structure."""
         return tf.nest.pack_sequence_as(self._dataset.element_spec, components)
 
     def inputs(self, components):
-        """Inputs among the components of a batch."""
-        return keras.utils.unpack_x_y_sample_weight(self.as_element(components))[0]
+        """Inputs among the components of a batch, as a distiller passes them to a teacher."""
+        inputs = self._inputs_of(self.as_element(components))
+        return tf.nest.map_structure(
+            lambda array: array.astype("float32") if array.dtype == np.uint8 else array, inputs
+        )
+
+    @staticmethod
+    def _inputs_of(element):
+        if isinstance(element, CachedInputs):
+            return element
+        return keras.utils.unpack_x_y_sample_weight(element)[0]
 
     def batches(self):
         """Batches of one pass, each a list of NumPy arrays.
@@ -111,18 +136,21 @@ class Source:
                     "`dataset` must give batches with a row for each example. Received: "
                     f"components of shapes {[component.shape for component in batch]}"
                 )
-            yield batch
-        if shapes is None:
+            if len(batch[0]):
+                self._largest = max(self._largest, len(batch[0]))
+                yield batch
+        if not self._largest:
             raise ValueError("`dataset` must hold examples. Received: a data set without any.")
 
     def chunks(self, num_bytes):
         """`Chunk`s of one pass, each of about so many bytes, or of one batch."""
-        batches = []
+        batches, size = [], 0
         for batch in self.batches():
             batches.append(batch)
-            if sum(part.nbytes for each in batches for part in each) >= num_bytes:
+            size += sum(component.nbytes for component in batch)
+            if size >= num_bytes:
                 yield Chunk(batches)
-                batches = []
+                batches, size = [], 0
         if batches:
             yield Chunk(batches)
 
