@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import sys
 import uuid
 
 __all__ = ["is_prepared", "prepare_offline"]
@@ -30,22 +31,28 @@ def prepare_offline(builder):
     if not is_prepared(builder):
         _prepare(builder)
     # A new one, since a builder made before the data were there knows no splits.
-    return type(builder)(data_dir=builder.data_dir_root)
+    return _builder_like(builder, builder.data_dir_root)
 
 
 def _prepare(builder):
     scratch = builder.data_dir_root / f".incomplete_{builder.name}_{uuid.uuid4().hex}"
     scratch.mkdir(parents=True)
     try:
-        made = _prepare_quietly(type(builder)(data_dir=scratch))
+        made = _prepare_quietly(_builder_like(builder, scratch))
         _move_into_place(made, builder)
     finally:
         scratch.rmtree()
 
 
+def _builder_like(builder, data_dir):
+    return type(builder)(data_dir=data_dir, config=builder.builder_config)
+
+
 def _prepare_quietly(builder):
-    # tfds would report the temporary directory as the place to find the data set.
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    """Prepare with no output but progress bars, and these only for someone who is watching."""
+    # tfds would print the temporary directory as the place to find the data set.
+    bars = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(bars):
         builder.download_and_prepare()
     return builder
 

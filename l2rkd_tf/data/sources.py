@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from l2rkd_tf.data import digits, offline
+from l2rkd_tf.data import digits, glyphs, offline
 
 __all__ = ["Source", "find_builder", "open_split"]
 
-_NO_DOWNLOAD = (digits.Digits,)
+_NO_DOWNLOAD = (digits.Digits, glyphs.Glyphs)
 
 
 class Source(NamedTuple):
@@ -125,7 +125,7 @@ def _unknown_name(name, error):
     known = tfds.list_builders(with_community_datasets=False)
     if base_name in known:
         reason = str(error).splitlines()[0]
-        return f"The data set {name!r} is not one that tfds can load: {reason}"
+        return f"The data set {name!r} is not one that tfds can load: {reason}{_configs(base_name)}"
     matches = difflib.get_close_matches(base_name.lower(), known)
     advice = f" Close matches: {matches}." if matches else ""
     return (
@@ -133,6 +133,12 @@ def _unknown_name(name, error):
         f"`root/split/class/*.png`. Received: name={name!r}, which tfds does not know and which "
         f"is no directory.{advice}"
     )
+
+
+def _configs(base_name):
+    """Which configurations a data set of tfds has, as the end of a message."""
+    names = list(tfds.builder_cls(base_name).builder_configs)
+    return f" Configurations of {base_name!r}: {names}" if names else ""
 
 
 def _num_examples(builder, split):
