@@ -124,7 +124,8 @@ def _unknown_name(name, error):
     base_name = re.split("[/:]", name)[0]
     known = tfds.list_builders(with_community_datasets=False)
     if base_name in known:
-        reason = str(error).splitlines()[0]
+        # Without the close matches that tfds announces, of which there may be none.
+        reason = str(error).splitlines()[0].partition(" Here are ")[0]
         return f"The data set {name!r} is not one that tfds can load: {reason}{_configs(base_name)}"
     matches = difflib.get_close_matches(base_name.lower(), known)
     advice = f" Close matches: {matches}." if matches else ""
