@@ -170,6 +170,7 @@ def plot(results, path):
     """Accuracy against wall-clock."""
     style.require_matplotlib()
     import matplotlib.figure
+    from matplotlib import ticker
 
     names = list(results["teachers"])
     figure = matplotlib.figure.Figure(figsize=(5.5 * len(names), 4), layout="constrained")
@@ -179,6 +180,9 @@ def plot(results, path):
             axes.plot(seconds, accuracies, "o-", label=method.replace("`", ""))
         axes.axhline(found[KERAS][2][-1], color="black", linewidth=0.8)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         axes.set_xlabel("seconds of training")
         axes.set_ylabel("test accuracy, %")
         axes.set_title(f"{name}, {FLAGS.fraction:.0%} of the data")
