@@ -275,8 +275,10 @@ def main(argv):
     study.get_teacher(FLAGS.teacher, results, **TEACHER)
     run = functools.partial(train_one, teacher=FLAGS.teacher)
     study.run_all(run, tuning_jobs(), results, path, FLAGS.processes)
+    study.check_succeeded(results["runs"])
     part_of_weight = choose_weights(results["runs"])
     study.run_all(run, test_jobs(part_of_weight), results, path, FLAGS.processes)
+    study.check_succeeded(results["runs"])
     results["part_of_weight"] = part_of_weight
     results["summary"] = summarize(results["runs"])
     write_json(path, results)

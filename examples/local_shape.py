@@ -208,6 +208,7 @@ def main(argv):
     study.get_teacher(FLAGS.teacher, results)
     run = functools.partial(train_one, teacher=FLAGS.teacher)
     study.run_all(run, make_jobs(), results, path, FLAGS.processes)
+    study.check_succeeded(results["runs"])
     results["summary"] = summarize(results, keras.models.load_model(FLAGS.teacher))
     write_json(path, results)
     study.write_table(f"{FLAGS.output}.md", markdown(results["summary"]))

@@ -1,10 +1,13 @@
 """What studies share: a teacher, many runs in processes of their own, results that are kept."""
 
 import concurrent.futures
+import datetime
+import functools
 import hashlib
 import json
 import multiprocessing
 import os
+import platform
 import sys
 import traceback
 
@@ -24,7 +27,13 @@ def load_results(path):
     if os.path.exists(path):
         with open(path) as file:
             return json.load(file)
-    return {"command": " ".join(["python", *sys.argv]), "versions": versions(), "runs": []}
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": versions(),
+        "runs": [],
+    }
 
 
 def get_teacher(path, results, **network):
@@ -97,7 +106,8 @@ def run_all(run_one, jobs, results, path, processes):
     Args:
         run_one: Function of a job that returns a dict of results; runs in another process.
         jobs: Dicts of plain values, different from one another.
-        results: Dict whose list `runs` holds the jobs that are done, each with its results.
+        results: Dict whose list `runs` holds the jobs that are done, each with its results; these
+            jobs come last, in their order, whichever was done first.
         path: JSON file for `results`.
         processes: Jobs at a time, one core each.
     """
@@ -111,9 +121,14 @@ def run_all(run_one, jobs, results, path, processes):
         for some in _batches(missing, _JOBS_OF_A_PROCESS * processes):
             for job, result in _run(run_one, some, processes):
                 results["runs"].append(job | result)
+                results["runs"].sort(key=functools.partial(_place, jobs))
                 write_json(path, results)
                 progress.update()
-    failed = [run for run in results["runs"] if "error" in run]
+
+
+def check_succeeded(runs):
+    """Raises a `RuntimeError` that counts the runs that failed, and has the error of the first."""
+    failed = [run for run in runs if "error" in run]
     if failed:
         raise RuntimeError(f"{len(failed)} runs failed, the first with:\n{failed[0]['error']}")
 
@@ -125,6 +140,11 @@ def _run(run_one, jobs, processes):
         futures = {pool.submit(run_one, job): job for job in jobs}
         for future in concurrent.futures.as_completed(futures):
             yield futures[future], _result(future)
+
+
+def _place(jobs, run):
+    """Where the job of a run stands among the jobs; before all of them if it is not there."""
+    return next((i for i, job in enumerate(jobs) if job.items() <= run.items()), -1)
 
 
 def _batches(jobs, size):
