@@ -1,6 +1,7 @@
 """The teacher's cache: what it holds, when it is used, what happens to it, and training from it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -247,11 +248,15 @@ def halve(path):
     path.write_text(path.read_text()[:40])
 
 
+def garble(path):
+    path.write_bytes(b"\xff\xfe\x00")
+
+
 def count_differently(path):
     path.write_text(path.read_text().replace(": 10", ": 11"))
 
 
-@pytest.mark.parametrize("damage", [halve, count_differently])
+@pytest.mark.parametrize("damage", [halve, garble, count_differently])
 def test_a_damaged_manifest_is_named_and_made_again(damage, teacher, tmp_path):
     x, y = images(EXAMPLES)
     cache_teacher(batches(x, y), teacher, tmp_path, **QUIET)
@@ -323,6 +328,72 @@ def test_two_builds_at_once_do_not_disturb_each_other(teacher, tmp_path, small_s
     assert not files(tmp_path, "*.partial")
 
 
+def age(path, seconds):
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+@pytest.mark.parametrize("is_complete", [False, True])
+def test_partial_files_of_killed_builds_are_deleted_and_those_of_others_are_not(
+    is_complete, teacher, tmp_path, monkeypatch
+):
+    def cached():
+        return cache_teacher(batches(*images(EXAMPLES)), teacher, tmp_path, **QUIET)
+
+    def killed(folder, *arguments):
+        shards.partial_path(folder).write_bytes(b"the beginning")  # without the end, as SIGKILL
+        raise KeyboardInterrupt
+
+    if is_complete:
+        cached()
+        shards.partial_path(files(tmp_path)[0].parent).write_bytes(b"the beginning")
+    else:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(shards, "write_shard", killed)
+            cached()
+    (abandoned,) = files(tmp_path, "*.partial")
+    of_another_process = shards.partial_path(abandoned.parent)
+    of_another_process.write_bytes(b"the beginning")
+    age(abandoned, 3700)
+    age(of_another_process, 3500)
+    assert len(read(cached())[0]) == EXAMPLES
+    assert files(tmp_path, "*.partial") == [of_another_process]
+
+
+def test_a_build_ends_although_another_one_makes_the_manifest_again(teacher, tmp_path, monkeypatch):
+    x, y = images(EXAMPLES)
+    link_or_move = caching._link_or_move
+
+    def without_trace(partial, path):
+        link_or_move(partial, path)
+        path.unlink()  # by a process that has found damage before
+
+    monkeypatch.setattr(caching, "_link_or_move", without_trace)
+    assert len(read(cache_teacher(batches(x, y), teacher, tmp_path, **QUIET))[0]) == EXAMPLES
+
+
+def test_of_two_builds_with_another_order_each_the_first_one_holds(
+    teacher, tmp_path, small_shards, monkeypatch
+):
+    x, y = images(EXAMPLES)
+    publish, results = caching._publish, []
+
+    def cached(x, y):
+        return cache_teacher(batches(x, y), teacher, tmp_path, shuffle=False, **QUIET)
+
+    def after_another(*arguments):
+        monkeypatch.setattr(caching, "_publish", publish)
+        results.append(read(cached(x[::-1], y[::-1])))
+        return publish(*arguments)
+
+    monkeypatch.setattr(caching, "_publish", after_another)
+    results.append(read(cached(x, y)))
+    results.append(read(cached(x, y)))
+    np.testing.assert_array_equal(results[0][0], x[::-1])
+    for result in results[1:]:
+        for one, other in zip(results[0], result, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_a_manifest_is_readable(teacher, tmp_path):
     cache_teacher(batches(*images(EXAMPLES)), teacher, tmp_path, **QUIET)
     (path,) = files(tmp_path, "complete.json")
@@ -368,6 +439,15 @@ def test_data_ten_times_larger_than_the_budget_are_streamed(tmp_path, request):
 # Wrong arguments.
 
 CACHED = CachedInputs(*images(4))
+
+
+class Rows(keras.layers.Layer):
+    """Makes two rows of each."""
+
+    def call(self, inputs):
+        return tf.reshape(inputs, (-1, 32))
+
+
 WRONG = {
     "cached inputs": (
         {"dataset": tf.data.Dataset.from_tensor_slices((CACHED,)).batch(2)},
@@ -386,6 +466,10 @@ WRONG = {
         {"dataset": tf.data.Dataset.from_tensor_slices(images(4))},
         "`dataset` must give batches",
     ),
+    "single images": (
+        {"dataset": tf.data.Dataset.from_tensor_slices(images(4)[0])},
+        "`dataset` must give batches",
+    ),
     "no end": ({"dataset": batches(*images(4)).repeat()}, "`dataset` must end"),
     "no examples": ({"dataset": batches(*images(4)).take(0)}, "`dataset` must hold examples"),
     "strings": (
@@ -397,6 +481,10 @@ WRONG = {
     "maps": (
         {"teacher": keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])},
         "`teacher` must have one output",
+    ),
+    "rows": (
+        {"teacher": keras.Sequential([keras.Input((8, 8, 1)), Rows()])},
+        "shape \\(8, 32\\) for a batch of 4",
     ),
     "path": ({"path": 3}, "`path` must be a folder"),
     "batch size": ({"batch_size": 0}, "`batch_size` must be a positive integer"),
@@ -416,12 +504,6 @@ def test_wrong_arguments_are_named(wrong, teacher):
     arguments = {"dataset": batches(*images(4)), "teacher": teacher, **QUIET} | arguments
     with pytest.raises(ValueError, match=message):
         cache_teacher(**arguments)
-
-
-def test_probabilities_are_warned_of():
-    teacher = convnet(0, 8, activation="softmax")
-    with pytest.warns(UserWarning, match="from_logits=False"):
-        cache_teacher(batches(*images(4)), teacher, **QUIET)
 
 
 class WithoutConfig(keras.Model):
@@ -492,6 +574,64 @@ def test_examples_of_different_shapes_are_refused():
     )
     with pytest.raises(ValueError, match="one shape"):
         cache_teacher(data, teacher, **QUIET)
+
+
+# Whose outputs it holds.
+
+
+def trained_from(data, teacher=None, model=convnet, **arguments):
+    student = model(1)
+    before = student.get_weights()
+    settings = {"region_targets": "interpolated"} | arguments
+    distiller = compiled(L2RKDDistiller(teacher, student, **settings), run_eagerly=True)
+    try:
+        distiller.fit(data, steps_per_epoch=2, verbose=0)
+    except ValueError:
+        for one, other in zip(student.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(one, other)
+        raise
+
+
+DERIVED = {
+    "the cache": lambda data: data,
+    "repeated": lambda data: data.repeat(),
+    "mapped": lambda data: data.map(lambda x, y: (x._replace(inputs=x.inputs * 2), y)),
+    "under a strategy": lambda data: tf.distribute.MirroredStrategy(
+        ["CPU:0"]
+    ).experimental_distribute_dataset(data),
+}
+
+
+@pytest.mark.parametrize("derived", DERIVED)
+def test_outputs_of_another_teacher_are_refused(derived, teacher):
+    cached = cache_teacher(batches(*images(EXAMPLES)), teacher, **QUIET)
+    with pytest.raises(ValueError, match="outputs of the distiller's own `teacher`"):
+        trained_from(DERIVED[derived](cached), convnet(5, 8))
+
+
+def test_the_same_teacher_made_again_and_two_on_purpose_are_not_refused(teacher):
+    cached = cache_teacher(batches(*images(EXAMPLES)), teacher, **QUIET)
+    again = convnet(5, 8)  # with other names of layers
+    again.set_weights(teacher.get_weights())
+    trained_from(cached, again)
+    trained_from(cached.map(lambda x, y: (CachedInputs(*x), y)), convnet(5, 8))
+
+
+def softmax_convnet(seed, width=4):
+    return convnet(seed, width, activation="softmax")
+
+
+def test_probabilities_in_the_place_of_logits_are_refused_and_the_other_way_round(teacher):
+    data = batches(*images(EXAMPLES))
+    probabilities = cache_teacher(data, softmax_convnet(0), **QUIET).repeat()
+    with pytest.raises(ValueError, match="cached inputs `x` must give logits.*ends in a softmax"):
+        trained_from(probabilities)
+    trained_from(probabilities, model=softmax_convnet, from_logits=False)
+    with pytest.raises(ValueError, match="cached inputs `x` must give probabilities"):
+        trained_from(
+            cache_teacher(data, teacher, **QUIET), None, softmax_convnet, from_logits=False
+        )
+    trained_from(probabilities, divergence="mse")
 
 
 # Training from it.
@@ -565,16 +705,6 @@ def test_without_a_teacher_it_is_the_same_training(options, tmp_path):
     assert_equal_weights(loaded.student, students[1], atol=1e-6)
 
 
-def test_evaluate_and_predict_take_cached_data(teacher):
-    x, y = images(EXAMPLES)
-    distiller = compiled(L2RKDDistiller(teacher, convnet(1)), metrics=["accuracy"])
-    cached = cache_teacher(batches(x, y), teacher, shuffle=False, **QUIET)
-    assert distiller.evaluate(cached, verbose=0) == distiller.evaluate(batches(x, y), verbose=0)
-    np.testing.assert_array_equal(
-        distiller.predict(cached, verbose=0), distiller.predict(batches(x, y), verbose=0)
-    )
-
-
 def test_arrays_may_carry_outputs(teacher):
     x, y = images(EXAMPLES)
     outputs = teacher.predict(x, verbose=0)
@@ -583,26 +713,6 @@ def test_arrays_may_carry_outputs(teacher):
         distiller = compiled(L2RKDDistiller(one, students[0 if one else 1], region_weight=0.0))
         distiller.fit(inputs, y, batch_size=4, shuffle=False, verbose=0)
     assert_equal_weights(*students, atol=1e-6)
-
-
-def test_a_killed_run_can_go_on_with_cached_data(teacher, tmp_path):
-    def run(folder, student, *others):
-        data = cache_teacher(batches(*images(EXAMPLES)), teacher, seed=1, **QUIET)
-        backup = callbacks.TrainingBackup(tmp_path / folder, data)
-        distiller = L2RKDDistiller(None, student, region_targets="interpolated", seed=3)
-        compiled(distiller).fit(data, epochs=4, callbacks=[backup, *others], verbose=0)
-
-    whole, resumed = convnet(1), convnet(1)
-    run("whole", whole)
-
-    def kill(epoch, logs):
-        if epoch == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run("resumed", convnet(1), keras.callbacks.LambdaCallback(on_epoch_end=kill))
-    run("resumed", resumed)
-    assert_equal_weights(resumed, whole)
 
 
 def test_cached_inputs_alone_are_refused(teacher):

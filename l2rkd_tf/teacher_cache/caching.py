@@ -4,19 +4,22 @@ import contextlib
 import json
 import os
 import pathlib
-import uuid
 import warnings
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf import order
-from l2rkd_tf.checks import check_choice, check_flag, is_positive_integer, output_activation
+from l2rkd_tf.checks import check_choice, check_flag, is_positive_integer
 from l2rkd_tf.teacher_cache import fingerprints, shards
 from l2rkd_tf.teacher_cache.examples import InMemory, OnDisk
 from l2rkd_tf.teacher_cache.inputs import with_outputs
+from l2rkd_tf.teacher_cache.origin import inputs_from, origin_of
 from l2rkd_tf.teacher_cache.source import Chunk, Source
+from l2rkd_tf.types import PathLike
 
 __all__ = ["cache_teacher"]
 
@@ -27,25 +30,27 @@ _FORMAT = "1"  # to be changed when earlier files can no longer be read
 
 
 def cache_teacher(
-    dataset,
-    teacher,
-    path=None,
+    dataset: tf.data.Dataset,
+    teacher: keras.Model,
+    path: PathLike | None = None,
     *,
-    batch_size=None,
-    shuffle=True,
-    seed=0,
-    dtype="float32",
-    compression=None,
-    memory_bytes=2**30,
-    fingerprint=None,
-    verbose=True,
-):
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    dtype: Literal["float32", "float16"] = "float32",
+    compression: Literal["GZIP"] | None = None,
+    memory_bytes: int = 2**30,
+    fingerprint: str | None = None,
+    verbose: bool = True,
+) -> tf.data.Dataset:
     """Ask the teacher once for all examples, and train from its answers.
 
     What comes back is a data set for `L2RKDDistiller.fit` whose inputs are `CachedInputs`: the
     inputs and the teacher's outputs. Distillation at the training points then costs no pass of
     the teacher, and with `region_targets="interpolated"` distillation in the regions does not
-    either: the distiller may be made with `teacher=None`.
+    either: the distiller may be made with `teacher=None`. The data and whatever is made of them,
+    by `repeat` for instance, know their teacher: `fit` refuses them in a distiller with another
+    one, and probabilities where the distiller takes logits.
 
     With a `path` the examples and the outputs are kept in a folder whose name is made of the
     teacher (architecture and weights), the examples (in any order) and the options: other weights
@@ -58,7 +63,8 @@ def cache_teacher(
 
     Args:
         dataset: `tf.data.Dataset` of batches `x`, `(x, y)` or `(x, y, sample_weight)` of numbers,
-            one pass long; inputs and labels may be structures.
+            one pass long; inputs and labels may be structures. One that never ends is refused, if
+            it says so; a generator does not.
         teacher: Keras model. It runs in inference mode.
         path: Folder for this cache and others; `None` keeps it in memory.
         batch_size: Examples in a batch of the result; by default as in `dataset`. The last batch
@@ -97,7 +103,7 @@ def cache_teacher(
     check_flag("shuffle", shuffle)
     check_flag("verbose", verbose)
     source = Source(dataset)
-    _warn_of_probabilities(teacher)
+    source.check_batches_for(teacher)
     with _from_the_beginning(dataset):
         known = source.fingerprint(verbose) if fingerprint is None else None
         asking = Asking(source, teacher, dtype, verbose)
@@ -110,7 +116,8 @@ def cache_teacher(
             examples = _on_disk(folder, asking, known, compression, memory_bytes)
         batch_size = batch_size or source.batch_size()
     batches, position = examples.in_batches(batch_size, shuffle, seed)
-    cached = order.ready(batches.map(lambda *rows: _as_element(source, rows)))
+    kind = inputs_from(origin_of(teacher))
+    cached = order.ready(batches.map(lambda *rows: _as_element(source, rows, kind)))
     cached.position = position
     cached.num_examples = examples.number
     return cached
@@ -144,9 +151,9 @@ def _check_arguments(teacher, path, batch_size, dtype, compression, memory_bytes
         )
 
 
-def _as_element(source, rows):
+def _as_element(source, rows, kind):
     *components, outputs = rows
-    return with_outputs(source.as_element(components), outputs)
+    return with_outputs(source.as_element(components), outputs, kind)
 
 
 @contextlib.contextmanager
@@ -164,16 +171,6 @@ def _from_the_beginning(dataset):
         position.set_batch(batch)
 
 
-def _warn_of_probabilities(teacher):
-    activation = output_activation(teacher)
-    if activation in ("softmax", "sigmoid"):
-        warnings.warn(
-            f"The teacher ends in a {activation}: the cache holds probabilities, for a distiller "
-            "with from_logits=False.",
-            stacklevel=3,
-        )
-
-
 def _in_memory(asking, known, shuffle):
     parts = [asking.rows(chunk) for chunk, _ in asking.chunks(known)]
     rows = [np.concatenate(part) for part in zip(*parts, strict=True)]
@@ -187,11 +184,11 @@ def _in_memory(asking, known, shuffle):
 
 def _on_disk(folder, asking, known, compression, memory_bytes):
     """The examples of a folder, which is filled with them where it has not been."""
+    shards.remove_abandoned(folder)
     manifest = _complete(folder)
     if manifest is None:
         folder.mkdir(parents=True, exist_ok=True)
-        _build(folder, asking, known, compression)
-        manifest = json.loads((folder / _MANIFEST).read_text())
+        manifest = _build(folder, asking, known, compression)
     specs = [tf.TensorSpec(*spec) for spec in manifest["components"]]
     paths = [str(folder / name) for name in manifest["shards"]]
     found = OnDisk(paths, manifest["num_examples"], specs, compression, memory_bytes)
@@ -202,7 +199,7 @@ def _complete(folder):
     """What a folder holds, if that is complete and intact; else `None`, and no manifest."""
     path = folder / _MANIFEST
     try:
-        content = path.read_text()
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
@@ -223,7 +220,7 @@ def _complete(folder):
 
 
 def _build(folder, asking, known, compression):
-    """Writes the shards that are not there yet and the manifest, unless another one is first."""
+    """Writes the shards that are not there yet, then the manifest, which it returns."""
     names, number = [], 0
     for chunk, fingerprint in asking.chunks(known):
         name = shards.find_shard(folder, len(names), fingerprint)
@@ -238,12 +235,21 @@ def _build(folder, asking, known, compression):
         "shards": names,
     }
     manifest["digest"] = fingerprints.joined(manifest)
-    partial = folder / f".{_MANIFEST}.{uuid.uuid4().hex}"
+    return _publish(manifest, folder)
+
+
+def _publish(manifest, folder):
+    """Writes a manifest; returns it, or the one of a build that was first."""
+    path, partial = folder / _MANIFEST, shards.partial_path(folder)
     try:
         partial.write_text(json.dumps(manifest, indent=1) + "\n")
-        _link_or_move(partial, folder / _MANIFEST)
+        _link_or_move(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:  # a process that has found damage makes it again
+        return manifest
 
 
 def _link_or_move(partial, path):
@@ -267,7 +273,7 @@ class Asking:
         verbose: Whether to show progress.
     """
 
-    def __init__(self, source, teacher, dtype, verbose):
+    def __init__(self, source: Source, teacher: keras.Model, dtype: str, verbose: bool) -> None:
         self.source = source
         self.dtype = dtype
         self._teacher = tf.function(
@@ -275,7 +281,7 @@ class Asking:
         )
         self._progress = keras.utils.Progbar(None, verbose=int(verbose), unit_name="example")
 
-    def chunks(self, known):
+    def chunks(self, known: str | None) -> Iterator[tuple[Chunk, str]]:
         """Chunks of one pass, each with its fingerprint; checks that they are the known examples.
 
         Args:
@@ -294,22 +300,24 @@ class Asking:
                 "it before it is augmented; regions take the place of augmentation."
             )
 
-    def rows(self, chunk):
+    def rows(self, chunk: Chunk) -> list[np.ndarray]:
         """Components of a chunk, and the teacher's outputs as the last one."""
         outputs = [self._outputs(batch) for batch in chunk.batches]
         return [*chunk.components, np.concatenate(outputs)]
 
-    def component_specs(self):
+    def component_specs(self) -> list[list[Any]]:
         """Shape and dtype of each component of an example, the teacher's outputs last."""
         rows = self.rows(Chunk([next(self.source.batches())]))
         return [[list(component.shape[1:]), component.dtype.name] for component in rows]
 
     def _outputs(self, batch):
         outputs = self._teacher(self.source.inputs(batch))
-        if keras.tree.is_nested(outputs) or outputs.shape.rank != 2:
+        is_one = not keras.tree.is_nested(outputs) and outputs.shape.rank == 2
+        if not is_one or len(outputs) != len(batch[0]):
             raise ValueError(
                 "`teacher` must have one output of shape (batch, outputs). Received: outputs of "
-                f"shape {keras.tree.map_structure(lambda output: output.shape, outputs)}"
+                f"shape {keras.tree.map_structure(lambda output: output.shape, outputs)} for a "
+                f"batch of {len(batch[0])}"
             )
         outputs = np.asarray(tf.cast(outputs, self.dtype))
         if not np.isfinite(outputs).all():

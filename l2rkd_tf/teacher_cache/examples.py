@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -26,17 +27,19 @@ class InMemory:
     rows: list
 
     @classmethod
-    def of_arrays(cls, arrays):
+    def of_arrays(cls, arrays: Iterable[np.ndarray]) -> "InMemory":
         """Examples of NumPy arrays; beside a GPU, whose memory is not for data."""
         with tf.device("CPU:0"):
             return cls([tf.constant(array) for array in arrays])
 
     @property
-    def number(self):
+    def number(self) -> int:
         """Number of examples."""
         return len(self.rows[0])
 
-    def in_batches(self, batch_size, shuffle, seed):
+    def in_batches(
+        self, batch_size: int, shuffle: bool, seed: int
+    ) -> tuple[tf.data.Dataset, order.Position]:
         """A `tf.data.Dataset` of lists of tensors, and its `order.Position`."""
         indices, position = order.indices_in_order(self.number, batch_size, seed, shuffle)
         return indices.map(self._gather, num_parallel_calls=tf.data.AUTOTUNE), position
@@ -64,21 +67,23 @@ class OnDisk:
     memory_bytes: int
 
     @property
-    def num_bytes(self):
+    def num_bytes(self) -> int:
         """Bytes of all examples, not compressed."""
         return self.number * self.example_bytes
 
     @property
-    def example_bytes(self):
+    def example_bytes(self) -> int:
         """Bytes of an example, not compressed."""
         return sum(math.prod(spec.shape) * spec.dtype.size for spec in self.specs)
 
-    def in_memory(self):
+    def in_memory(self) -> InMemory:
         """The same examples, read."""
         batches = self._records(self.paths).batch(1024).map(self._parse).as_numpy_iterator()
         return InMemory.of_arrays([np.concatenate(parts) for parts in zip(*batches, strict=True)])
 
-    def in_batches(self, batch_size, shuffle, seed):
+    def in_batches(
+        self, batch_size: int, shuffle: bool, seed: int
+    ) -> tuple[tf.data.Dataset, order.Position]:
         """As `InMemory.in_batches`; shuffled by shards, and in a buffer of `memory_bytes`."""
         buffer_size = max(1, self.memory_bytes // self.example_bytes)
         shuffled = functools.partial(self._shuffled, min(buffer_size, self.number))

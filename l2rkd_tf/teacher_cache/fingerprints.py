@@ -3,17 +3,30 @@
 import hashlib
 import json
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
-__all__ = ["EMPTY", "joined", "of_each", "of_examples", "of_file", "of_model", "together"]
+from l2rkd_tf.types import PathLike
+
+__all__ = [
+    "EMPTY",
+    "joined",
+    "of_each",
+    "of_examples",
+    "of_file",
+    "of_model",
+    "of_weights",
+    "together",
+]
 
 #: The fingerprint of no examples.
 EMPTY = "0" * 32
 
 
-def of_model(model):
+def of_model(model: keras.Model) -> str:
     """Fingerprint of a model: its architecture and its weights.
 
     Args:
@@ -22,13 +35,23 @@ def of_model(model):
     Returns:
         Hexadecimal digits.
     """
+    digest = _new(_architecture(model).encode())
+    _add_weights(digest, model)
+    return digest.hexdigest()
+
+
+def of_weights(model: keras.Model) -> str:
+    """Fingerprint of a model's weights alone, as hexadecimal digits."""
     digest = _new()
-    digest.update(_architecture(model).encode())
+    _add_weights(digest, model)
+    return digest.hexdigest()
+
+
+def _add_weights(digest, model):
     for weight in model.weights:
         value = np.asarray(weight)
         digest.update(f"{value.dtype}{value.shape}".encode())
         digest.update(value.tobytes())
-    return digest.hexdigest()
 
 
 def _architecture(model):
@@ -43,7 +66,7 @@ def _architecture(model):
         return repr([type(layer).__qualname__ for layer in [model, *model.layers]])
 
 
-def of_each(components):
+def of_each(components: Sequence[np.ndarray]) -> list[int]:
     """Fingerprint of each example of a batch, as an integer.
 
     Args:
@@ -64,7 +87,7 @@ def of_each(components):
     return found
 
 
-def of_examples(components):
+def of_examples(components: Sequence[np.ndarray]) -> str:
     """Fingerprint of the examples of a batch, whatever their order.
 
     Args:
@@ -76,17 +99,17 @@ def of_examples(components):
     return _as_digits(sum(of_each(components)))
 
 
-def together(one, other):
+def together(one: str, other: str) -> str:
     """Fingerprint of the examples that two fingerprints stand for."""
     return _as_digits(int(one, 16) + int(other, 16))
 
 
-def joined(*parts):
+def joined(*parts: Any) -> str:
     """Fingerprint of several strings, in this order."""
     return _new(json.dumps(parts).encode()).hexdigest()
 
 
-def of_file(path):
+def of_file(path: PathLike) -> str:
     """Fingerprint of the bytes of a file."""
     digest = _new()
     with open(path, "rb") as file:

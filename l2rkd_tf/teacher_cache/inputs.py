@@ -26,9 +26,10 @@ class CachedInputs(NamedTuple):
 
     inputs: Any
     teacher_outputs: Any
+    origin = None  # type: ignore[misc]  # no field: see `inputs_from` in origin.py
 
 
-def unpacked(data):
+def unpacked(data: Any) -> tuple[Any, Any, Any, Any]:
     """Inputs, teacher outputs, labels and weights of a batch; `None` for what it does not carry.
 
     Raises:
@@ -43,12 +44,21 @@ def unpacked(data):
     return *separated(x), y, sample_weight
 
 
-def separated(x):
+def separated(x: Any) -> tuple[Any, Any]:
     """Inputs and the teacher's outputs, which are `None` where the inputs carry none."""
     return tuple(x) if isinstance(x, CachedInputs) else (x, None)
 
 
-def with_outputs(element, outputs):
-    """An element of a data set, `x`, `(x, y)` or `(x, y, sample_weight)`, with outputs for `x`."""
+def with_outputs(element: Any, outputs: Any, kind: Any = CachedInputs) -> tuple[Any, ...]:
+    """An element of a data set, `x`, `(x, y)` or `(x, y, sample_weight)`, with outputs for `x`.
+
+    Args:
+        element: The element.
+        outputs: The teacher's outputs for `x`.
+        kind: `CachedInputs`, or a type of these that knows its teacher.
+
+    Returns:
+        The same element with an object of that type for `x`.
+    """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(element)
-    return keras.utils.pack_x_y_sample_weight(CachedInputs(x, outputs), y, sample_weight)
+    return keras.utils.pack_x_y_sample_weight(kind(x, outputs), y, sample_weight)

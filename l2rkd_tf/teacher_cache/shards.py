@@ -1,20 +1,54 @@
 """Files of examples: written whole or not at all, and known by their contents."""
 
+import contextlib
 import os
 import pathlib
+import time
 import uuid
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.teacher_cache import fingerprints
+from l2rkd_tf.types import PathLike
 
-__all__ = ["find_shard", "is_intact", "parse_rows", "read_records", "write_shard"]
+__all__ = [
+    "find_shard",
+    "is_intact",
+    "parse_rows",
+    "partial_path",
+    "read_records",
+    "remove_abandoned",
+    "write_shard",
+]
 
 _SUFFIX = ".tfrecord"
+_PARTIAL = ".partial"
+# A build writes to a partial file without a break, and renames it after seconds.
+_ABANDONED_SECONDS = 3600
 
 
-def find_shard(folder, number, examples):
+def partial_path(folder: pathlib.Path) -> pathlib.Path:
+    """Path of a new file to write to before it gets its name, `pathlib.Path`."""
+    return folder / f".{uuid.uuid4().hex}{_PARTIAL}"
+
+
+def remove_abandoned(folder: pathlib.Path) -> None:
+    """Deletes the partial files of builds that were killed: those not written to for an hour.
+
+    Args:
+        folder: `pathlib.Path`; other processes may be building in it.
+    """
+    for path in folder.glob(f".*{_PARTIAL}"):
+        # Another process may be faster, and a cache may be one to read only.
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
+
+
+def find_shard(folder: pathlib.Path, number: int, examples: str) -> str | None:
     """Name of an intact shard of these examples.
 
     Args:
@@ -29,13 +63,19 @@ def find_shard(folder, number, examples):
     return next((path.name for path in files if is_intact(path)), None)
 
 
-def is_intact(path):
+def is_intact(path: PathLike) -> bool:
     """Whether a shard is there and has the bytes that were written, by the digest in its name."""
     path = pathlib.Path(path)
     return path.is_file() and fingerprints.of_file(path) == path.stem.rpartition("-")[2]
 
 
-def write_shard(folder, number, examples, components, compression):
+def write_shard(
+    folder: pathlib.Path,
+    number: int,
+    examples: str,
+    components: Sequence[np.ndarray],
+    compression: str | None,
+) -> str:
     """Writes a shard.
 
     Args:
@@ -51,7 +91,7 @@ def write_shard(folder, number, examples, components, compression):
     Raises:
         OSError: If the file cannot be written, because the disk is full for instance.
     """
-    partial = folder / f".{number:05d}-{uuid.uuid4().hex}.partial"
+    partial = partial_path(folder)
     try:
         with tf.io.TFRecordWriter(str(partial), options=compression or "") as writer:
             for row in zip(*components, strict=True):
@@ -66,12 +106,12 @@ def write_shard(folder, number, examples, components, compression):
     return name
 
 
-def read_records(paths, compression):
+def read_records(paths: Any, compression: str | None) -> tf.data.Dataset:
     """A `tf.data.Dataset` of the records of shards, one for each example, in their order."""
     return tf.data.TFRecordDataset(paths, compression_type=compression or "")
 
 
-def parse_rows(records, specs):
+def parse_rows(records: tf.Tensor, specs: Sequence[tf.TensorSpec]) -> list[tf.Tensor]:
     """Examples of records.
 
     Args:

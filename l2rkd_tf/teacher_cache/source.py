@@ -1,5 +1,8 @@
 """The examples that a cache is made of, as they come from a data set."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -23,20 +26,20 @@ class Chunk:
         batches: List of batches, each a list of NumPy arrays with a row for each example.
     """
 
-    def __init__(self, batches):
+    def __init__(self, batches: list[list[np.ndarray]]) -> None:
         self.batches = batches
 
     @property
-    def components(self):
+    def components(self) -> list[np.ndarray]:
         """NumPy arrays with a row for each example of all batches."""
         return [np.concatenate(parts) for parts in zip(*self.batches, strict=True)]
 
     @property
-    def num_examples(self):
+    def num_examples(self) -> int:
         """Number of examples."""
         return sum(len(batch[0]) for batch in self.batches)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Fingerprint of the examples."""
         return fingerprints.of_examples(self.components)
 
@@ -51,7 +54,7 @@ class Source:
         ValueError: If it is no such data set.
     """
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: tf.data.Dataset) -> None:
         if not isinstance(dataset, tf.data.Dataset):
             raise ValueError(
                 "`dataset` must be a tf.data.Dataset of batches, such as "
@@ -83,27 +86,45 @@ class Source:
                     f"{self._dataset.element_spec}"
                 )
             if spec.shape.rank == 0:
-                raise ValueError(
-                    "`dataset` must give batches. Received: elements of "
-                    f"{self._dataset.element_spec}; add `.batch(32)`."
-                )
+                raise ValueError(self._must_give_batches())
+
+    def _must_give_batches(self):
+        return (
+            "`dataset` must give batches. Received: elements of "
+            f"{self._dataset.element_spec}; add `.batch(32)`."
+        )
+
+    def check_batches_for(self, teacher: keras.Model) -> None:
+        """Checks that inputs are not single examples of what a teacher takes, if it says what.
+
+        Args:
+            teacher: Keras model.
+
+        Raises:
+            ValueError: If they are.
+        """
+        symbols = keras.tree.flatten(getattr(teacher, "inputs", None))
+        specs = tf.nest.flatten(self._inputs_of(self._dataset.element_spec))
+        single = [tuple(symbol.shape[1:]) for symbol in symbols if symbol is not None]
+        if [spec.shape for spec in specs] == single:
+            raise ValueError(self._must_give_batches())
 
     @property
-    def structure(self):
+    def structure(self) -> str:
         """Structure and dtypes of an element, a string."""
         return repr(tf.nest.map_structure(lambda spec: spec.dtype.name, self._dataset.element_spec))
 
-    def batch_size(self):
+    def batch_size(self) -> int:
         """Number of examples in the largest batch that was read, or else in the first."""
         if not self._largest:
             next(self.batches())
         return self._largest
 
-    def as_element(self, components):
+    def as_element(self, components: Sequence[Any]) -> Any:
         """Components of a batch, or of an example, in the data set's structure."""
         return tf.nest.pack_sequence_as(self._dataset.element_spec, components)
 
-    def inputs(self, components):
+    def inputs(self, components: Sequence[Any]) -> Any:
         """Inputs among the components of a batch, as a distiller passes them to a teacher."""
         inputs = self._inputs_of(self.as_element(components))
         return tf.nest.map_structure(
@@ -116,7 +137,7 @@ class Source:
             return element
         return keras.utils.unpack_x_y_sample_weight(element)[0]
 
-    def batches(self):
+    def batches(self) -> Iterator[list[np.ndarray]]:
         """Batches of one pass, each a list of NumPy arrays.
 
         Raises:
@@ -142,7 +163,7 @@ class Source:
         if not self._largest:
             raise ValueError("`dataset` must hold examples. Received: a data set without any.")
 
-    def chunks(self, num_bytes):
+    def chunks(self, num_bytes: int) -> Iterator[Chunk]:
         """`Chunk`s of one pass, each of about so many bytes, or of one batch."""
         batches, size = [], 0
         for batch in self.batches():
@@ -154,7 +175,7 @@ class Source:
         if batches:
             yield Chunk(batches)
 
-    def fingerprint(self, verbose):
+    def fingerprint(self, verbose: bool) -> str:
         """Fingerprint of all examples, in one pass."""
         progress = keras.utils.Progbar(None, verbose=int(verbose), unit_name="fingerprint")
         total = fingerprints.EMPTY

@@ -1,0 +1,149 @@
+"""Trains the three models of the browser demo and exports them for its page.
+
+    python examples/web/train_models.py --output=runs/web
+
+A teacher of all 1000 training digits, and two students of 5 % of them: plain distillation (KD) and
+L2RKD, which differ in nothing else. For each the folder holds `<name>.keras`, and `<name>.tflite`
+in float32. `models.json` tells the page what the models are, how many test images they get right,
+and what they say of some test images.
+"""
+
+import os
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+sys.path.append(str(pathlib.Path(__file__).parent.parent))
+
+import run_flags  # noqa: E402
+import training  # noqa: E402
+from run_folder import run_folder, versions, write_json  # noqa: E402
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_float("fraction", 0.05, "Part of the training data for the students.", 0.0, 1.0)
+flags.DEFINE_integer("seed", 0, "Seed of few-shot subset, initial weights and draws.", 0)
+flags.DEFINE_integer("epochs", 5, "Epochs of each student.", lower_bound=1)
+flags.DEFINE_integer("steps_per_epoch", 800, "Steps of an epoch.", lower_bound=1)
+flags.DEFINE_integer("teacher_epochs", 40, "Epochs of the teacher, 20 steps each.", lower_bound=1)
+flags.DEFINE_integer("examples_per_class", 3, "Test images of each class for the page.", 1)
+flags.DEFINE_string("output", "runs/web", "Folder of the results; an earlier one is replaced.")
+flags.register_validator("fraction", lambda value: value > 0, "must be above 0")
+
+STUDENTS = {"kd": "KD student", "l2rkd": "L2RKD student"}
+# The images of the data set have 17 grey levels.
+LARGEST_LEVEL = 16
+
+
+def distil(method, teacher, train):
+    """A student of the teacher; of two methods all but the objective is the same."""
+    student = training.build_network(train, (16, 32), FLAGS.seed)
+    training.fit(
+        training.build_trainee(method, teacher, student, seed=FLAGS.seed),
+        train,
+        epochs=FLAGS.epochs,
+        steps_per_epoch=FLAGS.steps_per_epoch,
+        learning_rate=2e-3,
+        verbose=0,
+    )
+    return student
+
+
+def save(model, name, folder):
+    """Saves a model, and exports it for one image at a time.
+
+    LiteRT's runtime for browsers refuses files for any batch size, as `l2rkd_tf.export` makes them.
+    """
+    model.save(os.path.join(folder, f"{name}.keras"))
+    model.export(
+        os.path.join(folder, f"{name}.tflite"),
+        format="litert",
+        verbose=False,
+        input_signature=[keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="float32")],
+    )
+
+
+def describe(model, name, title, num_examples, test):
+    """What the page tells of a model."""
+    return {
+        "name": name,
+        "title": title,
+        "file": f"{name}.tflite",
+        "parameters": model.count_params(),
+        "training_images": num_examples,
+        "test_accuracy": training.evaluate(model, test)["accuracy"],
+    }
+
+
+def pick_examples(models, test):
+    """The first test images of each class, with the probabilities that Keras gives.
+
+    Args:
+        models: Dict of models by name.
+        test: Batches of the test split.
+
+    Returns:
+        A list of dicts with `label`, `levels` (64 integers from 0 to 16) and `probabilities` (dict
+        of 10 floats by the model's name).
+    """
+    images, labels = map(np.concatenate, zip(*test.as_numpy_iterator(), strict=True))
+    classes = range(len(test.class_names))
+    chosen = [np.flatnonzero(labels == label)[: FLAGS.examples_per_class] for label in classes]
+    images, labels = images[np.concatenate(chosen)], labels[np.concatenate(chosen)]
+    levels = np.rint(images * LARGEST_LEVEL).astype(int).reshape(len(images), -1)
+    probabilities = {
+        name: keras.ops.convert_to_numpy(keras.ops.softmax(model(images)))
+        for name, model in models.items()
+    }
+    return [
+        {
+            "label": int(label),
+            "levels": levels[position].tolist(),
+            "probabilities": {name: probabilities[name][position].tolist() for name in models},
+        }
+        for position, label in enumerate(labels)
+    ]
+
+
+def main(argv):
+    """Trains, exports and describes the three models."""
+    run_flags.start(argv)
+    tf.get_logger().setLevel("ERROR")  # it warns of new traces, and each model has its own
+    few, _, test = training.load_splits("digits", 50, fraction=FLAGS.fraction, seed=FLAGS.seed)
+    everything, _, _ = training.load_splits("digits", 50)
+    print("The teacher, on all training images ...", flush=True)
+    teacher, *_ = training.train_teacher(
+        "digits", epochs=FLAGS.teacher_epochs, seed=FLAGS.seed, verbose=0
+    )
+    models = {"teacher": teacher}
+    titles, sizes = {"teacher": "Teacher"}, {"teacher": everything.num_examples}
+    for name, title in STUDENTS.items():
+        print(f"{title}, on {few.num_examples} images ...", flush=True)
+        models[name] = distil(name, teacher, few)
+        titles[name], sizes[name] = title, few.num_examples
+    rows = [
+        describe(model, name, titles[name], sizes[name], test) for name, model in models.items()
+    ]
+    with run_folder(FLAGS.output, overwrite=True) as folder:
+        for name, model in models.items():
+            save(model, name, folder)
+        description = {
+            "class_names": test.class_names,
+            "test_images": test.num_examples,
+            "steps": FLAGS.epochs * FLAGS.steps_per_epoch,
+            "seed": FLAGS.seed,
+            "models": rows,
+            "examples": pick_examples(models, test),
+            "versions": versions(),
+        }
+        write_json(os.path.join(folder, "models.json"), description)
+    for row in rows:
+        print(f"{row['title']}: test accuracy {row['test_accuracy']:.1%}")
+
+
+if __name__ == "__main__":
+    app.run(main)
