@@ -13,6 +13,10 @@ L2RKD or KD; with `--method=none` they stand alone beside the labels, whose weig
 With `--recipe`, settings of the literature: see `recipes.py`. The teacher is then what
 train_teacher.py has made of its own recipe.
 
+`--teacher=a.keras,b.keras` is an ensemble: the mean of the probabilities (`ensembles.py`).
+
+With `--tensorboard=folder` the training can be watched: see docs/tensorboard.md.
+
 With `--teacher_cache` the teacher is asked once for each training example, also over several runs;
 with `--region_targets=interpolated` beside it, a step asks no teacher at all.
 
@@ -26,6 +30,8 @@ import os
 import shutil
 import tempfile
 
+import boards
+import ensembles
 import keras
 import numpy as np
 import recipe_flags
@@ -43,6 +49,7 @@ FLAGS = flags.FLAGS
 run_flags.define_data_flags()
 run_flags.define_schedule_flags(epochs=15, steps_per_epoch=100, learning_rate=2e-3)
 run_flags.define_strategy_flags()
+run_flags.define_tensorboard_flag()
 recipe_flags.define(augment="none")
 for module in (run_flags, recipe_flags):  # shown by --help, too
     flags.adopt_module_key_flags(module)
@@ -52,7 +59,11 @@ flags.DEFINE_list("method_weights", None, "A weight for each; empty for those of
 flags.DEFINE_list(
     "methods_at", ["data"], "data, region or both points, for all methods or for each."
 )
-flags.DEFINE_string("teacher", "", "Keras file of the teacher; trained first when empty.")
+flags.DEFINE_string(
+    "teacher",
+    "",
+    "Keras file of the teacher, or files of several; one is trained first when empty.",
+)
 flags.DEFINE_float("fraction", 0.1, "Part of the training data to use.", 0.0, 1.0)
 flags.DEFINE_list("seeds", ["0"], "Seeds: of few-shot subset, initial weights, order and draws.")
 flags.DEFINE_list("widths", ["16", "32"], "Channels of each block of the student.")
@@ -119,7 +130,9 @@ flags.register_validator(
     "replace_fraction", lambda value: value is None or 0 < value < 1, "must be between 0 and 1"
 )
 flags.register_validator(
-    "teacher", lambda path: not path or os.path.isfile(path), "must be an existing .keras file"
+    "teacher",
+    lambda paths: not paths or all(map(os.path.isfile, paths.split(","))),
+    "must be an existing .keras file, or several",
 )
 
 
@@ -147,9 +160,9 @@ def apply_recipe():
 
 
 def get_teacher():
-    """The teacher from its file, or a new one trained on all data."""
+    """The teacher from its file, an ensemble from several, or a new one trained on all data."""
     if FLAGS.teacher:
-        return keras.models.load_model(FLAGS.teacher)
+        return ensembles.load(FLAGS.teacher.split(","))
     print("No --teacher given: training one.")
     teacher, _, metrics = training.train_teacher(
         FLAGS.dataset, data_options=run_flags.data_flags(), verbose=FLAGS.verbose
@@ -187,12 +200,24 @@ def backup_folder(seed):
     return os.path.join(FLAGS.backup, f"backup_of_seed{seed}")
 
 
-def callbacks(train, seed, folder):
+def board_folder(seed, folder):
+    """Where the board of a student is, if there is one; only the first worker's is kept."""
+    if not FLAGS.tensorboard:
+        return ""
+    kept = run_flags.is_chief(tf.distribute.get_strategy())
+    return os.path.join(FLAGS.tensorboard if kept else folder, f"seed{seed}")
+
+
+def callbacks(train, validation, trainee, config, folder):
     """What watches a training."""
-    logger = keras.callbacks.CSVLogger(os.path.join(folder, "log.csv"))
+    seed = config["seed"]
+    watching = [
+        *boards.make_callbacks(board_folder(seed, folder), config, trainee, validation),
+        keras.callbacks.CSVLogger(os.path.join(folder, "log.csv")),
+    ]
     if not FLAGS.backup:
-        return [logger]
-    return [logger, l2rkd_tf.callbacks.TrainingBackup(backup_folder(seed), data=train, keep=True)]
+        return watching
+    return [*watching, l2rkd_tf.callbacks.TrainingBackup(backup_folder(seed), train, keep=True)]
 
 
 def run_seed(teacher, seed, folder):
@@ -211,6 +236,7 @@ def run_seed(teacher, seed, folder):
         for name, (of_teacher, of_student) in trainee.distillation_loss_layers.items():
             print(f"{name}: {of_teacher or 'outputs'} of the teacher, {of_student or 'outputs'}")
     schedule = run_flags.schedule_flags(train)
+    config = run_flags.all_flags() | {"steps_per_epoch": schedule["steps_per_epoch"], "seed": seed}
     if FLAGS.teacher_cache:
         train = l2rkd_tf.teacher_cache.cache_teacher(
             train, teacher, FLAGS.teacher_cache, seed=seed, verbose=FLAGS.verbose > 0
@@ -222,10 +248,9 @@ def run_seed(teacher, seed, folder):
         optimizer=recipe_flags.make_optimizer(),
         validation_data=validation,
         jit_compile={"on": True, "off": False}.get(FLAGS.jit_compile, "auto"),
-        callbacks=callbacks(train, seed, folder),
+        callbacks=callbacks(train, validation, trainee, config, folder),
     )
     metrics = training.measure(student, validation, test, step_ms)
-    config = run_flags.all_flags() | {"steps_per_epoch": schedule["steps_per_epoch"], "seed": seed}
     save_run(folder, student, config, history, metrics)
     return metrics
 

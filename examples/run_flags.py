@@ -109,6 +109,16 @@ def define_schedule_flags(epochs, steps_per_epoch, learning_rate):
     flags.register_validator("learning_rate", lambda rate: rate > 0, "must be above 0")
 
 
+def define_tensorboard_flag():
+    """The flag that says where TensorBoard finds a run."""
+    flags.DEFINE_string(
+        "tensorboard",
+        "",
+        "Folder for the TensorBoard of this run alone, of which an earlier run there is taken "
+        "out; empty for none.",
+    )
+
+
 def define_strategy_flags():
     """Flags that say on what to train."""
     flags.DEFINE_enum(
