@@ -10,13 +10,21 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def fill(text):
-    """The text with every `<!-- path.md -->` ... `<!-- end -->` filled from its file."""
+    """The text with every `<!-- path.md -->` ... `<!-- end -->` filled from its file.
+
+    `<!-- path.md: 2 -->` takes the second table of the file alone, without its caption.
+    """
     return re.sub(
-        r"(<!-- (\S+\.md) -->\n).*?(<!-- end -->)",
-        lambda match: match[1] + (ROOT / match[2]).read_text() + match[3],
+        r"(<!-- (\S+\.md)(?:: (\d+))? -->\n).*?(<!-- end -->)",
+        lambda match: match[1] + _content(match[2], match[3]) + match[4],
         text,
         flags=re.DOTALL,
     )
+
+
+def _content(path, number):
+    text = (ROOT / path).read_text()
+    return re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)[int(number) - 1] if number else text
 
 
 if __name__ == "__main__":

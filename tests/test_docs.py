@@ -1,0 +1,303 @@
+"""The pages say what works: their Python blocks run, their commands exist.
+
+A page's Python blocks run in their order, in one namespace and in an empty folder. Comments in the
+page, which a browser does not show, say what differs from a page that a reader types in:
+
+- `<!-- given: teacher, train -->`, before a block: names, of those of `given`, that the text
+  supposes, and names of files with a dot in them;
+- `<!-- not run: reason -->`, immediately before a block: it is compiled only, and listed below.
+"""
+
+import json
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+import types
+from typing import NamedTuple
+
+import keras
+import matplotlib.image
+import numpy as np
+import pytest
+
+import l2rkd_tf
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md"))]
+
+BLOCK = re.compile(
+    r"(?:<!-- (?P<kind>not run|given): (?P<words>[^>]*?) -->\n+)?"
+    r"^(?P<indent> *)```(?P<language>\w+)\n(?P<code>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
+)
+# A program of the project with its flags; a command may go on in the next line.
+VALUE = r"""(?:"[^"\n]*"|'[^'\n]*'|[^\s`'"|;)])+"""
+COMMAND = re.compile(
+    r"python ((?:examples|benchmarks|docs)/[\w/]+\.py)"
+    rf"((?:\s+(?:\\\n\s*)?--\w+(?:={VALUE})?)*)"
+)
+
+# Blocks that are not run. Think twice before adding one.
+NOT_RUN = {}
+
+
+class Block(NamedTuple):
+    """A block of code of a page."""
+
+    language: str
+    code: str
+    line: int  # Of its first line of code, from 1.
+    not_run: str | None  # The reason.
+    given: tuple
+
+
+def read(page):
+    return (ROOT / page).read_text()
+
+
+def blocks_of(page, language):
+    text = read(page)
+    for match in BLOCK.finditer(text):
+        if match["language"] == language:
+            words, kind = match["words"], match["kind"]
+            yield Block(
+                language,
+                textwrap.dedent(match["code"]),
+                text.count("\n", 0, match.start("code")) + 1,
+                words if kind == "not run" else None,
+                tuple(words.split(", ")) if kind == "given" else (),
+            )
+
+
+PYTHON_PAGES = [page for page in PAGES if any(blocks_of(page, "python"))]
+
+
+def given(folder):
+    """What pages may suppose: models of a few weights, 40 images, and what belongs to them."""
+    images, labels = next(iter(l2rkd_tf.data.load("digits", "test", batch_size=40)))
+    teacher = l2rkd_tf.models.convnet((8, 8, 1), 10, widths=(8, 16, 16), name="teacher")
+    student = l2rkd_tf.models.convnet((8, 8, 1), 10, widths=(4, 8), name="student")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    distiller = l2rkd_tf.L2RKDDistiller(teacher, student, seed=0)
+    distiller.compile("adam", loss, metrics=["accuracy"])
+    return {
+        "keras": keras,
+        "l2rkd_tf": l2rkd_tf,
+        "teacher": teacher,
+        "student": student,
+        "distiller": distiller,
+        "loss": loss,
+        "optimizer": "adam",
+        "train": l2rkd_tf.data.load("digits", "train", batch_size=20, fraction=0.04),
+        "validation": l2rkd_tf.data.load("digits", "validation", batch_size=40, fraction=0.2),
+        "images": images.numpy(),
+        "labels": labels.numpy(),
+        "decisions": np.zeros(40, int),
+        "teacher.keras": lambda: teacher.save(folder / "teacher.keras"),
+    }
+
+
+def add_given(namespace, words, things):
+    for word in words:
+        if "." in word:
+            things[word]()
+        else:
+            namespace[word] = things[word]
+
+
+def accuracy(distiller, namespace):
+    return distiller.evaluate(namespace["test"], verbose=0, return_dict=True)["accuracy"]
+
+
+def check_readme(namespace, folder):
+    assert accuracy(namespace["distiller"], namespace) > 0.8
+    assert (folder / "student.tflite").exists()
+
+
+def check_first_student(namespace, folder):
+    sizes = [namespace[name].count_params() for name in ("student", "teacher")]
+    assert "with {:,} parameters beside its {:,}".format(*sizes) in read("docs/first_student.md")
+    kd, l2rkd = (accuracy(namespace[name], namespace) for name in ("kd", "l2rkd"))
+    assert l2rkd > max(kd, 0.8)
+    profiles = namespace["profiles"]
+    assert profiles["L2RKD"].kl[2] < profiles["KD"].kl[2]
+    assert namespace["report"].top1_agreement > 0.9
+    assert (folder / "student.tflite").exists()
+
+
+# What a reader is told to expect.
+CHECKS = {"README.md": check_readme, "docs/first_student.md": check_first_student}
+
+
+@pytest.mark.parametrize("page", PYTHON_PAGES)
+def test_python_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "page"}
+    things = given(tmp_path) if any(block.given for block in blocks_of(page, "python")) else {}
+    for block in blocks_of(page, "python"):
+        # Tracebacks then tell the line of the page.
+        code = compile("\n" * (block.line - 1) + block.code, ROOT / page, "exec")
+        add_given(namespace, block.given, things)
+        if block.not_run is None:
+            exec(code, namespace)
+    CHECKS.get(page, lambda *_: None)(namespace, tmp_path)
+
+
+def test_all_other_blocks_run():
+    found = {
+        f"{page}: {block.code.splitlines()[0]}": block.not_run
+        for page in PAGES
+        for block in blocks_of(page, "python")
+        if block.not_run is not None
+    }
+    assert found == NOT_RUN
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_fence_is_read(page):
+    """A block that the pattern misses would never be run, and a comment would have no effect."""
+    text = read(page)
+    blocks = list(BLOCK.finditer(text))
+    unnamed = re.sub(BLOCK, "", text).count("```")
+    plain = len(re.findall(r"^ *```\n.*?^ *```$", re.sub(BLOCK, "", text), re.M | re.S))
+    assert unnamed == 2 * plain
+    comments = len(re.findall(r"<!-- (?:not run|given):", text))
+    assert comments == sum(match["kind"] is not None for match in blocks)
+
+
+def test_what_is_given_is_used():
+    for page in PAGES:
+        code = "\n".join(block.code for block in blocks_of(page, "python"))
+        words = [word for block in blocks_of(page, "python") for word in block.given]
+        assert [word for word in words if not re.search(rf"\b{re.escape(word)}\b", code)] == []
+
+
+def commands_of(page):
+    """Programs with their arguments, anywhere on a page."""
+    for match in COMMAND.finditer(read(page)):
+        words = shlex.split(match[2].replace("\\\n", " "))
+        yield match[1], [word for word in words if word != "--help"]
+
+
+@pytest.mark.parametrize(
+    ("text", "program", "arguments"),
+    [
+        (
+            "run `python examples/distill.py --a=1 --b` now",
+            "examples/distill.py",
+            ["--a=1", "--b"],
+        ),
+        (
+            "python benchmarks/speed.py \\\n    --s='x y',2 # no\n",
+            "benchmarks/speed.py",
+            ["--s=x y,2"],
+        ),
+    ],
+)
+def test_commands_are_found(text, program, arguments, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "read", lambda page: text)
+    assert list(commands_of("page")) == [(program, arguments)]
+
+
+def test_programs_take_the_flags_of_the_pages():
+    commands = sorted({(name, *words) for page in PAGES for name, words in commands_of(page)})
+    assert len(commands) > 15
+    # A refused flag must be noticed.
+    wrong = [("examples/distill.py", "--no_such_flag=1"), ("examples/demo.py", "--epochs=0")]
+    finished = subprocess.run(
+        [sys.executable, str(ROOT / "tests/flags_of_programs.py")],
+        input=json.dumps([(name, words) for name, *words in [*commands, *wrong]]),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    refused = finished.stdout.splitlines()
+    assert [line.split(":")[0] for line in refused] == [
+        "examples/demo.py --epochs=0",
+        "examples/distill.py --no_such_flag=1",
+    ], refused
+
+
+def test_targets_of_make_exist():
+    targets = set(re.findall(r"^([\w-]+):", read("Makefile"), re.MULTILINE))
+    named = {
+        target
+        for page in PAGES
+        for target in re.findall(r"(?:^|`)make ([\w-]+)(?=`|\s|$)", read(page), re.MULTILINE)
+    }
+    assert {"demo", "test", "bench"} <= named
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(blocks_of(page, "sh"))])
+def test_shell_blocks_are_shell(page):
+    for block in blocks_of(page, "sh"):
+        # `<name>` stands for something in a text, and for redirection in a shell.
+        code = re.sub(r"<[\w' ]+>", "name", block.code)
+        finished = subprocess.run(
+            ["bash", "-n"], input=code, capture_output=True, text=True, check=False
+        )
+        assert finished.returncode == 0, f"{page}, line {block.line}: {finished.stderr}"
+
+
+def test_extras_of_pip_exist():
+    extras = set(re.findall(r'^    "(\w+)": \[|^EXTRAS\["(\w+)"\]', read("setup.py"), re.MULTILINE))
+    extras = {name for pair in extras for name in pair if name}
+    named = {
+        extra
+        for page in PAGES
+        for words in re.findall(r"pip install [^\n`]*\[([\w,]+)\]", read(page))
+        for extra in words.split(",")
+    }
+    assert {"examples", "litert"} <= named <= extras
+
+
+def page_module(name, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    return __import__(name)
+
+
+def test_pictures_of_regions_are_of_regions(monkeypatch):
+    draw = page_module("draw_regions", monkeypatch)
+    points = draw.POINTS.reshape(-1, 1, 2, 1)
+    own, others = draw.POINTS[0], draw.POINTS[1:]
+    segment, _, patch, ball = (
+        draw.region_points(region, points, 50).reshape(-1, 2)
+        for region in draw.PLANE_REGIONS.values()
+    )
+    steps = segment[:, None] - own
+    ways = others - own
+    across = steps[..., 0] * ways[:, 1] - steps[..., 1] * ways[:, 0]
+    assert np.abs(across).min(axis=1).max() < 1e-6  # on one of the segments
+    assert np.all((patch >= own - 1e-6) & (patch <= others.max(axis=0) + 1e-6))
+    assert 0.1 < np.linalg.norm(ball - own, axis=1).max() <= 0.15
+    for name, figure in {"shapes": draw.draw_shapes, "images": draw.draw_images}.items():
+        picture = matplotlib.image.imread(ROOT / f"docs/images/region_{name}.png")
+        drawn = figure()
+        size = tuple(np.round(drawn.get_size_inches()[::-1] * drawn.dpi).astype(int))
+        assert picture.shape[:2] == size
+
+
+@pytest.mark.parametrize(
+    ("html", "is_fetched"),
+    [
+        ('<a href="https://arxiv.org">', False),
+        ('<script src="assets/bundle.js">', False),
+        ('<script async src="https://example.org/x.js">', True),
+        ('<link rel="stylesheet" href="//fonts.example.org/css">', True),
+        ("<img alt='x' src='http://example.org/x.png'>", True),
+    ],
+)
+def test_the_site_may_not_fetch(html, is_fetched, monkeypatch):
+    checks = page_module("site_checks", monkeypatch)
+    page = types.SimpleNamespace(file=types.SimpleNamespace(src_path="page.md"))
+    if is_fetched:
+        with pytest.raises(ValueError, match="page.md would have a browser fetch"):
+            checks.on_post_page(html, page, None)
+    else:
+        checks.on_post_page(html, page, None)
