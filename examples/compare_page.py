@@ -17,8 +17,7 @@ def write(output, study, results):
     Returns:
         The tables as markdown.
     """
-    tables = all_tables(study, results)
-    text = _head(results) + "\n".join(compare_table.markdown(*table) for table in tables)
+    tables, text = all_tables(study, results), markdown(study, results)
     _write(f"{output}.md", text)
     _write(f"{output}.csv", compare_table.as_csv(results["summary"]))
     compare_table.draw(study, results["summary"], results["teachers"], f"{output}.png")
@@ -29,6 +28,12 @@ def write(output, study, results):
     parts.append(inspect_page.table(*_table_of_runs(results["runs"])))
     inspect_page.write_page(f"{output}.html", study.title, parts)
     return text
+
+
+def markdown(study, results):
+    """What command made the results, and all tables."""
+    tables = all_tables(study, results)
+    return _head(results) + "\n".join(compare_table.markdown(*table) for table in tables)
 
 
 def all_tables(study, results):

@@ -1,7 +1,9 @@
 """What the runs of `compare.py` come to: means, intervals, paired differences; tables and plots."""
 
 import csv
+import hashlib
 import io
+import json
 import math
 
 import matplotlib.pyplot as plt
@@ -230,8 +232,16 @@ def as_csv(summary):
     return text.getvalue()
 
 
+def digest_of(summary):
+    """SHA-256 of a summary, as its plot carries it."""
+    return hashlib.sha256(json.dumps(summary, sort_keys=True).encode()).hexdigest()
+
+
 def draw(study, summary, teachers, path):
-    """Accuracy along the columns' axis, or differences by method where there is but one column."""
+    """Accuracy along the columns' axis, or differences by method where there is but one column.
+
+    The file carries the digest of the summary as the text `Summary`.
+    """
     axis = column_axis(study)
     (first, *_), numbers = study.pairs, axes_of(study)[axis]
     if len(numbers) > 1 and axis != "pair":
@@ -243,7 +253,7 @@ def draw(study, summary, teachers, path):
     else:
         figure = _dots(study, summary, axis)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, metadata={"Summary": digest_of(summary)})
     plt.close(figure)
 
 

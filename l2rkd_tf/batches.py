@@ -6,7 +6,9 @@ import keras
 import tensorflow as tf
 
 from l2rkd_tf import replicas
+from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.points import RegionPoints, draw_points
+from l2rkd_tf.types import Features, TensorLike, Tensors, Where
 
 __all__ = ["Batch", "Points", "draw_batch", "num_rows", "plain_batch"]
 
@@ -27,7 +29,7 @@ class Points(NamedTuple):
     labels: Any
     weights: Any
     directions: Any
-    count: replicas.Count
+    count: replicas.Count  # type: ignore[assignment]  # in the place of `tuple.count`
 
 
 class Batch(NamedTuple):
@@ -47,11 +49,11 @@ class Batch(NamedTuple):
     both: Points
     drawn: RegionPoints | None
 
-    def at(self, where):
+    def at(self, where: Where) -> Points:
         """The points at `"data"`, `"region"` or `"both"`."""
         return getattr(self, where)
 
-    def split(self, features):
+    def split(self, features: Features) -> dict[str, Features]:
         """Features of the points of `both`, as `{"data": ..., "region": ..., "both": ...}`.
 
         Untouched where there are no region points. A slice of a softmax is no softmax to Keras,
@@ -66,11 +68,12 @@ class Batch(NamedTuple):
             "both": features,
         }
 
-    def at_training_points(self, features):
+    def at_training_points(self, features: Features) -> Features:
         """Features of the points of `data`, from those of `whole`."""
-        return {name: self.drawn.at_data(value) for name, value in features.items()}
+        at_data = self.drawn.at_data  # type: ignore[union-attr]  # only asked for after a draw
+        return {name: at_data(value) for name, value in features.items()}
 
-    def class_numbers(self, where):
+    def class_numbers(self, where: Where) -> tf.Tensor | None:
         """Classes of the points, int32, shape `(points,)`, -1 without a label; `None`: no labels.
 
         A region point has no label: nobody knows the class between two examples.
@@ -82,7 +85,9 @@ class Batch(NamedTuple):
         return unknown if where == "region" else tf.concat([numbers, unknown], 0)
 
 
-def plain_batch(inputs, labels, weights, directions=None):
+def plain_batch(
+    inputs: Tensors, labels: Any, weights: TensorLike | None, directions: tf.Tensor | None = None
+) -> Batch:
     """A batch of training points alone.
 
     Args:
@@ -102,8 +107,16 @@ def plain_batch(inputs, labels, weights, directions=None):
 
 
 def draw_batch(
-    region, inputs, labels, weights, directions=None, *, seed, whole_numbers=False, **options
-):
+    region: Region,
+    inputs: Tensors,
+    labels: Any,
+    weights: TensorLike | None,
+    directions: tf.Tensor | None = None,
+    *,
+    seed: TensorLike,
+    whole_numbers: bool = False,
+    **options: Any,
+) -> Batch:
     """Draws region points for a batch: beside the training points, or in the place of some.
 
     Args:
@@ -128,12 +141,12 @@ def draw_batch(
         at_region = keras.tree.map_structure(_to_grey_levels, given, at_region)
     counts = replicas.global_counts(*map(num_rows, (inputs, at_data, at_region)))
     whole = Points(inputs, labels, weights, directions, counts[0])
-    data = Points(at_data, *_if_given(drawn.at_data, whole[1:4]), counts[1])
-    region = Points(at_region, None, *_if_given(drawn.of_owner, whole[2:4]), counts[2])
-    return Batch(whole, data, region, _together(data, region), drawn)
+    data = Points._make([at_data, *_if_given(drawn.at_data, whole[1:4]), counts[1]])
+    moved = Points._make([at_region, None, *_if_given(drawn.of_owner, whole[2:4]), counts[2]])
+    return Batch(whole, data, moved, _together(data, moved), drawn)
 
 
-def num_rows(batch):
+def num_rows(batch: Tensors) -> tf.Tensor:
     """Number of examples of a tensor or a structure of tensors, an int32 scalar."""
     return tf.shape(keras.tree.flatten(batch)[0])[0]
 

@@ -2,11 +2,15 @@
 
 import random
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 __all__ = [
+    "check_activation",
     "check_choice",
     "check_flag",
     "check_loss",
@@ -31,30 +35,31 @@ _SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def is_number(value):
+def is_number(value: Any) -> bool:
     """Whether the value is a real number (a bool is not)."""
     is_real = isinstance(value, (int, float, np.integer, np.floating))
     return is_real and not isinstance(value, bool)
 
 
-def is_positive_float32(value):
+def is_positive_float32(value: Any) -> bool:
     """Whether the value is a number that float32, in which it is used, holds above 0 and finite."""
     # NumPy's numbers bring the bounds to their own dtype, where the bounds may overflow.
     value = value.item() if isinstance(value, np.number) else value
     return is_number(value) and _SMALLEST <= value <= _LARGEST
 
 
-def is_weight(value):
+def is_weight(value: Any) -> bool:
     """Whether the value is 0, or a number that float32 holds above 0 and finite."""
     return is_positive_float32(value) or (is_number(value) and value == 0)
 
 
-def is_positive_integer(value):
+def is_positive_integer(value: Any) -> bool:
     """Whether the value is an integer of at least 1."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
+    is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return is_integer and bool(value >= 1)
 
 
-def output_activation(model):
+def output_activation(model: keras.Model | keras.layers.Layer) -> str | None:
     """Name of the function that makes a model's output, where the model's graph shows it.
 
     Args:
@@ -84,19 +89,19 @@ def _is_cast(operation):
     )
 
 
-def check_flag(argument, value):
+def check_flag(argument: str, value: object) -> None:
     """Checks that an argument is True or False."""
     if not isinstance(value, bool):
         raise ValueError(f"`{argument}` must be True or False. Received: {argument}={value!r}")
 
 
-def check_choice(argument, value, choices):
+def check_choice(argument: str, value: object, choices: Sequence[str | None]) -> None:
     """Checks that an argument is one of the choices: names, or None."""
     if not isinstance(value, (str, type(None))) or value not in choices:
         raise ValueError(f"`{argument}` must be one of {choices}. Received: {argument}={value!r}")
 
 
-def check_models(teacher, student):
+def check_models(teacher: Any, student: Any) -> None:
     """Checks that teacher, if there is one, and student are two Keras models; one is built."""
     for argument, model in _given(teacher, student):
         if not isinstance(model, keras.Model):
@@ -125,7 +130,7 @@ def _given(teacher, student):
     return both[1:] if teacher is None else both
 
 
-def check_shares_nothing_trained(teacher, student):
+def check_shares_nothing_trained(teacher: keras.Model | None, student: keras.Model) -> None:
     """Checks that no weight of the teacher is one that the student trains."""
     if teacher is None:
         return
@@ -139,7 +144,7 @@ def check_shares_nothing_trained(teacher, student):
         )
 
 
-def check_loss(loss, divergence, from_logits):
+def check_loss(loss: Any, divergence: str, from_logits: bool) -> None:
     """Warns when the compiled loss takes the student's outputs for what they are not."""
     if divergence == "mse" or not isinstance(loss, (str, keras.losses.Loss)):
         return
@@ -158,7 +163,9 @@ def check_loss(loss, divergence, from_logits):
         )
 
 
-def check_outputs(teacher, student, divergence, from_logits):
+def check_outputs(
+    teacher: keras.Model | None, student: keras.Model, divergence: str, from_logits: bool
+) -> None:
     """Checks, as far as graphs tell, that both models give what the divergence compares."""
     check_flag("from_logits", from_logits)
     if divergence == "mse" and not from_logits:
@@ -180,7 +187,7 @@ def check_outputs(teacher, student, divergence, from_logits):
             )
         check_number_of_outputs(argument, outputs[0].shape, divergence)
         shapes[argument] = outputs[0].shape
-        _check_activation(argument, model, divergence, from_logits)
+        check_activation(f"`{argument}`", output_activation(model), divergence, from_logits)
     if len({shape[-1] for shape in shapes.values()}) > 1:
         raise ValueError(
             "`teacher` and `student` must have the same number of outputs. Received: teacher "
@@ -188,7 +195,7 @@ def check_outputs(teacher, student, divergence, from_logits):
         )
 
 
-def check_number_of_outputs(argument, shape, divergence):
+def check_number_of_outputs(argument: str, shape: tf.TensorShape, divergence: str) -> None:
     """Checks that a softmax has something to choose from."""
     if divergence == "kl" and shape[-1] == 1:
         raise ValueError(
@@ -218,24 +225,33 @@ def _are_compatible(shape, other):
     )
 
 
-def _check_activation(argument, model, divergence, from_logits):
+def check_activation(
+    subject: str, activation: str | None, divergence: str, from_logits: bool
+) -> None:
+    """Checks that what ends in an activation gives what the divergence compares.
+
+    Args:
+        subject: Words for the model that ends in it.
+        activation: As `output_activation` gives it; `None` where it is not known.
+        divergence: Name of the divergence.
+        from_logits: Whether outputs are taken for logits, not for probabilities.
+    """
     if divergence == "mse":
         return
-    activation = output_activation(model)
     if from_logits and activation in ("softmax", "sigmoid"):
         raise ValueError(
-            f"`{argument}` must give logits. Received: a model that ends in a {activation}. Pass "
+            f"{subject} must give logits. Received: a model that ends in a {activation}. Pass "
             "from_logits=False, or remove the activation (and use a loss with from_logits=True)."
         )
     if not from_logits and activation not in (None, _PROBABILITIES[divergence]):
         raise ValueError(
-            f"`{argument}` must give probabilities, by a {_PROBABILITIES[divergence]} at the end, "
+            f"{subject} must give probabilities, by a {_PROBABILITIES[divergence]} at the end, "
             f"when from_logits=False and divergence={divergence!r}. Received: a model that ends "
             f"in the activation {activation!r}. Pass from_logits=True if these are logits."
         )
 
 
-def check_number_of_points(num_region_points, replace_fraction):
+def check_number_of_points(num_region_points: Any, replace_fraction: Any) -> None:
     """Checks the arguments that say how many region points a batch has."""
     if not is_positive_integer(num_region_points):
         raise ValueError(
@@ -257,7 +273,7 @@ def check_number_of_points(num_region_points, replace_fraction):
         )
 
 
-def checked_seed(seed):
+def checked_seed(seed: int | None) -> int:
     """An integer seed: the given one, or one from Python's generator."""
     if seed is None:
         return random.randrange(2**31)

@@ -1,6 +1,8 @@
 """The Keras model that trains a student in the local regions of its teacher."""
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -27,7 +29,19 @@ from l2rkd_tf.methods.attached import attach
 from l2rkd_tf.methods.jacobian import draw_directions, projected_gradients
 from l2rkd_tf.regions import Region, default_region
 from l2rkd_tf.teacher_cache.inputs import separated, unpacked
+from l2rkd_tf.teacher_cache.origin import check_origin
 from l2rkd_tf.trainer import Trainer
+from l2rkd_tf.types import (
+    Config,
+    DistillationLosses,
+    Divergence,
+    FeatureFunction,
+    Logs,
+    PathLike,
+    RegionTargets,
+    Tensors,
+    Where,
+)
 from l2rkd_tf.watch import FiniteWatch
 
 __all__ = ["L2RKDDistiller"]
@@ -50,21 +64,25 @@ class _Untracked:
         self.value = value
 
 
-def _adjustable(name, meaning, may_be_zero=True):
+def _adjustable(name: str, meaning: str, may_be_zero: bool = True) -> Any:
     """A property for a number that callbacks may change between epochs without a new trace."""
 
-    def get(self):
+    def get(self: "L2RKDDistiller") -> float:
         return self._numbers[name]
 
-    def set_(self, value):
+    def set_(self: "L2RKDDistiller", value: float) -> None:
         self._set_number(name, value, may_be_zero)
 
     return property(get, set_, doc=meaning)
 
 
-def _fixed(name):
+def _fixed(name: str) -> Any:
     """A read-only property for a setting that a traced step has taken in."""
-    return property(lambda self: self._settings[name], doc=f"See the argument `{name}`; fixed.")
+
+    def get(self: "L2RKDDistiller") -> Any:
+        return self._settings[name]
+
+    return property(get, doc=f"See the argument `{name}`; fixed.")
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
@@ -178,28 +196,28 @@ class L2RKDDistiller(Trainer):
 
     def __init__(
         self,
-        teacher,
-        student,
+        teacher: keras.Model | None,
+        student: keras.Model,
         *,
-        region=None,
-        region_targets="teacher",
-        temperature=4.0,
-        hard_weight=0.1,
-        kd_weight=0.9,
-        region_weight=0.9,
-        num_region_points=1,
-        replace_fraction=None,
-        divergence="kl",
-        from_logits=True,
-        distillation_losses=(),
-        distillation_loss_weights=None,
-        distillation_losses_at="data",
-        features=None,
-        check_finite=True,
-        seed=None,
-        name="l2rkd_distiller",
-        **kwargs,
-    ):
+        region: Region | None = None,
+        region_targets: RegionTargets = "teacher",
+        temperature: float = 4.0,
+        hard_weight: float = 0.1,
+        kd_weight: float = 0.9,
+        region_weight: float = 0.9,
+        num_region_points: int = 1,
+        replace_fraction: float | None = None,
+        divergence: Divergence = "kl",
+        from_logits: bool = True,
+        distillation_losses: DistillationLosses = (),
+        distillation_loss_weights: float | Sequence[float] | None = None,
+        distillation_losses_at: Where | Sequence[Where] = "data",
+        features: FeatureFunction | None = None,
+        check_finite: bool = True,
+        seed: int | None = None,
+        name: str = "l2rkd_distiller",
+        **kwargs: Any,
+    ) -> None:
         check_models(teacher, student)
         # Keras scales the loss by the policy of the model that is compiled. The student casts its
         # inputs itself; a cast here would round them to half precision.
@@ -210,7 +228,8 @@ class L2RKDDistiller(Trainer):
         check_outputs(teacher, student, divergence, from_logits)
         check_number_of_points(num_region_points, replace_fraction)
         check_flag("check_finite", check_finite)
-        self._numbers, self._number_variables = {}, {}
+        self._numbers: dict[str, float] = {}
+        self._number_variables: dict[str, tf.Variable] = {}
         self._set_number("temperature", temperature, may_be_zero=False)
         self._set_number("hard_weight", hard_weight)
         self._set_number("kd_weight", kd_weight)
@@ -229,7 +248,7 @@ class L2RKDDistiller(Trainer):
         self._set_methods(
             distillation_losses, distillation_loss_weights, distillation_losses_at, features
         )
-        self._region = None
+        self._region: Region | None = None
         if region is None and getattr(student, "inputs", None):
             region = default_region(student.inputs)
         if region is not None:
@@ -240,17 +259,17 @@ class L2RKDDistiller(Trainer):
             method.built for method in self.distillation_losses if isinstance(method, LearnedMethod)
         )
 
-    def get_teacher(self):
+    def get_teacher(self) -> keras.Model | None:
         """The teacher, or `None`; a method: Keras saves what an attribute or property gives."""
         return self._teacher.value
 
     @property
-    def region(self):
+    def region(self) -> Region | None:
         """The region; setting another one takes effect at the next step, which is traced anew."""
         return self._region
 
     @region.setter
-    def region(self, region):
+    def region(self, region: Region) -> None:
         if not isinstance(region, Region):
             raise ValueError(
                 "`region` must be a l2rkd_tf.regions.Region, such as regions.Segment(). "
@@ -317,23 +336,28 @@ class L2RKDDistiller(Trainer):
             )
 
     @property
-    def distillation_loss_weights(self):
+    def distillation_loss_weights(self) -> tuple[float, ...]:
         """Weights of `distillation_losses`."""
         return tuple(method.weight for method in self._methods.value)
 
     @property
-    def distillation_losses_at(self):
+    def distillation_losses_at(self) -> tuple[Where, ...]:
         """Where each of `distillation_losses` compares: `"data"`, `"region"` or `"both"`."""
         return tuple(method.at for method in self._methods.value)
 
     @property
-    def distillation_loss_layers(self):
+    def distillation_loss_layers(self) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
         """`{name in the logs: (layers of the teacher, layers of the student)}`, given or found."""
         return {method.name: method.layers for method in self._methods.value}
 
     # Training.
 
-    def train_step(self, data):
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As `keras.Model.fit`; what data carry of a teacher must fit to this distiller."""
+        check_origin(x, self.get_teacher(), self.divergence, self.from_logits)
+        return super().fit(x, *args, **kwargs)
+
+    def train_step(self, data: Any) -> Logs:
         """Draws region points, asks the teacher, updates the student; returns the logs."""
         x, cached, y, sample_weight = unpacked(data)
         self._check_step(x, y, cached)
@@ -357,7 +381,7 @@ class L2RKDDistiller(Trainer):
         self._track({"loss": loss, **terms}, batch.whole.count)
         data = batch.data
         logs = self.compute_metrics(data.inputs, data.labels, student["data"][OUTPUT], data.weights)
-        if self.check_finite:
+        if self.finite_watch is not None:
             outputs = [features[OUTPUT] for features in (teacher or {}).values()]
             values = {"x": x, "teacher": outputs, **terms, "loss": loss}
             logs |= self.finite_watch.note(step, values)
@@ -530,7 +554,7 @@ class L2RKDDistiller(Trainer):
 
     # Evaluation and metrics.
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> Logs:
         """Evaluates the student alone, without asking the teacher; returns the logs."""
         x, _, y, sample_weight = unpacked(data)
         self._check_labels(y)
@@ -546,20 +570,27 @@ class L2RKDDistiller(Trainer):
         of_training = set(self._term_trackers) - set(terms)
         return {name: value for name, value in logs.items() if name not in of_training}
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
         """The compiled loss plus regularization, as in Keras; 0 without labels, if not needed."""
         if y is None:
             self._check_labels(y)
             return tf.zeros(())
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Logs:
         """Updates the compiled metrics, where there are labels, and returns all results."""
         if y is None:
             return self._results_without_labels()
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
-    def get_metrics_result(self):
+    def get_metrics_result(self) -> Logs:
         """Results of all metrics by name; without the compiled ones before they saw labels."""
         if self._compile_metrics is None or self._compile_metrics.built:
             return super().get_metrics_result()
@@ -625,7 +656,7 @@ class L2RKDDistiller(Trainer):
 
     # The model as a Keras object.
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         """Makes the weights of a student, and those of methods, that no graph of layers tells.
 
         The first step does it. To load weights before that, call it first.
@@ -652,7 +683,7 @@ class L2RKDDistiller(Trainer):
         check_outputs(self.get_teacher(), self.student, self.divergence, self.from_logits)
         check_shares_nothing_trained(self.get_teacher(), self.student)
 
-    def __call__(self, inputs, *args, **kwargs):
+    def __call__(self, inputs: Tensors, *args: Any, **kwargs: Any) -> tf.Tensor:
         """The student's outputs; the first call makes weights, as `build` does."""
         inputs, _ = separated(inputs)
         if not self.built:
@@ -663,7 +694,7 @@ class L2RKDDistiller(Trainer):
         # Keras tells `build` shapes alone, and not every model takes floats.
         self._input_dtypes = keras.tree.map_structure(lambda tensor: tensor.dtype, inputs)
 
-    def load_weights(self, filepath, *args, **kwargs):
+    def load_weights(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
         """Loads weights, as `keras.Model.load_weights`, where there are weights to load into.
 
         Raises:
@@ -676,11 +707,11 @@ class L2RKDDistiller(Trainer):
             )
         super().load_weights(filepath, *args, **kwargs)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensors, training: bool | None = None) -> tf.Tensor:
         """The student's outputs."""
         return self.student(inputs, training=training)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor, with both models' architectures."""
         serialize = keras.saving.serialize_keras_object
         return super().get_config() | {
@@ -696,7 +727,9 @@ class L2RKDDistiller(Trainer):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: Config, custom_objects: dict[str, Any] | None = None
+    ) -> "L2RKDDistiller":
         """Makes a distiller from `get_config()`."""
         config = {
             name: keras.saving.deserialize_keras_object(value, custom_objects)
@@ -706,18 +739,20 @@ class L2RKDDistiller(Trainer):
         }
         return cls(**config)
 
-    def save_assets(self, directory):
+    def save_assets(self, directory: str) -> None:
         """Stores the teacher's weights; Keras asks for it in whole-model files only."""
-        if self.get_teacher() is not None:
-            self.get_teacher().save_weights(os.path.join(directory, _TEACHER_FILE))
+        teacher = self.get_teacher()
+        if teacher is not None:
+            teacher.save_weights(os.path.join(directory, _TEACHER_FILE))
 
-    def load_assets(self, directory):
+    def load_assets(self, directory: str) -> None:
         """Restores the teacher's weights from a whole-model file."""
-        if self.get_teacher() is None:
+        teacher = self.get_teacher()
+        if teacher is None:
             return
-        self.get_teacher().load_weights(os.path.join(directory, _TEACHER_FILE))
+        teacher.load_weights(os.path.join(directory, _TEACHER_FILE))
         if self._region is not None:
-            self._region.bind(self.get_teacher())
+            self._region.bind(teacher)
 
 
 def _batch_number(optimizer):

@@ -1,13 +1,17 @@
 """Outputs and inner features of a model in one forward pass."""
 
 import weakref
+from collections.abc import Callable, Collection
+from typing import Any
 
 import keras
+
+from l2rkd_tf.types import FeatureFunction, Features, Shape
 
 __all__ = ["INPUT_GRADIENT", "OUTPUT", "feature_model", "layer_shapes"]
 
 # Shapes of models that were traced before, with the layers that they had then.
-_SHAPES = weakref.WeakKeyDictionary()
+_SHAPES: Any = weakref.WeakKeyDictionary()
 
 #: Key of a model's own output among its features; no layer has an empty name.
 OUTPUT = ""
@@ -15,7 +19,9 @@ OUTPUT = ""
 INPUT_GRADIENT = "gradient/of/the/output"
 
 
-def feature_model(model, layer_names, explicit=None):
+def feature_model(
+    model: keras.Model, layer_names: Collection[str], explicit: FeatureFunction | None = None
+) -> Callable[..., Features]:
     """A function that gives a model's output and features of named layers in one pass.
 
     Args:
@@ -59,7 +65,7 @@ def feature_model(model, layer_names, explicit=None):
     return extract
 
 
-def layer_shapes(model):
+def layer_shapes(model: keras.Model) -> dict[str, Shape]:
     """Shapes of what the layers of a model give, by name, in the order of the layers.
 
     Args:

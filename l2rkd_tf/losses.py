@@ -7,6 +7,8 @@ the caller weighs and reduces once.
 
 import tensorflow as tf
 
+from l2rkd_tf.types import TensorLike
+
 __all__ = [
     "DIVERGENCES",
     "binary_kl_divergence",
@@ -22,7 +24,9 @@ _MIN_PROBABILITY = 1e-30
 _MAX_PROBABILITY = 1.0 - 2.0**-24
 
 
-def kl_divergence(teacher_logits, student_logits, temperature=1.0):
+def kl_divergence(
+    teacher_logits: TensorLike, student_logits: TensorLike, temperature: TensorLike = 1.0
+) -> tf.Tensor:
     """Temperature-scaled KL divergence of the student's classes from the teacher's.
 
     `tau^2 * KL(softmax(t / tau) || softmax(s / tau))`, in log space, so that value and gradient
@@ -57,7 +61,9 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
     return temperature**2 * tf.reduce_sum(terms, axis=-1)
 
 
-def binary_kl_divergence(teacher_logits, student_logits, temperature=1.0):
+def binary_kl_divergence(
+    teacher_logits: TensorLike, student_logits: TensorLike, temperature: TensorLike = 1.0
+) -> tf.Tensor:
     """Temperature-scaled KL divergence of independent yes/no outputs, for multi-label models.
 
     The mean over the outputs of `tau^2 * KL(Bernoulli(sigmoid(t / tau)) ||
@@ -89,7 +95,9 @@ def binary_kl_divergence(teacher_logits, student_logits, temperature=1.0):
     return temperature**2 * tf.reduce_mean(yes + no, axis=-1)
 
 
-def mean_squared_error(teacher_outputs, student_outputs, temperature=1.0):
+def mean_squared_error(
+    teacher_outputs: TensorLike, student_outputs: TensorLike, temperature: TensorLike = 1.0
+) -> tf.Tensor:
     """Mean squared difference of raw outputs, for regression.
 
     `mean_j (t_j - s_j)^2`, as Keras's `MeanSquaredError`.
@@ -124,7 +132,7 @@ DIVERGENCES = {
 }
 
 
-def logits_from_probabilities(probabilities, divergence="kl"):
+def logits_from_probabilities(probabilities: TensorLike, divergence: str = "kl") -> tf.Tensor:
     """Logits of a model that ends in a softmax (`"kl"`) or a sigmoid (`"binary_kl"`).
 
     `log p` for a softmax (logits up to a constant for each example, which a softmax forgets) and

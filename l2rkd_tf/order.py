@@ -3,6 +3,8 @@
 import functools
 import numbers
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,17 +31,17 @@ class Position:
     Source: this library.
     """
 
-    def __init__(self, batches_per_pass):
+    def __init__(self, batches_per_pass: int) -> None:
         self._batches_per_pass = batches_per_pass
         self._batch = 0
         self._lock = threading.Lock()  # iterators run in threads of their own
 
     @property
-    def batch(self):
+    def batch(self) -> int:
         """Number of the batch that the next iteration begins with."""
         return self._batch
 
-    def set_batch(self, number):
+    def set_batch(self, number: int) -> None:
         """Has the next iteration begin with this batch; iterations under way are as they were.
 
         Args:
@@ -56,7 +58,7 @@ class Position:
         with self._lock:
             self._batch = int(number)
 
-    def take(self):
+    def take(self) -> tuple[int, int]:
         """Begins an iteration.
 
         Returns:
@@ -68,7 +70,14 @@ class Position:
         return divmod(batch, self._batches_per_pass)
 
 
-def in_order(examples, num_examples, batch_size, seed, shuffle, finish):
+def in_order(
+    examples: tf.data.Dataset,
+    num_examples: int,
+    batch_size: int,
+    seed: int,
+    shuffle: bool | Callable[[tf.Tensor], tf.data.Dataset],
+    finish: Callable[[Any, tf.Tensor], Any],
+) -> tuple[tf.data.Dataset, Position]:
     """Batches whose order and random numbers depend on the seed and the number of the pass alone.
 
     Args:
@@ -137,7 +146,9 @@ def in_order(examples, num_examples, batch_size, seed, shuffle, finish):
     return dataset.apply(tf.data.experimental.assert_cardinality(num_batches)), position
 
 
-def indices_in_order(num_examples, batch_size, seed, shuffle):
+def indices_in_order(
+    num_examples: int, batch_size: int, seed: int, shuffle: bool
+) -> tuple[tf.data.Dataset, Position]:
     """Batches of the numbers of examples; for those that lie in memory, and cheaper than examples.
 
     Args:
@@ -187,7 +198,7 @@ def indices_in_order(num_examples, batch_size, seed, shuffle):
     return dataset.apply(tf.data.experimental.assert_cardinality(num_batches)), position
 
 
-def ready(dataset):
+def ready(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Batches made ahead of time, and shared among workers by examples."""
     options = tf.data.Options()
     # By files, the default, workers could not share a data set that is one file.
@@ -195,9 +206,13 @@ def ready(dataset):
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
-def check_seed(seed):
+def check_seed(seed: Any) -> None:
     """Raise a `ValueError` unless `seed` is an integer in `[0, 2**32)`."""
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+    if (
+        not isinstance(seed, numbers.Integral)
+        or isinstance(seed, bool)
+        or not 0 <= int(seed) < 2**32
+    ):
         raise ValueError(
             f"`seed` must be an integer from 0 to {2**32 - 1}. Received: seed={seed!r}"
         )
@@ -234,7 +249,7 @@ def _without_filling(batch, is_real):
     return tf.nest.map_structure(lambda tensor: tensor[:count], batch)
 
 
-def shuffled(dataset, buffer_size, seeds):
+def shuffled(dataset: tf.data.Dataset, buffer_size: int, seeds: tf.Tensor) -> tf.data.Dataset:
     """A data set in an order that depends on two seeds alone, as `Dataset.shuffle` makes it.
 
     Args:

@@ -5,9 +5,12 @@ examples therefore gives the gradient of one device, also where the replicas hol
 """
 
 import contextlib
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import tensorflow as tf
+
+from l2rkd_tf.types import TensorLike
 
 __all__ = [
     "Count",
@@ -26,19 +29,19 @@ __all__ = [
 ]
 
 
-def num_replicas():
+def num_replicas() -> int:
     """Number of replicas that run the current step together, at least 1."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def are_machines():
+def are_machines() -> bool:
     """Whether the replicas are on several machines, or workers, that train together."""
     strategy = tf.distribute.get_strategy()
     workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     return workers and strategy.num_replicas_in_sync > 1
 
 
-def check_strategy():
+def check_strategy() -> None:
     """Refuses a strategy that Keras cannot train with.
 
     Raises:
@@ -54,7 +57,7 @@ def check_strategy():
 
 
 @contextlib.contextmanager
-def telling_of_lost_workers():
+def telling_of_lost_workers() -> Iterator[None]:
     """Says in plain words what TensorFlow means when another worker has ended.
 
     Raises:
@@ -72,7 +75,7 @@ def telling_of_lost_workers():
         ) from error
 
 
-def check_compilation(jit_compile, steps_per_execution):
+def check_compilation(jit_compile: bool | str, steps_per_execution: int) -> None:
     """Refuses options of `compile` that Keras cannot run on several replicas.
 
     Args:
@@ -97,7 +100,7 @@ def check_compilation(jit_compile, steps_per_execution):
         )
 
 
-def step_seed(seed, step):
+def step_seed(seed: int, step: TensorLike) -> tf.Tensor:
     """Stateless seed of one step on one replica.
 
     The same in eager mode, graphs and XLA; different in every step and on every replica; the
@@ -127,7 +130,7 @@ class Count(NamedTuple):
     total: tf.Tensor
 
 
-def global_counts(*counts):
+def global_counts(*counts: tf.Tensor) -> list[Count]:
     """Numbers of examples on this replica and on all, in one exchange.
 
     Args:
@@ -143,7 +146,9 @@ def global_counts(*counts):
     return [Count(*pair) for pair in zip(counts, tf.unstack(totals), strict=True)]
 
 
-def part_of_weighted_mean(values, count, weights=None):
+def part_of_weighted_mean(
+    values: tf.Tensor, count: Count, weights: TensorLike | None = None
+) -> tf.Tensor:
     """This replica's part of `sum_i w_i v_i / n` over the `n` values of all replicas.
 
     Args:
@@ -159,7 +164,7 @@ def part_of_weighted_mean(values, count, weights=None):
     return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(count.total, values.dtype))
 
 
-def part_of_mean(mean, count):
+def part_of_mean(mean: tf.Tensor, count: Count) -> tf.Tensor:
     """This replica's part of a mean over all replicas, from its own mean over its examples."""
     if num_replicas() == 1:
         return mean
@@ -167,7 +172,7 @@ def part_of_mean(mean, count):
     return tf.math.multiply_no_nan(mean, share)
 
 
-def local_mean(part, count):
+def local_mean(part: tf.Tensor, count: Count) -> tf.Tensor:
     """The mean over the replica's examples that has this part: the inverse of `part_of_mean`."""
     if num_replicas() == 1:
         return part
@@ -175,7 +180,7 @@ def local_mean(part, count):
     return part * tf.math.divide_no_nan(total, tf.cast(count.local, part.dtype))
 
 
-def worker_name():
+def worker_name() -> str | None:
     """Name of this worker, such as `"worker-0"`, where several machines train; else None."""
     if not are_machines():
         return None
@@ -184,7 +189,7 @@ def worker_name():
     return f"{resolver.task_type}-{resolver.task_id}" if resolver.task_type else None
 
 
-def common_numbers(numbers, count=2):
+def common_numbers(numbers: Iterable[int], count: int = 2) -> set[int]:
     """Which numbers all workers have; to be called by all of them, and outside of a step.
 
     Args:

@@ -5,6 +5,7 @@ says why. `tests/test_trainer.py` fails when Keras no longer needs one of them.
 """
 
 import warnings
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -25,17 +26,19 @@ class Trainer(keras.Model):
             which Keras cannot train.
     """
 
-    def __init__(self, *args, **kwargs):
+    train_function: Any  # Keras's own
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         replicas.check_strategy()
         super().__init__(*args, **kwargs)
-        self.finite_watch = None
+        self.finite_watch: Any = None
 
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As `keras.Model.fit`; says so when another worker has ended."""
         with self.distribute_strategy.scope(), replicas.telling_of_lost_workers():
             return super().fit(*args, **kwargs)
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> None:
         """As in Keras; the function raises what `finite_watch` has noted in its steps."""
         if self.train_function is not None and not force:
             return

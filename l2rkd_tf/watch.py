@@ -1,7 +1,12 @@
 """Ends training where numbers are not finite, instead of training on."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
+
+from l2rkd_tf.types import Logs, TensorLike
 
 __all__ = ["FiniteWatch"]
 
@@ -19,7 +24,7 @@ class FiniteWatch:
             computes it.
     """
 
-    def __init__(self, names):
+    def __init__(self, names: Mapping[str, str]) -> None:
         self._names = dict(names)
         # Steps since the first one in which a value was not finite; each replica counts its own.
         self._ages = tf.Variable(
@@ -29,7 +34,7 @@ class FiniteWatch:
             aggregation=tf.VariableAggregation.SUM,
         )
 
-    def note(self, step, values):
+    def note(self, step: TensorLike, values: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Notes, within a step, which values are not finite.
 
         Args:
@@ -46,7 +51,7 @@ class FiniteWatch:
         self._ages.assign(ages)
         return {_LOG: tf.concat([ages, [tf.cast(step, tf.float32)]], axis=0)}
 
-    def raising(self, train_function):
+    def raising(self, train_function: Callable[[Any], Logs]) -> Callable[[Any], Logs]:
         """The train function of a Keras model, which then raises what its steps have noted."""
 
         def function(iterator):

@@ -153,11 +153,6 @@ def test_distill_adds_methods_to_labels_alone(folder, teacher):
             ["--methods=fitnet", "--fractions=0.1", "--tuning_seeds=9"],
             {"phase": "test", "method": "fitnet", "companion": "with L2RKD"},
         ),
-        (
-            "fewshot.py",
-            ["--fractions=0.1", "--tuning_seeds=9"],
-            {"phase": "test", "method": "l2rkd_equal_compute"},
-        ),
         ("local_shape.py", ["--region=patch"], {"student": "L2RKD, patch"}),
     ],
 )

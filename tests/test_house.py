@@ -23,6 +23,7 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 # A module imports from floors below its own only. A folder is one module.
 FLOORS = [
+    {"types"},
     {"checks", "order"},
     {"losses", "regions", "features", "replicas", "teacher_cache"},
     {"batches", "methods", "trainer", "watch"},

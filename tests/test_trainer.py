@@ -259,6 +259,7 @@ def test_training_goes_on_after_the_cause_is_gone():
     with pytest.raises(FloatingPointError):
         distiller.train_on_batch(x * np.nan, y)
     distiller.student.set_weights(weights)
+    distiller.reset_metrics()  # Keras before 3.15 leaves them as they are between batches
     assert np.isfinite(distiller.train_on_batch(x, y, return_dict=True)["loss"])
 
 

@@ -5,15 +5,18 @@ import json
 import os
 import re
 import shutil
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from l2rkd_tf import replicas
 from l2rkd_tf.callbacks.base import check_counts
 from l2rkd_tf.callbacks.files import check_space
 from l2rkd_tf.distiller import L2RKDDistiller
-from l2rkd_tf.regions import Mixture
+from l2rkd_tf.regions import Mixture, Region
+from l2rkd_tf.types import Logs, PathLike
 
 __all__ = ["TrainingBackup"]
 
@@ -73,7 +76,13 @@ class TrainingBackup(keras.callbacks.Callback):
     Source: this library; in place of `keras.callbacks.BackupAndRestore`.
     """
 
-    def __init__(self, directory, data=None, every=1, keep=False):
+    def __init__(
+        self,
+        directory: PathLike,
+        data: tf.data.Dataset | None = None,
+        every: int = 1,
+        keep: bool = False,
+    ) -> None:
         super().__init__()
         check_counts(every=every)
         self.directory = _checked_directory(directory)
@@ -81,12 +90,12 @@ class TrainingBackup(keras.callbacks.Callback):
         self.keep = keep
         self._position = _position_of(data)
         self._folder = self.directory
-        self._state = {}
-        self._region = None
+        self._state: dict[str, Any] = {}
+        self._region: Region | None = None
         self._is_begun = False
         self._batches_of_epoch = 0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Restores the newest backup, if there is one."""
         if not self.model.built:
             raise ValueError(
@@ -109,7 +118,7 @@ class TrainingBackup(keras.callbacks.Callback):
         # So that whatever looks at the data before the first step sees the same in every run.
         self._set_position(0)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Before the first one, tells history and data where the run is."""
         self._batches_of_epoch = 0
         if self._is_begun:
@@ -119,11 +128,11 @@ class TrainingBackup(keras.callbacks.Callback):
         self._restore_history()
         self._set_position(self._state["batches"])
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Counts batches."""
         self._batches_of_epoch = batch + 1
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Writes a backup, where the epoch is one for it."""
         self._count_batches()
         self._state["epochs"].append(epoch)
@@ -134,7 +143,7 @@ class TrainingBackup(keras.callbacks.Callback):
             with self.model.distribute_strategy.scope():
                 self._write(epoch + 1)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         """Deletes the backups, unless they are kept."""
         if not self._is_begun:  # the run was complete when it was restored
             self.model._initial_epoch = None

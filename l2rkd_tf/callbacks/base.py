@@ -1,5 +1,8 @@
 """What the callbacks share: the model they are for, and the points they look at."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,6 +10,7 @@ import tensorflow as tf
 from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.distiller import L2RKDDistiller
 from l2rkd_tf.geometry.evaluation import batched, per_example
+from l2rkd_tf.types import Data
 
 __all__ = [
     "DistillerCallback",
@@ -34,7 +38,7 @@ class DistillerCallback(keras.callbacks.Callback):
 
     needs_teacher = False
 
-    def set_model(self, model):
+    def set_model(self, model: L2RKDDistiller) -> None:
         """Called by Keras when training starts."""
         check_distiller(model, type(self).__name__)
         if self.needs_teacher and model.get_teacher() is None:
@@ -46,7 +50,7 @@ class DistillerCallback(keras.callbacks.Callback):
         super().set_model(model)
 
 
-def check_distiller(model, callback):
+def check_distiller(model: object, callback: str) -> None:
     """Checks that a callback was given to the `fit` of a distiller."""
     if not isinstance(model, L2RKDDistiller):
         raise ValueError(
@@ -55,7 +59,7 @@ def check_distiller(model, callback):
         )
 
 
-def take_points(data, max_points, seed):
+def take_points(data: Data, max_points: int, seed: int) -> tuple[Any, Any]:
     """Inputs and labels of at most `max_points` examples, as NumPy arrays.
 
     Args:
@@ -97,7 +101,7 @@ def _with_labels(points):
     return points if len(points) == 2 else (points[0], None)
 
 
-def try_points(points, step):
+def try_points(points: tuple[Any, Any], step: Callable[[Any, Any], Any]) -> None:
     """Runs a step on a few points, so that what cannot be measured fails before any training.
 
     Args:
@@ -130,7 +134,7 @@ def _first_points(dataset, max_points):
     )
 
 
-def check_counts(**counts):
+def check_counts(**counts: object) -> None:
     """Checks that arguments are integers of at least 1."""
     for argument, value in counts.items():
         if not is_positive_integer(value):
@@ -139,7 +143,7 @@ def check_counts(**counts):
             )
 
 
-def check_epoch(argument, epoch):
+def check_epoch(argument: str, epoch: object) -> None:
     """Checks that an argument is the number of an epoch."""
     if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or epoch < 0:
         raise ValueError(

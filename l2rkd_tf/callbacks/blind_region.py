@@ -1,5 +1,8 @@
 """Training in the region where the student knows least of its teacher."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -11,9 +14,11 @@ from l2rkd_tf.callbacks.base import (
     try_points,
 )
 from l2rkd_tf.checks import checked_seed
+from l2rkd_tf.distiller import L2RKDDistiller
 from l2rkd_tf.geometry.evaluation import batched, outputs_of, per_example
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
 from l2rkd_tf.regions import Region
+from l2rkd_tf.types import Data, Logs
 
 __all__ = ["BlindRegionSearch"]
 
@@ -69,7 +74,16 @@ class BlindRegionSearch(DistillerCallback):
 
     needs_teacher = True
 
-    def __init__(self, regions, data, every=1, max_points=512, start_epoch=0, verbose=0, seed=0):
+    def __init__(
+        self,
+        regions: Sequence[Region],
+        data: Data,
+        every: int = 1,
+        max_points: int = 512,
+        start_epoch: int = 0,
+        verbose: int = 0,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.regions = _checked_regions(regions)
         check_counts(every=every, max_points=max_points)
@@ -80,11 +94,11 @@ class BlindRegionSearch(DistillerCallback):
         self.start_epoch = start_epoch
         self.verbose = verbose
         self.seed = checked_seed(seed)
-        self.divergences = None
-        self._points = None
+        self.divergences: np.ndarray | None = None
+        self._points: Any = None
         self._index = -1
 
-    def set_model(self, model):
+    def set_model(self, model: L2RKDDistiller) -> None:
         """Called by Keras when training starts."""
         super().set_model(model)
         if model.region_targets == "interpolated":
@@ -95,14 +109,14 @@ class BlindRegionSearch(DistillerCallback):
                     f"region_targets='interpolated'. Received: {unfit!r}"
                 )
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Reads the points, the first time, and tries the candidates on a few of them."""
         self._index = -1
         if self._points is None:
             self._points = take_points(self.data, self.max_points, self.seed)
         try_points(self._points, self._try_regions)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Searches, where the epoch is one for it."""
         since_start = epoch - self.start_epoch
         if since_start < 0 or (self._index >= 0 and since_start % self.every):
@@ -115,7 +129,7 @@ class BlindRegionSearch(DistillerCallback):
             divergences = ", ".join(f"{value:.4g}" for value in self.divergences)
             print(f"\nEpoch {epoch + 1}: blind region {self._index} of divergences {divergences}")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Logs which region the epoch was trained in."""
         if logs is not None:
             logs["blind_region"] = self._index

@@ -2,11 +2,14 @@
 
 import os
 import tempfile
+from typing import Literal
 
 import keras
 
 from l2rkd_tf.callbacks.base import check_distiller
 from l2rkd_tf.callbacks.files import check_space
+from l2rkd_tf.distiller import L2RKDDistiller
+from l2rkd_tf.types import PathLike
 
 __all__ = ["StudentCheckpoint"]
 
@@ -55,16 +58,16 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
 
     def __init__(
         self,
-        filepath,
-        monitor="val_loss",
+        filepath: PathLike,
+        monitor: str = "val_loss",
         *,
-        save_best_only=False,
-        save_weights_only=False,
-        mode="auto",
-        save_freq="epoch",
-        initial_value_threshold=None,
-        verbose=0,
-    ):
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: Literal["auto", "min", "max"] = "auto",
+        save_freq: Literal["epoch"] | int = "epoch",
+        initial_value_threshold: float | None = None,
+        verbose: int = 0,
+    ) -> None:
         super().__init__(
             filepath,
             monitor,
@@ -76,7 +79,7 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
             verbose=verbose,
         )
 
-    def set_model(self, model):
+    def set_model(self, model: L2RKDDistiller) -> None:
         """Called by Keras when training starts."""
         check_distiller(model, type(self).__name__)
         super().set_model(_SavedStudent(model))

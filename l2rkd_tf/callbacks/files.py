@@ -4,15 +4,19 @@ import errno
 import math
 import os
 import shutil
+from collections.abc import Iterable
 
+import keras
 import tensorflow as tf
+
+from l2rkd_tf.types import PathLike
 
 __all__ = ["check_space"]
 
 _BYTES_OF_A_VARIABLE = 4096  # beside its values: its name and place in the file
 
 
-def check_space(folder, variables):
+def check_space(folder: PathLike, variables: Iterable[keras.Variable]) -> None:
     """Checks that a disk has room for variables, since HDF5 crashes Python where it has not.
 
     Args:

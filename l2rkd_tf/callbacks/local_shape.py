@@ -1,6 +1,8 @@
 """Watching, while a student trains, how well it copies the teacher around the data."""
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,11 +14,13 @@ from l2rkd_tf.callbacks.base import (
     take_points,
     try_points,
 )
+from l2rkd_tf.callbacks.events import write_figure
 from l2rkd_tf.checks import checked_seed, is_number
-from l2rkd_tf.geometry import fidelity_profile
+from l2rkd_tf.geometry import FidelityProfile, fidelity_profile
 from l2rkd_tf.geometry.evaluation import outputs_of
 from l2rkd_tf.plots import style
 from l2rkd_tf.regions import Region
+from l2rkd_tf.types import Data, Logs, PathLike
 
 __all__ = ["LocalShapeMonitor"]
 
@@ -93,14 +97,14 @@ class LocalShapeMonitor(DistillerCallback):
 
     def __init__(
         self,
-        data,
-        region=None,
-        fractions=(0.0, 0.5, 1.0),
-        every=1,
-        max_points=512,
-        log_dir=None,
-        seed=0,
-    ):
+        data: Data,
+        region: Region | None = None,
+        fractions: Sequence[float] | np.ndarray = (0.0, 0.5, 1.0),
+        every: int = 1,
+        max_points: int = 512,
+        log_dir: PathLike | None = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         if region is not None and not isinstance(region, Region):
             raise ValueError(
@@ -117,10 +121,12 @@ class LocalShapeMonitor(DistillerCallback):
         self.max_points = max_points
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self.seed = checked_seed(seed)
-        self.profile = None
-        self._points = self._values = self._writer = None
+        self.profile: FidelityProfile | None = None
+        self._points: Any = None
+        self._values: Any = None
+        self._writer = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Reads the points, the first time, and tries the region on a few of them."""
         self._values = None
         if self._points is None:
@@ -129,16 +135,16 @@ class LocalShapeMonitor(DistillerCallback):
         if self.log_dir is not None:
             self._writer = tf.summary.create_file_writer(self.log_dir)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Measures, where the epoch is one for it, and adds the values to the logs."""
         if self._is_due(epoch):
             self._measure()
             if self._writer is not None:
-                _write_image(self._writer, _image(plots.fidelity_profiles(self.profile)), epoch)
+                write_figure(self._writer, _IMAGE_TAG, plots.fidelity_profiles(self.profile), epoch)
         if logs is not None:
             logs.update(self._values)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         """Closes the file of images."""
         if self._writer is not None:
             self._writer.close()
@@ -192,26 +198,3 @@ def _checked_fractions(fractions):
     if len(set(values)) < len(values):
         raise ValueError(f"`fractions` must be distinct. Received: fractions={fractions!r}")
     return tuple(values)
-
-
-def _image(figure):
-    """Renders a figure: RGBA, uint8, shape `(height, width, 4)`."""
-    from matplotlib.backends import backend_agg
-
-    canvas = backend_agg.FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())
-
-
-def _write_image(writer, image, step):
-    """Writes what `tf.summary.image` writes, which needs TensorBoard to be installed for it."""
-    height, width = (str(size).encode() for size in image.shape[:2])
-    plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="images")
-    with writer.as_default():
-        tf.summary.write(
-            _IMAGE_TAG,
-            tf.stack([width, height, tf.io.encode_png(image)]),
-            step=step,
-            metadata=tf.compat.v1.SummaryMetadata(plugin_data=plugin),
-        )
-    writer.flush()

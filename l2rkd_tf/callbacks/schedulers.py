@@ -1,12 +1,14 @@
 """Schedulers: numbers of the objective that change from epoch to epoch."""
 
 import inspect
+from typing import Any
 
 import numpy as np
 
 from l2rkd_tf.callbacks.base import DistillerCallback
 from l2rkd_tf.checks import check_choice
 from l2rkd_tf.regions import Mixture
+from l2rkd_tf.types import Logs, Schedule
 
 __all__ = ["LossWeightScheduler", "RegionRadiusScheduler", "TemperatureScheduler"]
 
@@ -16,21 +18,21 @@ _WEIGHTS = ("hard_weight", "kd_weight", "region_weight")
 class _NumberScheduler(DistillerCallback):
     """Sets a number of the distiller when an epoch begins, and logs it when the epoch ends."""
 
-    def __init__(self, schedule, name):
+    def __init__(self, schedule: Schedule, name: str) -> None:
         super().__init__()
         self.schedule = schedule
         self.name = name
         self._takes_value = _takes_value(schedule)
 
-    def get_number(self):
+    def get_number(self) -> Any:
         """The number as the distiller has it."""
         return getattr(self.model, self.name)
 
-    def set_number(self, value):
+    def set_number(self, value: float) -> None:
         """Sets the number, which the distiller checks."""
         setattr(self.model, self.name, value)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Sets the number for the epoch."""
         present = (self.get_number(),) if self._takes_value else ()
         value = self.schedule(epoch, *present)
@@ -42,7 +44,7 @@ class _NumberScheduler(DistillerCallback):
                 f"epoch {epoch} (counted from 0). {error}"
             ) from error
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Logs the number of the epoch."""
         if logs is not None:
             logs[self.name] = self.get_number()
@@ -85,7 +87,7 @@ class LossWeightScheduler(_NumberScheduler):
     Source: this library; logged and called as `keras.callbacks.LearningRateScheduler`.
     """
 
-    def __init__(self, schedule, weight="region_weight"):
+    def __init__(self, schedule: Schedule, weight: str = "region_weight") -> None:
         check_choice("weight", weight, _WEIGHTS)
         super().__init__(schedule, weight)
 
@@ -112,7 +114,7 @@ class TemperatureScheduler(_NumberScheduler):
     Source: this library.
     """
 
-    def __init__(self, schedule):
+    def __init__(self, schedule: Schedule) -> None:
         super().__init__(schedule, "temperature")
 
 
@@ -141,18 +143,18 @@ class RegionRadiusScheduler(_NumberScheduler):
     Source: this library.
     """
 
-    def __init__(self, schedule):
+    def __init__(self, schedule: Schedule) -> None:
         super().__init__(schedule, "region_radius")
 
-    def get_number(self):
+    def get_number(self) -> Any:
         """The region's radius."""
         return self._region().radius
 
-    def set_number(self, value):
+    def set_number(self, value: float) -> None:
         """Sets the radius, which the region checks."""
         self._region().radius = value
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Checks that there is a radius."""
         self._region()
 

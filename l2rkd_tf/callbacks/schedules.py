@@ -10,11 +10,12 @@ import numpy as np
 
 from l2rkd_tf.callbacks.base import check_counts, check_epoch
 from l2rkd_tf.checks import is_number
+from l2rkd_tf.types import Schedule
 
 __all__ = ["cosine", "linear_warmup", "start_at"]
 
 
-def linear_warmup(value, epochs, start_epoch=0):
+def linear_warmup(value: float, epochs: int, start_epoch: int = 0) -> Schedule:
     """A number that grows evenly to its full value, after epochs without it.
 
     ```
@@ -49,7 +50,7 @@ def linear_warmup(value, epochs, start_epoch=0):
     return functools.partial(_warmup, value=value, epochs=epochs, start_epoch=start_epoch)
 
 
-def start_at(epoch, value):
+def start_at(epoch: int, value: float) -> Schedule:
     """A number that is 0 in the epochs before its first one.
 
     ```
@@ -78,7 +79,7 @@ def start_at(epoch, value):
     return functools.partial(_step, value=value, first_epoch=epoch)
 
 
-def cosine(start, end, epochs):
+def cosine(start: float, end: float, epochs: int) -> Schedule:
     """A number that moves from one value to another along half a cosine wave.
 
     ```

@@ -4,10 +4,12 @@ import numbers
 
 import tensorflow as tf
 
+from l2rkd_tf.types import TensorLike
+
 __all__ = ["AUGMENTATIONS", "crop", "crop_flip"]
 
 
-def crop(image, seed, padding=None):
+def crop(image: TensorLike, seed: TensorLike, padding: int | None = None) -> tf.Tensor:
     """Shift an image at random: pad it with zeros and crop it back to its size.
 
     Right for images whose mirror image means something else, such as digits.
@@ -33,7 +35,7 @@ def crop(image, seed, padding=None):
     return _shift(image, _draw(seed, _num_shifts(padding)), padding)
 
 
-def crop_flip(image, seed, padding=None):
+def crop_flip(image: TensorLike, seed: TensorLike, padding: int | None = None) -> tf.Tensor:
     """Shift an image at random as `crop` does, and mirror every other one left to right.
 
     The usual augmentation of CIFAR images. For one `seed` the shift is that of `crop`.

@@ -77,7 +77,7 @@ class Draws:
     noise: np.ndarray
 
 
-def draw_labels(stream, start, stop):
+def draw_labels(stream: str, start: int, stop: int) -> np.ndarray:
     """Classes of the images `start` to `stop - 1` of a stream.
 
     Of each 62 images in a row, beginning with image 0, one is of each class.
@@ -100,7 +100,7 @@ def draw_labels(stream, start, stop):
     return labels[start - first * _CLASSES : stop - first * _CLASSES]
 
 
-def draw(style, stream, start, stop):
+def draw(style: Style, stream: str, start: int, stop: int) -> Draws:
     """Draw what varies of the images `start` to `stop - 1` of a stream.
 
     Args:

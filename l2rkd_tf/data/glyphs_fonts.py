@@ -39,7 +39,7 @@ _SHA256 = "65659a4037e6d2b62cba681a4beb29196ed6a129d6f0c18a3ed2a4c02d7fe487"
 _STEPS = np.linspace(0, 1, 9)[:, np.newaxis]
 
 
-def read_masks():
+def read_masks() -> np.ndarray:
     """Read the outlines of all characters and fill them.
 
     FreeType, which differs between releases of matplotlib, only reads the outlines, in their own
@@ -55,9 +55,9 @@ def read_masks():
         RuntimeError: If its fonts are not those that the data set is made of.
     """
     paths = _font_paths()
-    found = all(path.exists() for path in paths)
-    masks = np.stack([_font_masks(path) for path in paths]) if found else None
-    if not found or hashlib.sha256(np.packbits(masks)).hexdigest() != _SHA256:
+    found = [_font_masks(path) for path in paths if path.exists()]
+    masks = np.stack(found) if len(found) == len(paths) else np.zeros(0, bool)
+    if hashlib.sha256(np.packbits(masks).tobytes()).hexdigest() != _SHA256:
         import matplotlib
 
         raise RuntimeError(

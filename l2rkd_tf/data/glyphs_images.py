@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from l2rkd_tf.data.glyphs_draws import Draws, Style
+
 __all__ = ["render"]
 
 _SUBPIXELS = 4
 
 
-def render(style, masks, labels, draws):
+def render(style: Style, masks: np.ndarray, labels: np.ndarray, draws: Draws) -> np.ndarray:
     """Render images from what was drawn for them.
 
     Args:

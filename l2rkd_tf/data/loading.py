@@ -1,6 +1,7 @@
 """Data sets by name, as batches of images in `[0, 1]` and labels."""
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +10,7 @@ from l2rkd_tf import order
 from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.data.augmentation import AUGMENTATIONS
 from l2rkd_tf.data.subsets import check_fraction, class_balanced_subset
+from l2rkd_tf.types import PathLike
 
 __all__ = ["load"]
 
@@ -16,18 +18,18 @@ _CACHE_BYTES = 2**30
 
 
 def load(
-    name,
-    split,
+    name: PathLike,
+    split: str,
     *,
-    batch_size,
-    fraction=1.0,
-    seed=0,
-    shuffle=None,
-    data_dir=None,
-    download=False,
-    augment=None,
-    image_size=None,
-):
+    batch_size: int,
+    fraction: float = 1.0,
+    seed: int = 0,
+    shuffle: bool | None = None,
+    data_dir: PathLike | None = None,
+    download: bool = False,
+    augment: str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+) -> tf.data.Dataset:
     """Load a data set as batches for `fit` and `evaluate`.
 
     Any supervised data set of tfds will do, among them `"digits"` (1797 handwritten digits of
@@ -85,12 +87,12 @@ def load(
         (100, 4, TensorShape([None, 8, 8, 1]))
     """
     _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment)
-    image_size = _as_size(image_size)
+    size = _as_size(image_size)
     # Imported here, since tfds is slow to import and not needed by the rest of the library.
     from l2rkd_tf.data import sources
 
     builder = sources.find_builder(name, data_dir, download)
-    source = sources.open_split(builder, split, image_size)
+    source = sources.open_split(builder, split, size)
     _check_source(source, fraction, augment)
     examples, num_examples = _choose(source, fraction, seed)
     if shuffle is None:

@@ -4,17 +4,18 @@ import contextlib
 import io
 import sys
 import uuid
+from typing import Any
 
 __all__ = ["is_prepared", "prepare_offline"]
 
 
-def is_prepared(builder):
+def is_prepared(builder: Any) -> bool:
     """Whether the data set of a `tfds.core.DatasetBuilder` is ready for reading."""
     # The builder's own method logs a warning about every directory that does not exist.
     return builder.data_path.exists() and builder.is_prepared()
 
 
-def prepare_offline(builder):
+def prepare_offline(builder: Any) -> Any:
     """Prepare a data set that needs no download, unless it is prepared already.
 
     The data set is made in a directory of its own and then renamed, so that no process ever sees

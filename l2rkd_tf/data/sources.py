@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from l2rkd_tf.data import digits, glyphs, offline
+from l2rkd_tf.types import PathLike
 
 __all__ = ["Source", "find_builder", "open_split"]
 
@@ -26,13 +27,15 @@ class Source(NamedTuple):
     class_names: list | None  # None where labels are not classes.
     num_examples: int
 
-    def read_labels(self):
+    def read_labels(self) -> np.ndarray:
         """Labels of all examples in their order, shape `(examples,)`; no image is decoded."""
         labels = self.examples.map(lambda _, label: label).batch(4096)
         return np.concatenate(list(labels.as_numpy_iterator()))
 
 
-def find_builder(name, data_dir=None, download=False):
+def find_builder(
+    name: PathLike, data_dir: PathLike | None = None, download: bool = False
+) -> tfds.core.DatasetBuilder:
     """Find a data set by its tfds name, or else a folder of images, ready for reading.
 
     Args:
@@ -69,7 +72,9 @@ def find_builder(name, data_dir=None, download=False):
     return builder
 
 
-def open_split(builder, split, image_size=None):
+def open_split(
+    builder: tfds.core.DatasetBuilder, split: str, image_size: tuple[int, int] | None = None
+) -> Source:
     """Open one split for reading, with its images still encoded.
 
     Args:

@@ -1,6 +1,8 @@
 """Class-balanced subsets of labelled data."""
 
 import decimal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +12,9 @@ from l2rkd_tf.checks import is_number
 __all__ = ["class_balanced_subset"]
 
 
-def class_balanced_subset(labels, fraction, seed=0):
+def class_balanced_subset(
+    labels: Sequence[int] | np.ndarray, fraction: float, seed: int = 0
+) -> np.ndarray:
     """Choose the same fraction of every class, for training on few labelled examples.
 
     A class of `n` examples keeps `max(1, round(fraction * n))` of them, halves rounded up. For
@@ -49,7 +53,7 @@ def class_balanced_subset(labels, fraction, seed=0):
     return np.sort(np.concatenate([np.empty(0, np.int64), *kept]))
 
 
-def check_fraction(fraction):
+def check_fraction(fraction: Any) -> None:
     """Raise a `ValueError` unless `fraction` is a number in `(0, 1]`."""
     if not is_number(fraction) or not 0 < fraction <= 1:
         raise ValueError(

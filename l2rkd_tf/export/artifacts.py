@@ -1,16 +1,19 @@
 """The two kinds of artifacts: how each is written, and how it is run."""
 
 import importlib.metadata
+import pathlib
 import tempfile
 import warnings
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.export.inputs import batches
+from l2rkd_tf.export.inputs import Examples, batches
 from l2rkd_tf.export.report import ExportError
+from l2rkd_tf.types import PathLike, Quantization
 
 __all__ = ["Run", "run_litert", "run_saved_model", "write_litert", "write_saved_model"]
 
@@ -24,7 +27,9 @@ class Run(NamedTuple):
     versions: dict
 
 
-def write_saved_model(model, specs, artifact, batch_size=None):
+def write_saved_model(
+    model: keras.Model, specs: Any, artifact: PathLike, batch_size: int | None = None
+) -> None:
     """Writes a SavedModel, for any batch size or for the given one."""
     specs = keras.tree.map_structure(
         lambda spec: tf.TensorSpec((batch_size, *spec.shape[1:]), spec.dtype, spec.name), specs
@@ -32,7 +37,7 @@ def write_saved_model(model, specs, artifact, batch_size=None):
     model.export(artifact, format="tf_saved_model", verbose=False, input_signature=[specs])
 
 
-def run_saved_model(artifact, named_arrays):
+def run_saved_model(artifact: pathlib.Path, named_arrays: Mapping[str, np.ndarray]) -> Run:
     """Runs a SavedModel on the CPU."""
     with tf.device("CPU"):
         model = tf.saved_model.load(str(artifact))
@@ -50,7 +55,12 @@ def _saved_model_signature(specs):
     ]
 
 
-def write_litert(model, examples, artifact, quantization):
+def write_litert(
+    model: keras.Model,
+    examples: Examples,
+    artifact: pathlib.Path,
+    quantization: Quantization | None,
+) -> None:
     """Writes a `.tflite` file, for any batch size or, where LiteRT cannot do that, for one."""
     for batch_size in (None, 1):
         with tempfile.TemporaryDirectory(dir=artifact.parent) as saved_model:
@@ -83,7 +93,7 @@ def _converted(saved_model, quantization, named_arrays):
         return converter.convert()
 
 
-def run_litert(artifact, named_arrays):
+def run_litert(artifact: pathlib.Path, named_arrays: Mapping[str, np.ndarray]) -> Run:
     """Runs a `.tflite` file on one example at a time, which every such file accepts."""
     interpreter, versions = _interpreter(artifact)
     runner = interpreter.get_signature_runner()

@@ -16,6 +16,7 @@ from l2rkd_tf.export.parity import check_finite, compare
 from l2rkd_tf.export.reference import reference_for
 from l2rkd_tf.export.report import ExportError, ExportReport
 from l2rkd_tf.export.writing import checked_file, checked_folder, replacing, report_path
+from l2rkd_tf.types import Data, PathLike, Quantization
 
 __all__ = ["DEFAULT_TOLERANCE", "export_litert", "export_saved_model"]
 
@@ -23,7 +24,13 @@ __all__ = ["DEFAULT_TOLERANCE", "export_litert", "export_saved_model"]
 DEFAULT_TOLERANCE = {None: 1e-4, "float16": 1e-2, "dynamic": 5e-2, "int8": 0.15}
 
 
-def export_saved_model(student, path, *, representative_data=None, tolerance=None):
+def export_saved_model(
+    student: keras.Model,
+    path: PathLike,
+    *,
+    representative_data: Data | None = None,
+    tolerance: float | None = None,
+) -> ExportReport:
     """Exports the student as a TensorFlow SavedModel, for a server, and verifies it.
 
     The artifact is one folder with a `serving_default` signature. A dict of inputs keeps its
@@ -65,7 +72,14 @@ def export_saved_model(student, path, *, representative_data=None, tolerance=Non
         return _verify(artifact, run, reference, None, tolerance)
 
 
-def export_litert(student, path, quantization=None, representative_data=None, *, tolerance=None):
+def export_litert(
+    student: keras.Model,
+    path: PathLike,
+    quantization: Quantization | None = None,
+    representative_data: Data | None = None,
+    *,
+    tolerance: float | None = None,
+) -> ExportReport:
     """Exports the student as a LiteRT (`.tflite`) file, for a device, and verifies it.
 
     Only LiteRT's own operations are used, so that every LiteRT runtime can run the file. Any

@@ -3,10 +3,14 @@
 import dataclasses
 import operator
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from l2rkd_tf.types import Data
 
 __all__ = ["Examples", "batches", "declared_inputs", "examples_for"]
 
@@ -31,19 +35,19 @@ class Examples:
     source: str
 
     @property
-    def by_name(self):
+    def by_name(self) -> dict[str, np.ndarray]:
         """The arrays by the names of the artifact's inputs."""
         names = [spec.name for spec in keras.tree.flatten(self.specs)]
         return dict(zip(names, keras.tree.flatten(self.arrays), strict=True))
 
 
-def batches(arrays, size=_BATCH_SIZE):
+def batches(arrays: Any, size: int = _BATCH_SIZE) -> Iterator[Any]:
     """The examples of a structure of arrays, in the same structure, at most `size` at a time."""
     for start in range(0, len(keras.tree.flatten(arrays)[0]), size):
         yield keras.tree.map_structure(operator.itemgetter(slice(start, start + size)), arrays)
 
 
-def declared_inputs(student):
+def declared_inputs(student: keras.Model) -> Any:
     """The symbolic inputs of a Sequential or functional student; None for a subclassed one."""
     try:
         return student.inputs[0] if isinstance(student, keras.Sequential) else student.input
@@ -51,7 +55,7 @@ def declared_inputs(student):
         return None
 
 
-def examples_for(student, representative_data):
+def examples_for(student: keras.Model, representative_data: Data | None) -> Examples:
     """Examples from the data, or uniform ones where there are no data."""
     declared = declared_inputs(student)
     if representative_data is not None:

@@ -6,9 +6,12 @@ import math
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from l2rkd_tf.checks import is_number, is_positive_integer
 from l2rkd_tf.export.report import ExportReport
+from l2rkd_tf.types import PathLike
 
 __all__ = ["model_card_text", "wilson_interval", "write_model_card"]
 
@@ -24,7 +27,7 @@ _QUANTIZATIONS = {
 _REPORT_FIELDS = frozenset(field.name for field in dataclasses.fields(ExportReport))
 
 
-def wilson_interval(successes, trials):
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """Where a share probably lies that was estimated by counting: its 95 % Wilson interval.
 
     ```
@@ -69,16 +72,16 @@ def wilson_interval(successes, trials):
 
 
 def model_card_text(
-    exports,
+    exports: Sequence[ExportReport | dict[str, Any]],
     *,
-    title="Exported student",
-    intended_use=None,
-    meaning=None,
-    data=None,
-    config=None,
-    metrics=None,
-    measurements=(),
-):
+    title: str = "Exported student",
+    intended_use: str | None = None,
+    meaning: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    measurements: Iterable[Mapping[str, Any]] = (),
+) -> str:
     """Tells what is known of an exported student, for those who use it without having made it.
 
     Nothing is computed but intervals, and nothing is assumed: what is not given is said to be not
@@ -143,7 +146,7 @@ def model_card_text(
     return "\n".join(lines)
 
 
-def write_model_card(path, text):
+def write_model_card(path: PathLike, text: str) -> None:
     r"""Writes a model card whole or not at all: what was at the path stays until it is complete.
 
     Args:

@@ -1,6 +1,6 @@
 """Whether an artifact computes what its student computes."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -20,12 +20,12 @@ class Comparison(NamedTuple):
     output_spread: float
     top1_agreement: float | None
 
-    def is_within(self, tolerance):
+    def is_within(self, tolerance: float) -> bool:
         """Whether the largest difference is at most this fraction of the spread."""
         return self.max_abs_difference <= tolerance * self.output_spread
 
 
-def student_outputs(student, arrays):
+def student_outputs(student: keras.Model, arrays: Any) -> np.ndarray:
     """The student's outputs on all examples, float32, shape `(examples, ...)`."""
     # On the CPU, where the artifact runs: a GPU may round float32 products to fewer bits.
     with tf.device("CPU"):
@@ -38,7 +38,7 @@ def student_outputs(student, arrays):
     return np.concatenate(outputs).astype("float32")
 
 
-def check_finite(outputs, owner, source):
+def check_finite(outputs: np.ndarray, owner: str, source: str) -> None:
     """Checks the outputs of the student, or of the artifact, on examples from the source."""
     unusable = np.sum(~np.isfinite(outputs))
     if unusable:
@@ -48,7 +48,7 @@ def check_finite(outputs, owner, source):
         )
 
 
-def compare(expected, actual):
+def compare(expected: np.ndarray, actual: np.ndarray) -> Comparison:
     """Compares outputs of shape `(examples, ...)` with the expected ones."""
     difference = np.abs(expected.astype("float64") - actual)
     # A student whose outputs are all alike is measured by their size instead.

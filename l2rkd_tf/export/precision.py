@@ -1,6 +1,7 @@
 """Float32 copies of students in mixed precision."""
 
 import keras
+import numpy as np
 
 from l2rkd_tf.export.inputs import declared_inputs
 from l2rkd_tf.export.parity import compare
@@ -14,13 +15,13 @@ _COPY_TOLERANCE = 0.1
 _HALF_PRECISION = ("float16", "bfloat16")
 
 
-def is_half_precision(layer):
+def is_half_precision(layer: keras.layers.Layer) -> bool:
     """Whether a layer, or a layer of a model, computes in float16 or bfloat16."""
     inner = layer.layers if isinstance(layer, keras.Model) else []
     return layer.compute_dtype in _HALF_PRECISION or any(map(is_half_precision, inner))
 
 
-def float32_copy(student):
+def float32_copy(student: keras.Model) -> keras.Model:
     """A model with the student's weights that computes in float32."""
     if declared_inputs(student) is None:
         raise ValueError(
@@ -33,7 +34,7 @@ def float32_copy(student):
     return copy
 
 
-def check_copy(original_outputs, copy_outputs):
+def check_copy(original_outputs: np.ndarray, copy_outputs: np.ndarray) -> float:
     """Checks that the copy is the student, up to its precision; returns the largest difference."""
     comparison = compare(original_outputs, copy_outputs)
     if not comparison.is_within(_COPY_TOLERANCE):

@@ -8,6 +8,7 @@ import numpy as np
 from l2rkd_tf.export.inputs import Examples, examples_for
 from l2rkd_tf.export.parity import check_finite, student_outputs
 from l2rkd_tf.export.precision import check_copy, float32_copy, is_half_precision
+from l2rkd_tf.types import Data
 
 __all__ = ["Reference", "reference_for"]
 
@@ -25,7 +26,7 @@ class Reference(NamedTuple):
     copy_difference: float | None
 
 
-def reference_for(student, representative_data):
+def reference_for(student: keras.Model, representative_data: Data | None) -> Reference:
     """The student or its float32 copy, on the data or on uniform examples."""
     _check_student(student)
     examples = examples_for(student, representative_data)

@@ -60,6 +60,6 @@ class ExportReport:
     rebuild_max_abs_difference: float | None
     versions: dict
 
-    def to_json(self):
+    def to_json(self) -> str:
         """The report as indented JSON text, as it is written beside the artifact."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"

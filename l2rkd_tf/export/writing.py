@@ -4,33 +4,36 @@ import contextlib
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
+
+from l2rkd_tf.types import PathLike
 
 __all__ = ["checked_file", "checked_folder", "replacing", "report_path"]
 
 _SAVED_MODEL_ENTRIES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
 
 
-def checked_file(path):
+def checked_file(path: PathLike) -> pathlib.Path:
     """Path of a `.tflite` file, absolute."""
-    path = _checked_path(path)
-    if path.suffix != ".tflite" or path.is_dir():
-        raise ValueError(f"`path` must be a file name ending in '.tflite'. Received: path={path}")
-    return path
+    file = _checked_path(path)
+    if file.suffix != ".tflite" or file.is_dir():
+        raise ValueError(f"`path` must be a file name ending in '.tflite'. Received: path={file}")
+    return file
 
 
-def checked_folder(path):
+def checked_folder(path: PathLike) -> pathlib.Path:
     """Path of a folder, absolute; one that exists holds nothing but an earlier export."""
-    path = _checked_path(path)
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"`path` must be a folder, and {path} is a file.")
-    present = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    folder = _checked_path(path)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"`path` must be a folder, and {folder} is a file.")
+    present = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     foreign = sorted(present - _SAVED_MODEL_ENTRIES)
     if foreign:
         raise ValueError(
             "`path` must be new, or an earlier export, which is then replaced. Received: "
-            f"path={path}, a folder that also holds {foreign[:5]}."
+            f"path={folder}, a folder that also holds {foreign[:5]}."
         )
-    return path
+    return folder
 
 
 def _checked_path(path):
@@ -45,13 +48,13 @@ def _checked_path(path):
     return path
 
 
-def report_path(artifact):
+def report_path(artifact: pathlib.Path) -> pathlib.Path:
     """Path of the report that stands beside an artifact."""
     return artifact.with_name(artifact.name + ".json")
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Gives a path to write an artifact and its report to; both then take their places.
 
     When the body raises, what was at `path` stays, and nothing else is left behind.

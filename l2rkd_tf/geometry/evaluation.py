@@ -1,5 +1,6 @@
 """Evaluation of models batch by batch, and how sure a mean over examples is."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from l2rkd_tf.checks import is_number, is_positive_float32, is_positive_integer
 from l2rkd_tf.regions import Region
+from l2rkd_tf.types import Data, TensorLike, Tensors
 
 __all__ = [
     "Batches",
@@ -37,7 +39,7 @@ class Batches(NamedTuple):
     structure: Any
 
 
-def batched(x, batch_size, labels=None):
+def batched(x: Data, batch_size: int, labels: TensorLike | None = None) -> Batches:
     """Data in batches of one size, whether arrays or a data set.
 
     Args:
@@ -94,14 +96,14 @@ def _of_dataset(dataset, batch_size, labels):
     return Batches(dataset.rebatch(batch_size).map(flat), structure)
 
 
-def as_arrays(x):
+def as_arrays(x: Tensors) -> Any:
     """NumPy arrays of a structure of inputs; nested lists of numbers are one array."""
     if not all(np.ndim(leaf) for leaf in keras.tree.flatten(x)) and not isinstance(x, dict):
         return np.asarray(x)
     return keras.tree.map_structure(np.asarray, x)
 
 
-def per_example(step, batches):
+def per_example(step: Callable[[Any, Any, tf.Tensor], Any], batches: Batches) -> Any:
     """What a step gives for each example, evaluated batch by batch.
 
     Args:
@@ -137,7 +139,7 @@ def _as_float(tensor):
     return tf.cast(tensor, tf.float32) if tensor.dtype == tf.uint8 else tensor
 
 
-def outputs_of(model, inputs):
+def outputs_of(model: keras.Model, inputs: Tensors) -> tf.Tensor:
     """A model's outputs in inference mode, float32, shape `(batch, outputs)`."""
     outputs = model(inputs, training=False)
     if keras.tree.is_nested(outputs) or outputs.shape.rank != 2:
@@ -149,7 +151,7 @@ def outputs_of(model, inputs):
     return tf.cast(outputs, tf.float32)
 
 
-def outputs_of_both(teacher, student, inputs):
+def outputs_of_both(teacher: keras.Model, student: keras.Model, inputs: Tensors) -> list[tf.Tensor]:
     """As `outputs_of`, of two models that have the same number of outputs."""
     outputs = [outputs_of(model, inputs) for model in (teacher, student)]
     if outputs[0].shape[-1] != outputs[1].shape[-1]:
@@ -160,7 +162,7 @@ def outputs_of_both(teacher, student, inputs):
     return outputs
 
 
-def check_models_are_built(**models):
+def check_models_are_built(**models: object) -> None:
     """Checks that arguments are Keras models with weights."""
     for argument, model in models.items():
         if not isinstance(model, keras.Model) or not model.built:
@@ -171,13 +173,13 @@ def check_models_are_built(**models):
             )
 
 
-def check_region(region):
+def check_region(region: object) -> None:
     """Checks that a region is one."""
     if not isinstance(region, Region):
         raise ValueError(f"`region` must be a l2rkd_tf.regions.Region. Received: region={region!r}")
 
 
-def check_temperature(temperature):
+def check_temperature(temperature: object) -> None:
     """Checks that a temperature is positive."""
     if not is_positive_float32(temperature):
         raise ValueError(
@@ -185,7 +187,7 @@ def check_temperature(temperature):
         )
 
 
-def checked_fractions(fractions):
+def checked_fractions(fractions: Sequence[float] | np.ndarray) -> np.ndarray:
     """Fractions of the way from one point to another, float32, shape `(fractions,)`."""
     values = list(fractions) if np.iterable(fractions) else [fractions]
     if not values or not all(is_number(value) and 0.0 <= value <= 1.0 for value in values):
@@ -196,7 +198,7 @@ def checked_fractions(fractions):
     return np.asarray(values, np.float32)
 
 
-def mean_and_stderr(values):
+def mean_and_stderr(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means over examples and their standard errors.
 
     Args:
@@ -210,7 +212,9 @@ def mean_and_stderr(values):
     return values.mean(axis=0), _stderr(values)
 
 
-def ratio_and_stderr(numerators, denominators):
+def ratio_and_stderr(
+    numerators: np.ndarray, denominators: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Ratios of two means over examples and their standard errors.
 
     With `r = mean(a) / mean(b)`, the standard error is that of `mean(a - r b) / mean(b)`, which

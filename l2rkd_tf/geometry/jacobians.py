@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
 from l2rkd_tf.checks import check_outputs, checked_seed, is_positive_integer
@@ -14,6 +15,7 @@ from l2rkd_tf.geometry.evaluation import (
     ratio_and_stderr,
 )
 from l2rkd_tf.methods.jacobian import draw_directions, projected_gradients
+from l2rkd_tf.types import Data
 
 __all__ = ["JacobianDistance", "jacobian_distance"]
 
@@ -37,7 +39,15 @@ class JacobianDistance(NamedTuple):
     num_points: int
 
 
-def jacobian_distance(teacher, student, x, *, num_projections=4, batch_size=256, seed=0):
+def jacobian_distance(
+    teacher: keras.Model,
+    student: keras.Model,
+    x: Data,
+    *,
+    num_projections: int = 4,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> JacobianDistance:
     """Measures how far a student's slopes at the examples are from its teacher's.
 
     ```

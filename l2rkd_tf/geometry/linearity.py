@@ -1,5 +1,6 @@
 """How far a model is from linear between two points."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -16,6 +17,7 @@ from l2rkd_tf.geometry.evaluation import (
     per_example,
     ratio_and_stderr,
 )
+from l2rkd_tf.types import Tensors
 
 __all__ = ["LinearityGap", "linearity_gap", "linearity_gaps"]
 
@@ -39,7 +41,14 @@ class LinearityGap(NamedTuple):
     relative_stderr: np.ndarray
 
 
-def linearity_gap(model, x, partners, fractions=(0.25, 0.5, 0.75), *, batch_size=256):
+def linearity_gap(
+    model: keras.Model,
+    x: Tensors,
+    partners: Tensors,
+    fractions: Sequence[float] | np.ndarray = (0.25, 0.5, 0.75),
+    *,
+    batch_size: int = 256,
+) -> LinearityGap:
     """Measures how far a model is from linear on segments between examples and partners.
 
     ```
@@ -82,7 +91,14 @@ def linearity_gap(model, x, partners, fractions=(0.25, 0.5, 0.75), *, batch_size
     )
 
 
-def linearity_gaps(model, x, partners, fractions=(0.25, 0.5, 0.75), *, batch_size=256):
+def linearity_gaps(
+    model: keras.Model,
+    x: Tensors,
+    partners: Tensors,
+    fractions: Sequence[float] | np.ndarray = (0.25, 0.5, 0.75),
+    *,
+    batch_size: int = 256,
+) -> tuple[np.ndarray, np.ndarray]:
     """Distances of a model's outputs from linear interpolation, one for each example.
 
     Args:

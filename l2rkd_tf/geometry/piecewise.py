@@ -1,12 +1,15 @@
 """How far a piecewise-linear model stays linear, exactly: along a direction and in a ball."""
 
-from typing import NamedTuple
+import functools
+from typing import Literal, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.checks import check_choice, checked_seed, is_positive_integer
 from l2rkd_tf.geometry.piecewise_graph import run, trace
+from l2rkd_tf.types import TensorLike
 
 __all__ = ["BallRadius", "activation_pattern", "linear_ball_radius", "linear_radius"]
 
@@ -29,7 +32,9 @@ class BallRadius(NamedTuple):
     num_neurons: int
 
 
-def linear_radius(model, x, directions, *, batch_size=256):
+def linear_radius(
+    model: keras.Model, x: TensorLike, directions: TensorLike, *, batch_size: int = 256
+) -> np.ndarray:
     """Distance along a direction at which a piecewise-linear model first changes its pattern.
 
     Up to there the model is exactly affine along the direction. With `m_i(x) >= 0` the margins
@@ -89,7 +94,15 @@ def linear_radius(model, x, directions, *, batch_size=256):
     return _in_batches(radius, (x, directions), batch_size)
 
 
-def linear_ball_radius(model, x, *, num_neurons=None, norm="l2", seed=0, batch_size=256):
+def linear_ball_radius(
+    model: keras.Model,
+    x: TensorLike,
+    *,
+    num_neurons: int | None = None,
+    norm: Literal["l2", "linf"] = "l2",
+    seed: int = 0,
+    batch_size: int = 256,
+) -> BallRadius:
     """Radius of the largest ball around a point in which a model keeps its activation pattern.
 
     The distance to the nearest of the hyperplanes on which a neuron changes:
@@ -140,22 +153,21 @@ def linear_ball_radius(model, x, *, num_neurons=None, norm="l2", seed=0, batch_s
     exact = num_neurons is None or num_neurons >= total
     if total == 0:
         return BallRadius(np.full(len(x), np.inf), True, 0)
-    count = total if exact else num_neurons
-    if exact and x[0].size < total:
-        distances = _distances_by_inputs
-        arguments = ()
-    else:
-        distances = _distances_by_neurons
-        arguments = (np.sort(np.random.default_rng(seed).permutation(total)[:count]),)
+    count = total if num_neurons is None else min(num_neurons, total)
     exponent = _DUAL_EXPONENTS[norm]
+    if exact and x[0].size < total:
+        distances = functools.partial(_distances_by_inputs, exponent=exponent)
+    else:
+        neurons = np.sort(np.random.default_rng(seed).permutation(total)[:count])
+        distances = functools.partial(_distances_by_neurons, exponent=exponent, neurons=neurons)
 
     def radius(points):
-        return tf.reduce_min(distances(graph, points, exponent, *arguments), axis=1)
+        return tf.reduce_min(distances(graph, points), axis=1)
 
     return BallRadius(_in_batches(radius, (x,), batch_size), exact, count)
 
 
-def activation_pattern(model, x, *, batch_size=256):
+def activation_pattern(model: keras.Model, x: TensorLike, *, batch_size: int = 256) -> np.ndarray:
     """The linear piece that each unit of a piecewise-linear model is on.
 
     Two points of equal patterns are joined by a segment on which the model is affine. Computed in

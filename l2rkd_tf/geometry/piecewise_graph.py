@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from l2rkd_tf.geometry.piecewise_kinks import elementwise, global_max_pooling, max_pooling
+from l2rkd_tf.geometry.piecewise_kinks import Kink, elementwise, global_max_pooling, max_pooling
 
 __all__ = ["Graph", "run", "trace"]
 
@@ -96,7 +97,7 @@ class _Call(keras.Operation):
         return self._layer.compute_output_spec(*args, **kwargs)
 
 
-def trace(model):
+def trace(model: keras.Model) -> Graph:
     """Lists the calls of a model.
 
     Args:
@@ -138,7 +139,7 @@ def trace(model):
     return Graph(traced.inputs, steps, traced.outputs)
 
 
-def run(graph, *inputs):
+def run(graph: Graph, *inputs: tf.Tensor) -> tuple[list[tf.Tensor], list[Kink]]:
     """Evaluates a model.
 
     Args:

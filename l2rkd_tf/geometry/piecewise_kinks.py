@@ -5,11 +5,14 @@ A *stage* is a callable that takes a layer's arguments and returns `(output, kin
 
 import itertools
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
 __all__ = ["Kink", "elementwise", "global_max_pooling", "max_pooling"]
+
+Stage: TypeAlias = Callable[..., tuple[tf.Tensor, list["Kink"]]]
 
 
 class Kink(NamedTuple):
@@ -25,7 +28,7 @@ class Kink(NamedTuple):
     pattern: Any
 
 
-def elementwise(thresholds, slopes, offsets):
+def elementwise(thresholds: Sequence[Any], slopes: Sequence[Any], offsets: Sequence[Any]) -> Stage:
     """Stage of an activation `slope * value + offset` by pieces.
 
     A value on a threshold belongs to the piece below it.
@@ -53,7 +56,7 @@ def elementwise(thresholds, slopes, offsets):
     return stage
 
 
-def max_pooling(pool_size, strides, padding):
+def max_pooling(pool_size: Sequence[int], strides: Sequence[int], padding: str) -> Stage:
     """Stage of max-pooling over windows of channels-last maps; first of equal values wins."""
 
     def stage(values, **_):
@@ -63,7 +66,7 @@ def max_pooling(pool_size, strides, padding):
     return stage
 
 
-def global_max_pooling(keepdims):
+def global_max_pooling(keepdims: bool) -> Stage:
     """Stage of max-pooling over all positions of channels-last maps."""
 
     def stage(values, **_):

@@ -1,7 +1,9 @@
 """How the agreement of a student with its teacher changes on the way out of a region."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -22,6 +24,8 @@ from l2rkd_tf.geometry.evaluation import (
     per_example,
 )
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
+from l2rkd_tf.regions import Region
+from l2rkd_tf.types import Data, Divergence, TensorLike
 
 __all__ = ["FidelityProfile", "fidelity_profile"]
 
@@ -48,19 +52,19 @@ class FidelityProfile(NamedTuple):
 
 
 def fidelity_profile(
-    teacher,
-    student,
-    x,
-    region,
-    fractions=(0.0, 0.25, 0.5, 0.75, 1.0),
+    teacher: keras.Model,
+    student: keras.Model,
+    x: Data,
+    region: Region,
+    fractions: Sequence[float] | np.ndarray = (0.0, 0.25, 0.5, 0.75, 1.0),
     *,
-    temperature=1.0,
-    divergence="kl",
-    from_logits=True,
-    labels=None,
-    batch_size=256,
-    seed=0,
-):
+    temperature: float = 1.0,
+    divergence: Divergence = "kl",
+    from_logits: bool = True,
+    labels: TensorLike | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> FidelityProfile:
     """Measures how well a student mimics its teacher from the examples to the edge of a region.
 
     ```

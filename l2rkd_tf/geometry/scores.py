@@ -20,11 +20,15 @@ from l2rkd_tf.geometry.evaluation import (
     outputs_of_both,
     per_example,
 )
+from l2rkd_tf.regions import Region
+from l2rkd_tf.types import Data, TensorLike
 
 __all__ = ["decision_agreement", "expected_calibration_error", "teacher_stddev"]
 
 
-def decision_agreement(teacher, student, x, *, batch_size=256):
+def decision_agreement(
+    teacher: keras.Model, student: keras.Model, x: Data, *, batch_size: int = 256
+) -> float:
     """Share of examples at which a student decides as its teacher does.
 
     ```
@@ -74,7 +78,9 @@ def decision_agreement(teacher, student, x, *, batch_size=256):
     return float(per_example(step, batched(x, batch_size)).mean())
 
 
-def expected_calibration_error(logits, labels, num_bins=15, temperature=1.0):
+def expected_calibration_error(
+    logits: TensorLike, labels: TensorLike, num_bins: int = 15, temperature: float = 1.0
+) -> float:
     """How far a model's confidence is from its accuracy.
 
     ```
@@ -130,17 +136,17 @@ def expected_calibration_error(logits, labels, num_bins=15, temperature=1.0):
 
 
 def teacher_stddev(
-    teacher,
-    x,
-    region,
+    teacher: keras.Model,
+    x: Data,
+    region: Region,
     *,
-    num_draws=100,
-    num_points=320,
-    temperature=1.0,
-    labels=None,
-    batch_size=64,
-    seed=0,
-):
+    num_draws: int = 100,
+    num_points: int = 320,
+    temperature: float = 1.0,
+    labels: TensorLike | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> float:
     """Scores a region for distillation by its teacher alone: lower promises a better student.
 
     ```

@@ -1,6 +1,7 @@
 """Segments that end where the teacher stops being linear."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from l2rkd_tf.geometry.evaluation import check_models_are_built, outputs_of
 from l2rkd_tf.geometry.piecewise_graph import run, trace
 from l2rkd_tf.regions import Segment
 from l2rkd_tf.regions.base import mixable_leaves, register, scaled
+from l2rkd_tf.types import Config, Partner, TensorLike, Tensors
 
 __all__ = ["LinearCoefficients", "LinearRegion"]
 
@@ -95,14 +97,14 @@ class LinearRegion(Segment):
 
     def __init__(
         self,
-        teacher,
-        tolerance=0.1,
-        radius=1.0,
-        partner="random",
-        concentration=None,
-        fractions=(0.25, 0.5, 0.75),
-        num_halvings=4,
-    ):
+        teacher: keras.Model | None,
+        tolerance: float = 0.1,
+        radius: float = 1.0,
+        partner: Partner = "random",
+        concentration: float | None = None,
+        fractions: Sequence[float] | np.ndarray = (0.25, 0.5, 0.75),
+        num_halvings: int = 4,
+    ) -> None:
         super().__init__(radius, partner, concentration)
         if not is_number(tolerance) or not 0.0 <= tolerance < np.inf:
             raise ValueError(
@@ -123,7 +125,7 @@ class LinearRegion(Segment):
         if teacher is not None:
             self.bind(teacher)
 
-    def bind(self, teacher):
+    def bind(self, teacher: keras.Model | None) -> None:
         """Gives a trained teacher to a region that has none; a region that has one keeps it.
 
         Args:
@@ -145,7 +147,9 @@ class LinearRegion(Segment):
             self._graph = _piecewise_linear_graph(teacher)
         self._teacher = teacher
 
-    def draw(self, inputs, seed, labels=None):
+    def draw(
+        self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None
+    ) -> LinearCoefficients:
         """See `Region.draw`: the draw of a `Segment`, shrunk."""
         partners, weights = super().draw(inputs, seed, labels)
         if self._teacher is None:
@@ -158,11 +162,11 @@ class LinearRegion(Segment):
         limits = self.radius_variable * shares
         return LinearCoefficients(partners, weights * shares[:, None], limits, changes)
 
-    def apply(self, tensor, coefficients):
+    def apply(self, tensor: Tensors, coefficients: LinearCoefficients) -> Any:
         """See `Region.apply`."""
         return super().apply(tensor, coefficients[:2])
 
-    def targets(self, outputs, coefficients):
+    def targets(self, outputs: tf.Tensor, coefficients: LinearCoefficients) -> tf.Tensor:
         """Teacher's outputs at the drawn points, interpolated up to the limit.
 
         ```
@@ -189,12 +193,14 @@ class LinearRegion(Segment):
         share = tf.math.divide_no_nan(coefficients.weights, coefficients.limits[:, None])
         return outputs + tf.cast(share * coefficients.changes, outputs.dtype)
 
-    def towards_edge(self, coefficients, fraction):
+    def towards_edge(
+        self, coefficients: LinearCoefficients, fraction: TensorLike
+    ) -> LinearCoefficients:
         """See `Region.towards_edge`: `lambda` becomes `fraction * limit`."""
         edge = scaled(coefficients.limits[:, None], fraction)
         return coefficients._replace(weights=edge)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """See `Region.get_config`; without the teacher."""
         return super().get_config() | {
             "tolerance": self.tolerance,
@@ -203,7 +209,7 @@ class LinearRegion(Segment):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> "LinearRegion":
         """See `Region.from_config`; `bind` gives the region its teacher."""
         return cls(None, **config)
 

@@ -1,6 +1,7 @@
 """Which region suits a teacher, judged without any student."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from l2rkd_tf.checks import checked_seed, is_positive_integer
 from l2rkd_tf.geometry import linearity_gap, teacher_stddev
 from l2rkd_tf.geometry.evaluation import batched, check_models_are_built, check_region, per_example
 from l2rkd_tf.regions import Ball, Patch, Region, Segment, Simplex
+from l2rkd_tf.types import Data, TensorLike
 
 __all__ = ["RegionScore", "suggest_region"]
 
@@ -38,17 +40,17 @@ class RegionScore(NamedTuple):
 
 
 def suggest_region(
-    teacher,
-    data,
-    regions=None,
+    teacher: keras.Model,
+    data: Data,
+    regions: Region | Iterable[Region] | None = None,
     *,
-    labels=None,
-    num_draws=30,
-    num_points=320,
-    batch_size=64,
-    seed=0,
-    verbose=True,
-):
+    labels: TensorLike | None = None,
+    num_draws: int = 30,
+    num_points: int = 320,
+    batch_size: int = 64,
+    seed: int = 0,
+    verbose: bool = True,
+) -> list[RegionScore]:
     """Ranks regions and radii for a teacher and its data, without training a student.
 
     The score is the teacher's standard deviation, `l2rkd_tf.geometry.teacher_stddev`: by its
@@ -102,7 +104,7 @@ def suggest_region(
     data, labels = _in_memory(data, labels, num_draws, num_points, batch_size, seed)
     if candidates is None:
         candidates = _default_candidates(data)
-    options = {"labels": labels, "batch_size": batch_size, "seed": seed}
+    options: dict[str, Any] = {"labels": labels, "batch_size": batch_size, "seed": seed}
     counts = {"num_draws": num_draws, "num_points": num_points}
     ranking = [
         RegionScore(

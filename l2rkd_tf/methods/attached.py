@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import re
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -11,6 +12,7 @@ from l2rkd_tf import replicas
 from l2rkd_tf.checks import check_choice, is_weight
 from l2rkd_tf.features import INPUT_GRADIENT, OUTPUT
 from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, LearnedMethod, Method
+from l2rkd_tf.types import DistillationLosses, Features, Where
 
 __all__ = ["AttachedMethod", "attach"]
 
@@ -40,16 +42,16 @@ class AttachedMethod:
     layers: tuple[tuple[str, ...], tuple[str, ...]]
 
     @property
-    def num_projections(self):
+    def num_projections(self) -> int:
         """Number of projected gradients of the outputs that it compares."""
         return self.method.num_projections if isinstance(self.method, Method) else 0
 
     @property
-    def uses_labels(self):
+    def uses_labels(self) -> bool:
         """Whether it takes the classes of the training points into account."""
         return isinstance(self.method, Method) and self.method.uses_labels
 
-    def make_parts(self, teacher, student):
+    def make_parts(self, teacher: Features, student: Features) -> None:
         """Makes what the method trains itself, for features of these shapes, where it must."""
         if isinstance(self.method, LearnedMethod):
             compared = zip((teacher, student), self.layers, strict=True)
@@ -59,7 +61,14 @@ class AttachedMethod:
             )
             self.method.make_parts(*shapes)
 
-    def part(self, teacher, student, labels, weights, count):
+    def part(
+        self,
+        teacher: Features,
+        student: Features,
+        labels: tf.Tensor | None,
+        weights: tf.Tensor | None,
+        count: replicas.Count,
+    ) -> tf.Tensor:
         """This replica's part of the method's mean over its points.
 
         Args:
@@ -118,7 +127,13 @@ class AttachedMethod:
         return replicas.num_replicas() if divide == {True} else 1
 
 
-def attach(methods, weights, at, teacher, student):
+def attach(
+    methods: DistillationLosses,
+    weights: float | Sequence[float] | None,
+    at: Where | Sequence[Where],
+    teacher: keras.Model | None,
+    student: keras.Model,
+) -> list[AttachedMethod]:
     """Makes terms of methods, which find their layers if they have to.
 
     Args:
@@ -144,17 +159,17 @@ def attach(methods, weights, at, teacher, student):
             )
     if weights is None:
         weights = [m.default_weight if isinstance(m, Method) else 1.0 for m in methods]
-    weights = _one_each(_WEIGHTS, weights, methods)
-    if not all(map(is_weight, weights)):
+    each = _one_each(_WEIGHTS, weights, methods)
+    if not all(map(is_weight, each)):
         raise ValueError(
-            f"`{_WEIGHTS}` must be finite numbers not below 0. Received: {_WEIGHTS}={weights!r}"
+            f"`{_WEIGHTS}` must be finite numbers not below 0. Received: {_WEIGHTS}={each!r}"
         )
     for where in at if isinstance(at, (list, tuple)) else [at]:
         check_choice(_AT, where, _POINTS)
     at = _one_each(_AT, [at] * len(methods) if isinstance(at, str) else at, methods)
     return [
         AttachedMethod(method, name, float(weight), where, _layers(method, teacher, student))
-        for method, name, weight, where in zip(methods, _names(methods), weights, at, strict=True)
+        for method, name, weight, where in zip(methods, _names(methods), each, at, strict=True)
     ]
 
 

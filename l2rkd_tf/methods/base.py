@@ -1,10 +1,14 @@
 """What all distillation methods have in common."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 from absl import logging
 
 from l2rkd_tf.methods.layers import EMBEDDING, MAPS, find_layers, shapes_of
+from l2rkd_tf.types import Config, TensorLike, Tensors
 
 __all__ = ["FeatureMethod", "LayersMethod", "LearnedMethod", "Method"]
 
@@ -30,10 +34,10 @@ class Method(keras.distillation.DistillationLoss):
     default_weight = 1.0
     uses_labels = False
     num_projections = 0
-    teacher_layers = ()
-    student_layers = ()
+    teacher_layers: tuple[str, ...] = ()
+    student_layers: tuple[str, ...] = ()
 
-    def per_example(self, teacher, student):
+    def per_example(self, teacher: Any, student: Any) -> tf.Tensor:
         """Loss of each example.
 
         Args:
@@ -46,7 +50,9 @@ class Method(keras.distillation.DistillationLoss):
         """
         raise NotImplementedError(f"{type(self).__name__} must have a method `per_example`.")
 
-    def values(self, teacher_outputs, student_outputs, labels=None):
+    def values(
+        self, teacher_outputs: Tensors, student_outputs: Tensors, labels: TensorLike | None = None
+    ) -> tf.Tensor:
         """`per_example` of outputs of any float dtype; labels go to methods that use them."""
         self._check_number_of_layers(teacher_outputs)
         # Squares of half-precision features overflow.
@@ -54,7 +60,7 @@ class Method(keras.distillation.DistillationLoss):
             lambda tensor: tf.cast(tensor, tf.float32), (teacher_outputs, student_outputs)
         )
         if self.uses_labels:
-            return self.per_example(teacher, student, labels)
+            return self.per_example(teacher, student, labels)  # type: ignore[call-arg]
         return self.per_example(teacher, student)
 
     def _check_number_of_layers(self, outputs):
@@ -65,16 +71,18 @@ class Method(keras.distillation.DistillationLoss):
                 "one layer of each model, or use L2RKDDistiller."
             )
 
-    def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
+    def compute_loss(
+        self, teacher_outputs: Tensors, student_outputs: Tensors, **kwargs: Any
+    ) -> tf.Tensor:
         """The mean of `values` over the batch: what `keras.distillation.Distiller` asks for."""
         return tf.reduce_mean(self.values(teacher_outputs, student_outputs, **kwargs))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor."""
         return {}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> "Method":
         """Makes a method from `get_config()`."""
         return cls(**config)
 
@@ -82,10 +90,12 @@ class Method(keras.distillation.DistillationLoss):
 class _OnLayers(Method):
     """Keeps the names of layers, given or found."""
 
-    layers_when_omitted = None
-    _arguments = ()
+    layers_when_omitted: str
+    _arguments: tuple[str, str]
 
-    def __init__(self, teacher_layers, student_layers):
+    def __init__(
+        self, teacher_layers: Sequence[str] | str | None, student_layers: Sequence[str] | str | None
+    ) -> None:
         super().__init__()
         self._given = {
             argument: _checked_names(argument, names)
@@ -101,16 +111,16 @@ class _OnLayers(Method):
             )
 
     @property
-    def teacher_layer_name(self):
+    def teacher_layer_name(self) -> str | None:
         """The teacher's layer, if it is one: the name that `keras.distillation` looks for."""
         return self.teacher_layers[0] if len(self.teacher_layers) == 1 else None
 
     @property
-    def student_layer_name(self):
+    def student_layer_name(self) -> str | None:
         """The student's layer, if it is one: the name that `keras.distillation` looks for."""
         return self.student_layers[0] if len(self.student_layers) == 1 else None
 
-    def validate_model_compatibility(self, teacher, student):
+    def validate_model_compatibility(self, teacher: keras.Model, student: keras.Model) -> None:
         """Finds the layers, where no names were given, and logs which."""
         if None in self._given.values():
             name = type(self).__name__
@@ -137,10 +147,12 @@ class FeatureMethod(_OnLayers):
     layers_when_omitted = EMBEDDING
     _arguments = ("teacher_layer_name", "student_layer_name")
 
-    def __init__(self, teacher_layer_name=None, student_layer_name=None):
+    def __init__(
+        self, teacher_layer_name: str | None = None, student_layer_name: str | None = None
+    ) -> None:
         super().__init__(teacher_layer_name, student_layer_name)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor."""
         names = {argument: names and names[0] for argument, names in self._given.items()}
         return super().get_config() | names
@@ -158,19 +170,23 @@ class LayersMethod(_OnLayers):
     layers_when_omitted = MAPS
     _arguments = ("teacher_layer_names", "student_layer_names")
 
-    def __init__(self, teacher_layer_names=None, student_layer_names=None):
+    def __init__(
+        self,
+        teacher_layer_names: Sequence[str] | str | None = None,
+        student_layer_names: Sequence[str] | str | None = None,
+    ) -> None:
         super().__init__(teacher_layer_names, student_layer_names)
 
-    def per_example(self, teacher, student):
+    def per_example(self, teacher: Any, student: Any) -> tf.Tensor:
         """The sum of `per_layer` over the pairs of layers."""
         pairs = zip(keras.tree.flatten(teacher), keras.tree.flatten(student), strict=True)
         return tf.add_n([self.per_layer(*pair) for pair in pairs])
 
-    def per_layer(self, teacher, student):
+    def per_layer(self, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         """Loss of each example at one pair of layers; arguments as those of `per_example`."""
         raise NotImplementedError(f"{type(self).__name__} must have a method `per_layer`.")
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor."""
         names = {argument: names and list(names) for argument, names in self._given.items()}
         return super().get_config() | names
@@ -184,11 +200,11 @@ class LearnedMethod(Method, keras.layers.Layer):
     layers; the student never holds them.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.dtype_policy = "float32"
 
-    def validate_model_compatibility(self, teacher, student):
+    def validate_model_compatibility(self, teacher: keras.Model, student: keras.Model) -> None:
         """Finds the layers, where no names were given, and makes the parts."""
         super().validate_model_compatibility(teacher, student)
         shapes = (
@@ -198,7 +214,9 @@ class LearnedMethod(Method, keras.layers.Layer):
         if None not in shapes:
             self.make_parts(*shapes)
 
-    def values(self, teacher_outputs, student_outputs, labels=None):
+    def values(
+        self, teacher_outputs: Tensors, student_outputs: Tensors, labels: TensorLike | None = None
+    ) -> tf.Tensor:
         """As in `Method`; makes the parts, where no shapes were known before."""
         outputs = (teacher_outputs, student_outputs)
         self.make_parts(
@@ -206,7 +224,7 @@ class LearnedMethod(Method, keras.layers.Layer):
         )
         return super().values(*outputs, labels=labels)
 
-    def make_parts(self, teacher_shapes, student_shapes):
+    def make_parts(self, teacher_shapes: Any, student_shapes: Any) -> None:
         """Makes the parts, once, for features of these shapes."""
         if self.built:
             return

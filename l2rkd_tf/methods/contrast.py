@@ -6,6 +6,7 @@ import tensorflow as tf
 from l2rkd_tf.checks import is_positive_float32, is_positive_integer
 from l2rkd_tf.methods.base import FeatureMethod, LearnedMethod
 from l2rkd_tf.methods.vectors import directions, flattened
+from l2rkd_tf.types import Config, Shape, TensorLike
 
 __all__ = ["ContrastiveRepresentation"]
 
@@ -74,14 +75,14 @@ class ContrastiveRepresentation(LearnedMethod, FeatureMethod):
 
     def __init__(
         self,
-        teacher_layer_name=None,
-        student_layer_name=None,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
         *,
-        feature_dim=128,
-        num_negatives=16384,
-        temperature=0.07,
-        num_examples=None,
-    ):
+        feature_dim: int = 128,
+        num_negatives: int = 16384,
+        temperature: float = 0.07,
+        num_examples: int | None = None,
+    ) -> None:
         super().__init__(teacher_layer_name, student_layer_name)
         sizes = {"feature_dim": feature_dim, "num_negatives": num_negatives}
         if num_examples is not None:
@@ -100,7 +101,7 @@ class ContrastiveRepresentation(LearnedMethod, FeatureMethod):
         self.temperature = float(temperature)
         self.num_examples = None if num_examples is None else int(num_examples)
 
-    def build(self, teacher_shapes, student_shapes):
+    def build(self, teacher_shapes: Shape, student_shapes: Shape) -> None:
         """Makes the linear maps and the empty memory."""
         self.teacher_embedding = self._linear("teacher", teacher_shapes)
         self.student_embedding = self._linear("student", student_shapes)
@@ -109,7 +110,9 @@ class ContrastiveRepresentation(LearnedMethod, FeatureMethod):
         self.student_memory = _memory("student_memory", size, "float32", 0.0)
         self.label_memory = _memory("label_memory", size[:1], "int32", _EMPTY)
 
-    def per_example(self, teacher, student, labels=None):
+    def per_example(
+        self, teacher: tf.Tensor, student: tf.Tensor, labels: TensorLike | None = None
+    ) -> tf.Tensor:
         """See `Method.per_example`; labels as `Method.uses_labels` says."""
         teacher = directions(self.teacher_embedding(flattened(teacher)))
         student = directions(self.student_embedding(flattened(student)))
@@ -151,7 +154,7 @@ class ContrastiveRepresentation(LearnedMethod, FeatureMethod):
         layer.build((None, size))
         return layer
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor."""
         return super().get_config() | {
             "feature_dim": self.feature_dim,

@@ -1,5 +1,8 @@
 """Methods that predict the teacher's features from the student's, by parts trained with it."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -8,6 +11,7 @@ from l2rkd_tf.checks import is_positive_float32
 from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, LearnedMethod
 from l2rkd_tf.methods.layers import MIDDLE_MAP
 from l2rkd_tf.methods.pooling import match_sizes
+from l2rkd_tf.types import Config, Shape
 
 __all__ = ["FitNet", "VariationalInformation"]
 
@@ -51,18 +55,21 @@ class FitNet(LearnedMethod, FeatureMethod):
     default_weight = 100.0
     layers_when_omitted = MIDDLE_MAP
 
-    def __init__(self, teacher_layer_name=None, student_layer_name=None):
+    def __init__(
+        self, teacher_layer_name: str | None = None, student_layer_name: str | None = None
+    ) -> None:
         super().__init__(teacher_layer_name, student_layer_name)
-        self.projector = None
+        self.projector: keras.layers.Dense | None = None
 
-    def build(self, teacher_shapes, student_shapes):
+    def build(self, teacher_shapes: Shape, student_shapes: Shape) -> None:
         """Makes the projector, where numbers of channels differ."""
         _check_shapes(teacher_shapes, student_shapes)
         if teacher_shapes[-1] != student_shapes[-1]:
-            self.projector = keras.layers.Dense(teacher_shapes[-1], dtype="float32")
-            self.projector.build(student_shapes)
+            projector = keras.layers.Dense(teacher_shapes[-1], dtype="float32")
+            projector.build(student_shapes)
+            self.projector = projector
 
-    def per_example(self, teacher, student):
+    def per_example(self, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         """Mean squared difference of the hint and the projected features."""
         teacher, student = _matched(teacher, student)
         if self.projector is not None:
@@ -117,12 +124,12 @@ class VariationalInformation(LearnedMethod, LayersMethod):
 
     def __init__(
         self,
-        teacher_layer_names=None,
-        student_layer_names=None,
+        teacher_layer_names: Sequence[str] | str | None = None,
+        student_layer_names: Sequence[str] | str | None = None,
         *,
-        init_variance=5.0,
-        epsilon=1e-5,
-    ):
+        init_variance: float = 5.0,
+        epsilon: float = 1e-5,
+    ) -> None:
         super().__init__(teacher_layer_names, student_layer_names)
         for argument, value in (("epsilon", epsilon), ("init_variance", init_variance)):
             if not is_positive_float32(value):
@@ -135,9 +142,9 @@ class VariationalInformation(LearnedMethod, LayersMethod):
                 f"init_variance={init_variance!r}, epsilon={epsilon!r}"
             )
         self.init_variance, self.epsilon = float(init_variance), float(epsilon)
-        self.predictions = []
+        self.predictions: list[_Prediction] = []
 
-    def build(self, teacher_shapes, student_shapes):
+    def build(self, teacher_shapes: Any, student_shapes: Any) -> None:
         """Makes the parts that predict the teacher's features, one for each pair of layers."""
         pairs = zip(_list_of(teacher_shapes), _list_of(student_shapes), strict=True)
         predictions = []
@@ -148,7 +155,7 @@ class VariationalInformation(LearnedMethod, LayersMethod):
             predictions.append(prediction)
         self.predictions = predictions
 
-    def per_example(self, teacher, student):
+    def per_example(self, teacher: Any, student: Any) -> tf.Tensor:
         """Negative log-likelihood of the teacher's features, without the constant."""
         teacher, student = keras.tree.flatten(teacher), keras.tree.flatten(student)
         values = []
@@ -161,7 +168,7 @@ class VariationalInformation(LearnedMethod, LayersMethod):
             values.append(0.5 * _mean_of_example(terms))
         return tf.add_n(values)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor."""
         return super().get_config() | {
             "init_variance": self.init_variance,

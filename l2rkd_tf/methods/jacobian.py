@@ -1,5 +1,8 @@
 """Matching of the gradients of teacher and student with respect to their inputs."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -7,6 +10,7 @@ from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.methods.base import Method
 from l2rkd_tf.regions.draws import random_bits
+from l2rkd_tf.types import Config, Features, TensorLike, Tensors
 
 __all__ = ["JacobianMatching", "draw_directions", "projected_gradients"]
 
@@ -58,7 +62,7 @@ class JacobianMatching(Method):
     sections 3 and 4; the random projection is this library's.
     """
 
-    def __init__(self, *, num_projections=1, normalize=False):
+    def __init__(self, *, num_projections: int = 1, normalize: bool = False) -> None:
         super().__init__()
         if not is_positive_integer(num_projections):
             raise ValueError(
@@ -72,7 +76,7 @@ class JacobianMatching(Method):
         self.num_projections = int(num_projections)
         self.normalize = normalize
 
-    def per_example(self, teacher, student):
+    def per_example(self, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         """Loss of each example.
 
         Args:
@@ -93,7 +97,7 @@ class JacobianMatching(Method):
         squares = tf.reduce_sum(tf.math.squared_difference(teacher, student), axis=-1)
         return tf.reduce_mean(squares, axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor."""
         return super().get_config() | {
             "num_projections": self.num_projections,
@@ -101,7 +105,9 @@ class JacobianMatching(Method):
         }
 
 
-def draw_directions(batch, num_projections, outputs, seed):
+def draw_directions(
+    batch: int | tf.Tensor, num_projections: int, outputs: int, seed: TensorLike
+) -> tf.Tensor:
     """Random signs, on which the outputs of each example are projected.
 
     Args:
@@ -125,7 +131,9 @@ def draw_directions(batch, num_projections, outputs, seed):
     return 2.0 * tf.cast(bits >= 2**23, tf.float32) - 1.0
 
 
-def projected_gradients(features, inputs, directions, **kwargs):
+def projected_gradients(
+    features: Callable[..., Features], inputs: Tensors, directions: tf.Tensor, **kwargs: Any
+) -> tuple[Features, tf.Tensor]:
     """A model's features, and gradients of its projected outputs with respect to its inputs.
 
     The features come from one forward pass. The gradients can be differentiated again. Where

@@ -1,10 +1,12 @@
 """Which layers a distillation method compares, when none are named."""
 
 import re
+from collections.abc import Sequence
 
 import keras
 
 from l2rkd_tf.features import layer_shapes
+from l2rkd_tf.types import Shape
 
 __all__ = ["EMBEDDING", "LAST_MAP", "MAPS", "MIDDLE_MAP", "find_layers", "shapes_of"]
 
@@ -28,7 +30,9 @@ _EMBEDDING = re.compile(
 )
 
 
-def find_layers(method, teacher, student, kind):
+def find_layers(
+    method: str, teacher: keras.Model, student: keras.Model, kind: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Finds the layers of two models that a method compares, by their names.
 
     - `"maps"`: one pair of feature maps for each resolution that both models have; if they have
@@ -69,7 +73,7 @@ def find_layers(method, teacher, student, kind):
     return tuple(t for t, _ in pairs), tuple(s for _, s in pairs)
 
 
-def shapes_of(model, names):
+def shapes_of(model: keras.Model, names: Sequence[str]) -> Shape | list[Shape] | None:
     """Shapes of what layers give: one shape for one name or none (the output), else a list.
 
     `None`, if the model's layers are not connected in a graph.

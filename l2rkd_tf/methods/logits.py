@@ -6,6 +6,7 @@ import tensorflow as tf
 from l2rkd_tf.checks import is_positive_float32, is_weight
 from l2rkd_tf.losses import binary_kl_divergence, kl_divergence
 from l2rkd_tf.methods.base import Method
+from l2rkd_tf.types import Config, TensorLike
 
 __all__ = [
     "DIST",
@@ -62,22 +63,24 @@ class DecoupledKD(Method):
 
     uses_labels = True
 
-    def __init__(self, *, alpha=1.0, beta=8.0, temperature=4.0):
+    def __init__(self, *, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0) -> None:
         super().__init__()
         self.alpha = _checked_weight("alpha", alpha)
         self.beta = _checked_weight("beta", beta)
         self.temperature = _checked_temperature(temperature)
 
-    def per_example(self, teacher, student, labels=None):
+    def per_example(
+        self, teacher: tf.Tensor, student: tf.Tensor, labels: TensorLike | None = None
+    ) -> tf.Tensor:
         """See `Method.per_example`; `labels`, int32, shape `(batch,)`, with -1 where unknown."""
         target = tf.argmax(teacher, axis=-1, output_type=tf.int32)
         if labels is not None:
-            labels = tf.cast(labels, tf.int32)
-            target = tf.where(labels >= 0, labels, target)
+            known = tf.cast(labels, tf.int32)
+            target = tf.where(known >= 0, known, target)
         of_target, of_others = decoupled_kl(teacher, student, target, self.temperature)
         return self.alpha * of_target + self.beta * of_others
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor."""
         return super().get_config() | {
             "alpha": self.alpha,
@@ -125,13 +128,13 @@ class DIST(Method):
     section 4; the weights are those of its experiments on classification.
     """
 
-    def __init__(self, *, beta=2.0, gamma=2.0, temperature=4.0):
+    def __init__(self, *, beta: float = 2.0, gamma: float = 2.0, temperature: float = 4.0) -> None:
         super().__init__()
         self.beta = _checked_weight("beta", beta)
         self.gamma = _checked_weight("gamma", gamma)
         self.temperature = _checked_temperature(temperature)
 
-    def per_example(self, teacher, student):
+    def per_example(self, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         """See `Method.per_example`."""
         _check_shapes(teacher, student)
         teacher = tf.nn.softmax(teacher / self.temperature)
@@ -141,7 +144,7 @@ class DIST(Method):
         values = self.beta * of_rows + self.gamma * tf.reduce_mean(of_columns)
         return self.temperature**2 * values
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor."""
         return super().get_config() | {
             "beta": self.beta,
@@ -184,21 +187,23 @@ class NormalizedLogits(Method):
 
     default_weight = 9.0
 
-    def __init__(self, *, temperature=2.0):
+    def __init__(self, *, temperature: float = 2.0) -> None:
         super().__init__()
         self.temperature = _checked_temperature(temperature)
 
-    def per_example(self, teacher, student):
+    def per_example(self, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         """See `Method.per_example`."""
         _check_shapes(teacher, student)
         return kl_divergence(_standardized(teacher), _standardized(student), self.temperature)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor."""
         return super().get_config() | {"temperature": self.temperature}
 
 
-def decoupled_kl(teacher, student, target, temperature=1.0):
+def decoupled_kl(
+    teacher: TensorLike, student: TensorLike, target: tf.Tensor, temperature: float = 1.0
+) -> tuple[tf.Tensor, tf.Tensor]:
     """The two parts of the KL divergence: of the target class, and of the other classes.
 
     ```
@@ -255,7 +260,7 @@ def _log_odds(logits, others, target, temperature):
     return of_target / temperature - of_others
 
 
-def correlation_distance(first, second):
+def correlation_distance(first: TensorLike, second: TensorLike) -> tf.Tensor:
     """One minus the Pearson correlation along the last axis.
 
     Does not change under `x -> a x + b`, `a > 0`, of either argument. A row that is constant, in

@@ -1,5 +1,8 @@
 """Methods that compare what feature maps of several layers say about places and channels."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,6 +10,7 @@ import tensorflow as tf
 from l2rkd_tf.checks import is_positive_float32
 from l2rkd_tf.methods.base import LayersMethod
 from l2rkd_tf.methods.pooling import match_sizes
+from l2rkd_tf.types import Config
 
 __all__ = ["AttentionTransfer", "FlowOfSolutionProcedure", "NeuronSelectivityTransfer"]
 
@@ -52,7 +56,13 @@ class AttentionTransfer(LayersMethod):
 
     default_weight = 1000.0
 
-    def __init__(self, teacher_layer_names=None, student_layer_names=None, *, power=2.0):
+    def __init__(
+        self,
+        teacher_layer_names: Sequence[str] | str | None = None,
+        student_layer_names: Sequence[str] | str | None = None,
+        *,
+        power: float = 2.0,
+    ) -> None:
         super().__init__(teacher_layer_names, student_layer_names)
         if not is_positive_float32(power) or power < 1:
             raise ValueError(
@@ -61,7 +71,7 @@ class AttentionTransfer(LayersMethod):
             )
         self.power = float(power)
 
-    def per_layer(self, teacher, student):
+    def per_layer(self, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         """Mean squared difference of attention maps; arguments as in `per_example`."""
         teacher, student = (self._attention(maps) for maps in match_sizes(teacher, student))
         return tf.reduce_mean(tf.math.squared_difference(teacher, student), axis=-1)
@@ -72,7 +82,7 @@ class AttentionTransfer(LayersMethod):
         attention = tf.reduce_sum(tf.pow(sizes, self.power), axis=-1)
         return tf.math.l2_normalize(_flat(attention), axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor."""
         return super().get_config() | {"power": self.power}
 
@@ -119,7 +129,7 @@ class NeuronSelectivityTransfer(LayersMethod):
 
     default_weight = 50.0
 
-    def per_layer(self, teacher, student):
+    def per_layer(self, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         """Squared maximum mean discrepancy of patterns; arguments as in `per_example`."""
         teacher, student = match_sizes(teacher, student)
         return _squared_discrepancy(_patterns(teacher), _patterns(student))
@@ -166,17 +176,21 @@ class FlowOfSolutionProcedure(LayersMethod):
     Minimization and Transfer Learning (CVPR 2017), equations 1 and 2.
     """
 
-    def __init__(self, teacher_layer_names=None, student_layer_names=None):
+    def __init__(
+        self,
+        teacher_layer_names: Sequence[str] | str | None = None,
+        student_layer_names: Sequence[str] | str | None = None,
+    ) -> None:
         super().__init__(teacher_layer_names, student_layer_names)
         for layers in (self.teacher_layers, self.student_layers):
             _check_number_of_layers(layers or None)
 
-    def validate_model_compatibility(self, teacher, student):
+    def validate_model_compatibility(self, teacher: keras.Model, student: keras.Model) -> None:
         """Finds the layers, where no names were given."""
         super().validate_model_compatibility(teacher, student)
         _check_number_of_layers(self.teacher_layers)
 
-    def per_example(self, teacher, student):
+    def per_example(self, teacher: Any, student: Any) -> tf.Tensor:
         """The sum over consecutive layers of the mean squared difference of FSP matrices."""
         teacher, student = keras.tree.flatten(teacher), keras.tree.flatten(student)
         _check_number_of_layers([tuple(maps.shape) for maps in teacher])

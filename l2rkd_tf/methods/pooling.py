@@ -3,10 +3,12 @@
 import numpy as np
 import tensorflow as tf
 
+from l2rkd_tf.types import TensorLike
+
 __all__ = ["match_sizes"]
 
 
-def match_sizes(teacher, student):
+def match_sizes(teacher: TensorLike, student: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
     """Pools two stacks of feature maps to the smaller height and the smaller width of the two.
 
     Adaptive average pooling: of `n` rows, row `i` of `m` averages those from `floor(i n / m)` up

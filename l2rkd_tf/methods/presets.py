@@ -4,13 +4,15 @@ Each function returns keyword arguments: `L2RKDDistiller(teacher, student, **fun
 change one of them, `**(funmatch() | {"region_weight": 2.0})`; `temperature` is left to the caller.
 """
 
+from typing import Any
+
 from l2rkd_tf.checks import is_positive_float32
 from l2rkd_tf.regions import Ball, Patch, Segment
 
 __all__ = ["funmatch", "mixup_kd", "noise_kd", "pe_bkd"]
 
 
-def mixup_kd(concentration=1.0):
+def mixup_kd(concentration: float = 1.0) -> dict[str, Any]:
     """Distillation at mixup points, whose targets the teacher gives.
 
     ```
@@ -50,7 +52,7 @@ def mixup_kd(concentration=1.0):
     }
 
 
-def funmatch():
+def funmatch() -> dict[str, Any]:
     """Function matching: distillation at mixup points alone, without labels.
 
     As in the paper: points that are mixed uniformly along the segment between two examples, both
@@ -81,7 +83,7 @@ def funmatch():
     }
 
 
-def noise_kd(stddev):
+def noise_kd(stddev: float) -> dict[str, Any]:
     """Distillation at training points with Gaussian noise, which matches gradients if it is small.
 
     ```
@@ -120,7 +122,7 @@ def noise_kd(stddev):
     }
 
 
-def pe_bkd(grid=2, concentration=1.0):
+def pe_bkd(grid: int | tuple[int, int] = 2, concentration: float = 1.0) -> dict[str, Any]:
     """Distillation at images mixed patch by patch, the points of PE-BKD, without its search.
 
     As in the paper: patches of two images are mixed by coefficients of a Beta distribution, and

@@ -16,6 +16,7 @@ from l2rkd_tf.checks import is_positive_float32, is_positive_integer, is_weight
 from l2rkd_tf.methods.base import FeatureMethod
 from l2rkd_tf.methods.layers import LAST_MAP
 from l2rkd_tf.methods.vectors import directions, flattened, or_one, scaled
+from l2rkd_tf.types import Config
 
 __all__ = [
     "CorrelationCongruence",
@@ -63,7 +64,7 @@ class SimilarityPreserving(FeatureMethod):
     default_weight = 3000.0
     layers_when_omitted = LAST_MAP
 
-    def per_example(self, teacher, student):
+    def per_example(self, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         """See `Method.per_example`."""
         return _squared_distance_of_rows(*map(_gram_rows, _pair(teacher, student)))
 
@@ -108,7 +109,14 @@ class CorrelationCongruence(FeatureMethod):
 
     default_weight = 100.0
 
-    def __init__(self, teacher_layer_name=None, student_layer_name=None, *, gamma=0.4, order=2):
+    def __init__(
+        self,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
+        *,
+        gamma: float = 0.4,
+        order: int = 2,
+    ) -> None:
         super().__init__(teacher_layer_name, student_layer_name)
         if not is_positive_float32(gamma):
             raise ValueError(f"`gamma` must be a positive number. Received: gamma={gamma!r}")
@@ -117,7 +125,7 @@ class CorrelationCongruence(FeatureMethod):
         self.gamma = float(gamma)
         self.order = int(order)
 
-    def per_example(self, teacher, student):
+    def per_example(self, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         """See `Method.per_example`."""
         return _squared_distance_of_rows(*map(self._correlations, _pair(teacher, student)))
 
@@ -129,7 +137,7 @@ class CorrelationCongruence(FeatureMethod):
         ]
         return tf.math.polyval(coefficients, _cosines(features))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor."""
         return super().get_config() | {"gamma": self.gamma, "order": self.order}
 
@@ -180,12 +188,12 @@ class RelationalKD(FeatureMethod):
 
     def __init__(
         self,
-        teacher_layer_name=None,
-        student_layer_name=None,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
         *,
-        distance_weight=25.0,
-        angle_weight=50.0,
-    ):
+        distance_weight: float = 25.0,
+        angle_weight: float = 50.0,
+    ) -> None:
         super().__init__(teacher_layer_name, student_layer_name)
         weights = {"distance_weight": distance_weight, "angle_weight": angle_weight}
         for argument, weight in weights.items():
@@ -200,7 +208,7 @@ class RelationalKD(FeatureMethod):
         self.distance_weight = float(distance_weight)
         self.angle_weight = float(angle_weight)
 
-    def per_example(self, teacher, student):
+    def per_example(self, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         """See `Method.per_example`."""
         # The loss does not depend on the scale of either, and squares of scaled ones are finite.
         pair = [scaled(features) for features in _pair(teacher, student)]
@@ -217,7 +225,7 @@ class RelationalKD(FeatureMethod):
             values += self.angle_weight * angles / tf.maximum(others * (others - 1.0), 1.0)
         return values
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor."""
         return super().get_config() | {
             "distance_weight": self.distance_weight,
@@ -262,7 +270,7 @@ class ProbabilisticKT(FeatureMethod):
 
     default_weight = 30000.0
 
-    def per_example(self, teacher, student):
+    def per_example(self, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         """See `Method.per_example`."""
         teacher, student = _pair(teacher, student)
         log_p, log_q = map(_log_probabilities, (teacher, student))

@@ -1,11 +1,13 @@
 """Features as vectors, with functions of them that are safe at zero and at any scale."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 __all__ = ["directions", "flattened", "or_one", "scaled"]
 
 
-def flattened(features):
+def flattened(features: tf.Tensor) -> tf.Tensor:
     """Features as one vector for each example, also of an empty batch.
 
     Args:
@@ -28,7 +30,7 @@ def flattened(features):
     return tf.reshape(features, (tf.shape(features)[0], size))
 
 
-def directions(vectors):
+def directions(vectors: tf.Tensor) -> tf.Tensor:
     """Vectors along the last axis divided by their length; zero where the length is zero.
 
     Unlike `tf.math.l2_normalize`, exact for vectors of any length, and with a gradient at zero that
@@ -45,12 +47,12 @@ def directions(vectors):
     return vectors / tf.sqrt(or_one(squares))
 
 
-def or_one(values):
+def or_one(values: tf.Tensor) -> tf.Tensor:
     """The values where they are positive, else 1."""
     return tf.where(values > 0.0, values, tf.ones_like(values))
 
 
-def scaled(values, axis=None):
+def scaled(values: tf.Tensor, axis: int | Sequence[int] | None = None) -> tf.Tensor:
     """Values divided by the largest magnitude, for functions that do not depend on the scale.
 
     Such a function has no derivative with respect to the scale, which is therefore a constant.

@@ -1,11 +1,20 @@
 """Checks of the arguments that the networks share."""
 
+from typing import Any
+
 from l2rkd_tf.checks import check_flag, is_number, is_positive_integer
 
 __all__ = ["check_dropout", "check_input_shape", "check_network", "check_positive_integer"]
 
 
-def check_network(input_shape, num_classes, synchronized, *, num_pools=0, fixed_size=False):
+def check_network(
+    input_shape: Any,
+    num_classes: object,
+    synchronized: object,
+    *,
+    num_pools: int = 0,
+    fixed_size: bool = False,
+) -> None:
     """Checks what every network of the literature is given."""
     check_positive_integer("num_classes", num_classes)
     check_flag("synchronized", synchronized)
@@ -17,13 +26,13 @@ def check_network(input_shape, num_classes, synchronized, *, num_pools=0, fixed_
         )
 
 
-def check_positive_integer(argument, value):
+def check_positive_integer(argument: str, value: object) -> None:
     """Checks a number of classes, convolutions or the like."""
     if not is_positive_integer(value):
         raise ValueError(f"`{argument}` must be a positive integer. Received: {argument}={value!r}")
 
 
-def check_dropout(dropout):
+def check_dropout(dropout: Any) -> None:
     """Checks the part of the features that is dropped."""
     if not is_number(dropout) or not 0 <= dropout < 1:
         raise ValueError(
@@ -31,7 +40,9 @@ def check_dropout(dropout):
         )
 
 
-def check_input_shape(input_shape, num_pools=0, remedy="pass larger images"):
+def check_input_shape(
+    input_shape: Any, num_pools: int = 0, remedy: str = "pass larger images"
+) -> None:
     """Checks the shape of an image, and that pooling leaves something of it.
 
     Args:

@@ -3,11 +3,14 @@
 import functools
 import re
 
+import keras
+
 from l2rkd_tf.models.mobilenets import mobilenet_v2
 from l2rkd_tf.models.resnets import is_resnet_depth, resnet, resnet50
 from l2rkd_tf.models.shufflenets import shufflenet_v1, shufflenet_v2
 from l2rkd_tf.models.vggs import VGG_DEPTHS, vgg
 from l2rkd_tf.models.wide_resnets import is_wide_resnet_depth, wide_resnet
+from l2rkd_tf.types import Shape
 
 __all__ = ["get", "names"]
 
@@ -28,7 +31,7 @@ _SINGLE = {
 }
 
 
-def names():
+def names() -> list[str]:
     """The names that the literature's tables of results show.
 
     Returns:
@@ -41,7 +44,13 @@ def names():
     return list(_NAMES)
 
 
-def get(name, num_classes=100, input_shape=(32, 32, 3), *, synchronized=False):
+def get(
+    name: str,
+    num_classes: int = 100,
+    input_shape: Shape = (32, 32, 3),
+    *,
+    synchronized: bool = False,
+) -> keras.Model:
     """Build a network of the literature by its name.
 
     Args:

@@ -9,6 +9,8 @@ The published code of these networks is written for PyTorch, from which Keras di
 """
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import keras
 
@@ -30,21 +32,33 @@ __all__ = [
     "stages",
 ]
 
+# Of a kernel: a function of its size, input channels and output channels.
+Initializer: TypeAlias = Callable[[int, int, int], keras.initializers.Initializer]
 
-def fan_out_normal(size, inputs, outputs):
+
+def fan_out_normal(size: int, inputs: int, outputs: int) -> keras.initializers.Initializer:
     """Normal weights with variance `2 / (size^2 * outputs)`, He et al. (arXiv:1502.01852)."""
     del inputs
     return keras.initializers.RandomNormal(stddev=math.sqrt(2 / (size**2 * outputs)))
 
 
-def fan_in_uniform(size, inputs, outputs):
+def fan_in_uniform(size: int, inputs: int, outputs: int) -> keras.initializers.Initializer:
     """Weights uniform between -+ `1 / sqrt(size^2 * inputs)`: what PyTorch does when not told."""
     del outputs
     bound = 1 / math.sqrt(size**2 * inputs)
     return keras.initializers.RandomUniform(-bound, bound)
 
 
-def conv(x, filters, size=3, strides=1, *, name, initializer=fan_out_normal, use_bias=False):
+def conv(
+    x: keras.KerasTensor,
+    filters: int,
+    size: int = 3,
+    strides: int = 1,
+    *,
+    name: str,
+    initializer: Initializer = fan_out_normal,
+    use_bias: bool = False,
+) -> keras.KerasTensor:
     """Convolution that pads `size // 2` pixels at each side.
 
     Args:
@@ -67,7 +81,14 @@ def conv(x, filters, size=3, strides=1, *, name, initializer=fan_out_normal, use
     return layer(x)
 
 
-def grouped_conv(x, filters, groups, *, name, initializer=fan_out_normal):
+def grouped_conv(
+    x: keras.KerasTensor,
+    filters: int,
+    groups: int,
+    *,
+    name: str,
+    initializer: Initializer = fan_out_normal,
+) -> keras.KerasTensor:
     """1x1 convolution in which each group of channels gives one group of filters.
 
     One layer for each group: Keras compiles every `Conv2D(groups=...)` by XLA, with which a
@@ -87,7 +108,7 @@ def grouped_conv(x, filters, groups, *, name, initializer=fan_out_normal):
     return keras.layers.Concatenate(name=name)(outputs)
 
 
-def some_channels(x, start, number, *, name):
+def some_channels(x: keras.KerasTensor, start: int, number: int, *, name: str) -> keras.KerasTensor:
     """The channels from `start` on, as many as `number`."""
     # Cropping crops the last two axes of what it takes for channels-first maps.
     crop = (start, x.shape[-1] - start - number)
@@ -95,7 +116,9 @@ def some_channels(x, start, number, *, name):
     return layer(x)
 
 
-def channel_shuffle(x, groups, *, prefix, name):
+def channel_shuffle(
+    x: keras.KerasTensor, groups: int, *, prefix: str, name: str
+) -> keras.KerasTensor:
     """Takes one channel of each group in turn (ShuffleNet, arXiv:1707.01083).
 
     Height and width must be known. They are one axis meanwhile, for LiteRT's delegates that have
@@ -109,13 +132,13 @@ def channel_shuffle(x, groups, *, prefix, name):
     return keras.layers.Reshape((height, width, channels), name=name)(x)
 
 
-def average_pool(x, *, name):
+def average_pool(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
     """Means of 3x3 pixels in steps of 2, of which those beyond the border count as 0."""
     x, padding = _padded(x, 3, 2, name)
     return keras.layers.AveragePooling2D(3, 2, padding, name=name)(x)
 
 
-def norm(x, *, name, synchronized):
+def norm(x: keras.KerasTensor, *, name: str, synchronized: bool) -> keras.KerasTensor:
     """Batch normalization."""
     layer = keras.layers.BatchNormalization(
         momentum=0.9, epsilon=1e-5, synchronized=synchronized, name=name
@@ -123,24 +146,31 @@ def norm(x, *, name, synchronized):
     return layer(x)
 
 
-def norm_relu(x, *, prefix, label="", name=None, synchronized):
+def norm_relu(
+    x: keras.KerasTensor,
+    *,
+    prefix: str,
+    label: str | int = "",
+    name: str | None = None,
+    synchronized: bool,
+) -> keras.KerasTensor:
     """Batch normalization and a ReLU."""
     x = norm(x, name=f"{prefix}_norm{label}", synchronized=synchronized)
     return keras.layers.ReLU(name=name or f"{prefix}_relu{label}")(x)
 
 
 def conv_norm(
-    x,
-    filters,
-    size=3,
-    strides=1,
+    x: keras.KerasTensor,
+    filters: int,
+    size: int = 3,
+    strides: int = 1,
     *,
-    prefix,
-    label="",
-    name=None,
-    synchronized,
-    initializer=fan_out_normal,
-):
+    prefix: str,
+    label: str | int = "",
+    name: str | None = None,
+    synchronized: bool,
+    initializer: Initializer = fan_out_normal,
+) -> keras.KerasTensor:
     """Convolution and batch normalization, named `<prefix>_conv<label>`, `<prefix>_norm<label>`.
 
     Args:
@@ -162,23 +192,31 @@ def conv_norm(
 
 
 def conv_norm_relu(
-    x,
-    filters,
-    size=3,
-    strides=1,
+    x: keras.KerasTensor,
+    filters: int,
+    size: int = 3,
+    strides: int = 1,
     *,
-    prefix,
-    label="",
-    name=None,
-    synchronized,
-    initializer=fan_out_normal,
-):
+    prefix: str,
+    label: str | int = "",
+    name: str | None = None,
+    synchronized: bool,
+    initializer: Initializer = fan_out_normal,
+) -> keras.KerasTensor:
     """Convolution, batch normalization and a ReLU, with the arguments of `conv_norm`."""
     x = conv(x, filters, size, strides, name=f"{prefix}_conv{label}", initializer=initializer)
     return norm_relu(x, prefix=prefix, label=label, name=name, synchronized=synchronized)
 
 
-def depthwise_norm(x, strides, *, prefix, label="", synchronized, initializer=fan_out_normal):
+def depthwise_norm(
+    x: keras.KerasTensor,
+    strides: int,
+    *,
+    prefix: str,
+    label: str | int = "",
+    synchronized: bool,
+    initializer: Initializer = fan_out_normal,
+) -> keras.KerasTensor:
     """3x3 convolution of each channel by itself, and batch normalization."""
     name = f"{prefix}_depthwise{label}"
     # Each of the kernel's outputs has one input, which Keras's own initializers see otherwise.
@@ -190,7 +228,12 @@ def depthwise_norm(x, strides, *, prefix, label="", synchronized, initializer=fa
     return norm(layer(x), name=f"{prefix}_norm{label}", synchronized=synchronized)
 
 
-def classifier(x, num_classes, kernel_initializer, bias_initializer="zeros"):
+def classifier(
+    x: keras.KerasTensor,
+    num_classes: int,
+    kernel_initializer: keras.initializers.Initializer,
+    bias_initializer: keras.initializers.Initializer | str = "zeros",
+) -> keras.KerasTensor:
     """Global average pooling, named `features`, and the dense layer of the float32 `logits`."""
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
     layer = keras.layers.Dense(
@@ -203,7 +246,9 @@ def classifier(x, num_classes, kernel_initializer, bias_initializer="zeros"):
     return layer(x)
 
 
-def stages(widths, counts, strides):
+def stages(
+    widths: Sequence[int], counts: Sequence[int], strides: Sequence[int]
+) -> list[list[tuple[int, int]]]:
     """What `stack` takes, for stages of equal units.
 
     Args:
@@ -220,7 +265,12 @@ def stages(widths, counts, strides):
     ]
 
 
-def stack(x, blocks, unit, **options):
+def stack(
+    x: keras.KerasTensor,
+    blocks: Sequence[Sequence[tuple[Any, ...]]],
+    unit: Callable[..., keras.KerasTensor],
+    **options: Any,
+) -> keras.KerasTensor:
     """Units one after another: `block1_unit1`, `block1_unit2`, ..., the last one called `block1`.
 
     Args:

@@ -5,6 +5,7 @@ import keras
 from l2rkd_tf.checks import is_positive_float32
 from l2rkd_tf.models.arguments import check_network
 from l2rkd_tf.models.layers import classifier, conv_norm, conv_norm_relu, depthwise_norm, stack
+from l2rkd_tf.types import Shape
 
 __all__ = ["mobilenet_v2"]
 
@@ -18,7 +19,14 @@ _BLOCKS = (
 )
 
 
-def mobilenet_v2(input_shape, num_classes, width=0.5, *, synchronized=False, name="MobileNetV2"):
+def mobilenet_v2(
+    input_shape: Shape,
+    num_classes: int,
+    width: float = 0.5,
+    *,
+    synchronized: bool = False,
+    name: str = "MobileNetV2",
+) -> keras.Model:
     """Build MobileNetV2 for small images.
 
     As for large images, but its second stage keeps the image's size, its activations are plain

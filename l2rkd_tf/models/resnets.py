@@ -1,5 +1,7 @@
 """Residual networks for small images."""
 
+from typing import Any
+
 import keras
 
 from l2rkd_tf.checks import is_positive_integer
@@ -12,11 +14,20 @@ from l2rkd_tf.models.layers import (
     stack,
     stages,
 )
+from l2rkd_tf.types import Shape
 
 __all__ = ["is_resnet_depth", "resnet", "resnet50"]
 
 
-def resnet(input_shape, num_classes, depth, width_multiplier=1, *, synchronized=False, name=None):
+def resnet(
+    input_shape: Shape,
+    num_classes: int,
+    depth: int,
+    width_multiplier: int = 1,
+    *,
+    synchronized: bool = False,
+    name: str | None = None,
+) -> keras.Model:
     """Build a residual network for small images: resnet20, resnet56, resnet8x4 and others.
 
     A 3x3 convolution, three stages of `(depth - 2) / 6` units of two 3x3 convolutions, global
@@ -74,7 +85,9 @@ def resnet(input_shape, num_classes, depth, width_multiplier=1, *, synchronized=
     )
 
 
-def resnet50(input_shape, num_classes, *, synchronized=False, name="ResNet50"):
+def resnet50(
+    input_shape: Shape, num_classes: int, *, synchronized: bool = False, name: str = "ResNet50"
+) -> keras.Model:
     """Build ResNet-50 for small images, a teacher.
 
     As for large images, but for the beginning: one 3x3 convolution of stride 1 without pooling. So
@@ -116,7 +129,7 @@ def resnet50(input_shape, num_classes, *, synchronized=False, name="ResNet50"):
     )
 
 
-def is_resnet_depth(depth):
+def is_resnet_depth(depth: Any) -> bool:
     """Whether `resnet` has networks of this depth."""
     return is_positive_integer(depth) and depth >= 8 and (depth - 2) % 6 == 0
 

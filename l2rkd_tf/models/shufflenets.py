@@ -20,6 +20,7 @@ from l2rkd_tf.models.layers import (
     stack,
     stages,
 )
+from l2rkd_tf.types import Shape
 
 __all__ = ["shufflenet_v1", "shufflenet_v2"]
 
@@ -42,7 +43,9 @@ _depthwise_norm = functools.partial(depthwise_norm, initializer=fan_in_uniform)
 _grouped_conv = functools.partial(grouped_conv, initializer=fan_in_uniform)
 
 
-def shufflenet_v1(input_shape, num_classes, *, synchronized=False, name="ShuffleNetV1"):
+def shufflenet_v1(
+    input_shape: Shape, num_classes: int, *, synchronized: bool = False, name: str = "ShuffleNetV1"
+) -> keras.Model:
     """Build ShuffleNet with 3 groups for small images.
 
     A 1x1 convolution with 24 filters and three stages of 4, 8 and 4 units, with 240, 480 and 960
@@ -80,7 +83,14 @@ def shufflenet_v1(input_shape, num_classes, *, synchronized=False, name="Shuffle
     return _model(inputs, x, num_classes, name)
 
 
-def shufflenet_v2(input_shape, num_classes, width=1, *, synchronized=False, name="ShuffleNetV2"):
+def shufflenet_v2(
+    input_shape: Shape,
+    num_classes: int,
+    width: float = 1,
+    *,
+    synchronized: bool = False,
+    name: str = "ShuffleNetV2",
+) -> keras.Model:
     """Build ShuffleNetV2 for small images.
 
     A 1x1 convolution with 24 filters, three stages of 4, 8 and 4 units, each of which halves the

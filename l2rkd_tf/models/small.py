@@ -1,23 +1,26 @@
 """Small convolutional networks."""
 
+from collections.abc import Sequence
+
 import keras
 
 from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.models.arguments import check_dropout, check_input_shape, check_positive_integer
+from l2rkd_tf.types import Shape
 
 __all__ = ["convnet"]
 
 
 def convnet(
-    input_shape,
-    num_classes,
-    widths=(16, 32),
+    input_shape: Shape,
+    num_classes: int,
+    widths: Sequence[int] = (16, 32),
     *,
-    convs_per_block=1,
-    dropout=0.0,
-    synchronized=False,
-    name="convnet",
-):
+    convs_per_block: int = 1,
+    dropout: float = 0.0,
+    synchronized: bool = False,
+    name: str = "convnet",
+) -> keras.Model:
     """Build a plain convolutional classifier, small enough for a phone.
 
     Each block is `convs_per_block` times a 3x3 convolution, batch normalization and a ReLU; a

@@ -5,6 +5,7 @@ import keras
 from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.models.arguments import check_network
 from l2rkd_tf.models.layers import classifier, conv, norm_relu
+from l2rkd_tf.types import Shape
 
 __all__ = ["VGG_DEPTHS", "vgg"]
 
@@ -21,7 +22,14 @@ _CONVS = {
 VGG_DEPTHS = tuple(_CONVS)
 
 
-def vgg(input_shape, num_classes, depth, *, synchronized=False, name=None):
+def vgg(
+    input_shape: Shape,
+    num_classes: int,
+    depth: int,
+    *,
+    synchronized: bool = False,
+    name: str | None = None,
+) -> keras.Model:
     """Build a VGG network for small images, with batch normalization: vgg8, vgg13 and others.
 
     Five blocks of 3x3 convolutions, each with batch normalization and a ReLU. Between the first

@@ -1,17 +1,27 @@
 """Wide residual networks."""
 
+from typing import Any
+
 import keras
 
 from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.models.arguments import check_dropout, check_network, check_positive_integer
 from l2rkd_tf.models.layers import classifier, conv, fan_in_uniform, norm_relu, stack, stages
+from l2rkd_tf.types import Shape
 
 __all__ = ["is_wide_resnet_depth", "wide_resnet"]
 
 
 def wide_resnet(
-    input_shape, num_classes, depth, width, dropout=0.0, *, synchronized=False, name=None
-):
+    input_shape: Shape,
+    num_classes: int,
+    depth: int,
+    width: int,
+    dropout: float = 0.0,
+    *,
+    synchronized: bool = False,
+    name: str | None = None,
+) -> keras.Model:
     """Build a wide residual network: WRN-40-2, WRN-16-1 and others.
 
     A 3x3 convolution, three stages of `(depth - 4) / 6` units, batch normalization, a ReLU, global
@@ -67,7 +77,7 @@ def wide_resnet(
     return keras.Model(inputs, logits, name=name or f"wrn_{depth}_{width}")
 
 
-def is_wide_resnet_depth(depth):
+def is_wide_resnet_depth(depth: Any) -> bool:
     """Whether `wide_resnet` has networks of this depth."""
     return is_positive_integer(depth) and depth >= 10 and (depth - 4) % 6 == 0
 

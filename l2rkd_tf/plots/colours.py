@@ -1,5 +1,7 @@
 """The colours of a decision map: the class gives the colour, the confidence its strength."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 __all__ = ["OTHER_CLASSES", "class_palette", "shades"]
@@ -22,7 +24,7 @@ OTHER_CLASSES = "#B0B0B0"
 _PALEST = 0.4
 
 
-def class_palette(scores):
+def class_palette(scores: Mapping[str, np.ndarray]) -> dict[int, str]:
     """A colour for each class that occurs, in the order of classes.
 
     Args:
@@ -41,7 +43,7 @@ def class_palette(scores):
     return {label: colours.get(label, OTHER_CLASSES) for label in occurring.tolist()}
 
 
-def shades(scores, palette, from_logits):
+def shades(scores: np.ndarray, palette: Mapping[int, str], from_logits: bool) -> np.ndarray:
     """RGB colours in [0, 1] of scores, shape `(rows, columns, 3)`."""
     from matplotlib import colors
 

@@ -1,8 +1,14 @@
 """How a training went: the terms of the objective and the accuracies, epoch by epoch."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from l2rkd_tf.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["training_curves"]
 
@@ -10,7 +16,7 @@ __all__ = ["training_curves"]
 _BLACK = 6
 
 
-def training_curves(history):
+def training_curves(history: Mapping[str, Sequence[float]]) -> "Figure":
     """Draws the losses and the accuracies of a training against its epochs.
 
     On the left `loss` and every entry that ends in `_loss`: the terms that

@@ -1,18 +1,28 @@
 """How linear models are: between two points, and exactly around one."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
 import numpy as np
 
 from l2rkd_tf.checks import is_number
 from l2rkd_tf.geometry import BallRadius, LinearityGap
 from l2rkd_tf.plots import style
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["linear_radii", "linearity_gap"]
+
+Radii: TypeAlias = BallRadius | np.ndarray | Sequence[float]
 
 _WIDTH = 6.5
 _NUM_BINS = 30
 
 
-def linearity_gap(gap, radius=None):
+def linearity_gap(
+    gap: LinearityGap | Mapping[str, LinearityGap], radius: float | None = None
+) -> "Figure":
     """Draws how far models are from linear on the way from an example to its partner.
 
     The relative gap, `mean ||f(x_f) - straight line|| / mean ||f(partner) - f(x)||`, against the
@@ -73,7 +83,9 @@ def linearity_gap(gap, radius=None):
     return figure
 
 
-def linear_radii(radii, neighbour_distances):
+def linear_radii(
+    radii: Radii | Mapping[str, Radii], neighbour_distances: Sequence[float] | np.ndarray
+) -> "Figure":
     """Draws how far models are exactly linear, beside how far the neighbours are.
 
     Histograms on a logarithmic axis. A region towards a neighbour lies within one linear piece

@@ -1,11 +1,18 @@
 """Decision maps: the plane through three examples as several models classify it, side by side."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import keras
 import numpy as np
 
 from l2rkd_tf.plots import panel, style
 from l2rkd_tf.plots.colours import OTHER_CLASSES, class_palette
 from l2rkd_tf.plots.plane import class_agreement, plane_grid
+from l2rkd_tf.types import PathLike, TensorLike
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["decision_map"]
 
@@ -16,16 +23,16 @@ _DOTS_PER_INCH = 200
 
 
 def decision_map(
-    models,
-    examples,
+    models: Mapping[str, keras.Model],
+    examples: TensorLike,
     *,
-    class_names=None,
-    resolution=120,
-    extent=0.3,
-    from_logits=True,
-    path=None,
-    title=None,
-):
+    class_names: Sequence[str] | None = None,
+    resolution: int = 120,
+    extent: float = 0.3,
+    from_logits: bool = True,
+    path: PathLike | None = None,
+    title: str | None = None,
+) -> "Figure":
     """Draws the plane through three examples as each model classifies it, side by side.
 
     Every point of the plane is an input. Its colour is the predicted class, and it is the paler

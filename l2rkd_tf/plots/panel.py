@@ -1,8 +1,15 @@
 """What one panel of a decision map shows: classes, their boundaries and names, and the examples."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from l2rkd_tf.plots.colours import shades
+from l2rkd_tf.plots.plane import Plane
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = [
     "BOUNDARY_WIDTH",
@@ -20,7 +27,9 @@ DASHED = (0, (3, 2))
 _THUMBNAIL = 0.15
 
 
-def draw_classes(axes, plane, scores, palette, from_logits):
+def draw_classes(
+    axes: "Axes", plane: Plane, scores: np.ndarray, palette: Mapping[int, str], from_logits: bool
+) -> None:
     """Colours the panel by class and confidence."""
     axes.imshow(
         shades(scores, palette, from_logits),
@@ -37,7 +46,9 @@ def _edges(centres):
     return (centres[0] - half_cell, centres[-1] + half_cell)
 
 
-def draw_boundaries(axes, plane, scores, linestyle="solid"):
+def draw_boundaries(
+    axes: "Axes", plane: Plane, scores: np.ndarray, linestyle: Any = "solid"
+) -> None:
     """Lines where the best class changes, placed between grid points by interpolation."""
     classes = scores.argmax(axis=-1)
     for label in np.unique(classes)[:-1]:
@@ -56,7 +67,7 @@ def draw_boundaries(axes, plane, scores, linestyle="solid"):
             )
 
 
-def draw_examples(axes, plane, examples):
+def draw_examples(axes: "Axes", plane: Plane, examples: np.ndarray) -> np.ndarray:
     """Marks the examples; returns which grid points the marks cover."""
     from matplotlib import patches
 
@@ -102,7 +113,9 @@ def _draw_thumbnail(axes, image, centre, size):
     axes.axis(limits)
 
 
-def draw_names(axes, plane, scores, covered, names):
+def draw_names(
+    axes: "Axes", plane: Plane, scores: np.ndarray, covered: np.ndarray, names: Sequence[str]
+) -> None:
     """Names each class where it has room, for readers who cannot tell the colours apart."""
     from matplotlib import patheffects
 

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from l2rkd_tf.types import TensorLike
+
 __all__ = ["Plane", "class_agreement", "plane_grid"]
 
 
@@ -31,11 +33,11 @@ class Plane:
     input_shape: tuple
 
     @property
-    def coordinates(self):
+    def coordinates(self) -> np.ndarray:
         """Coordinates of the grid, shape `(resolution, resolution, 2)`: row, column, `(u, v)`."""
         return np.stack(np.meshgrid(self.horizontal, self.vertical), axis=-1)
 
-    def points(self, coordinates=None):
+    def points(self, coordinates: TensorLike | None = None) -> np.ndarray:
         """Inputs at the given coordinates.
 
         Args:
@@ -49,7 +51,7 @@ class Plane:
         return flat.reshape(*coordinates.shape[:-1], *self.input_shape).astype("float32")
 
 
-def plane_grid(examples, resolution=120, extent=0.3):
+def plane_grid(examples: TensorLike, resolution: int = 120, extent: float = 0.3) -> Plane:
     """The plane through three examples, with true distances, and a grid on it.
 
     The first example is the origin, the second lies on the horizontal axis and the third above
@@ -115,7 +117,7 @@ def _check_grid(examples, resolution, extent):
         )
 
 
-def class_agreement(scores, reference_scores):
+def class_agreement(scores: TensorLike, reference_scores: TensorLike) -> float:
     """Fraction of points at which two models predict the same class.
 
     Args:

@@ -1,14 +1,22 @@
 """How faithful students are on the way from the examples to the edge of a region."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from l2rkd_tf.geometry import FidelityProfile
 from l2rkd_tf.plots import style
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["fidelity_profiles"]
 
 
-def fidelity_profiles(profiles, *, averaged_over="examples"):
+def fidelity_profiles(
+    profiles: FidelityProfile | Mapping[str, FidelityProfile], *, averaged_over: str = "examples"
+) -> "Figure":
     """Draws how well students mimic their teacher, from the examples to the edge of a region.
 
     On the left the divergence from the teacher, on the right how often both decide alike, against
@@ -39,14 +47,14 @@ def fidelity_profiles(profiles, *, averaged_over="examples"):
         ['KL from the teacher, nats', 'decides as the teacher']
     """
     profiles = style.named("profiles", profiles, FidelityProfile)
-    know_decisions = {not np.isnan(profile.agreement).all() for profile in profiles.values()}
-    if len(know_decisions) > 1:
+    kinds = {not np.isnan(profile.agreement).all() for profile in profiles.values()}
+    if len(kinds) > 1:
         raise ValueError(
             "`profiles` must be of one divergence. Received: some with decisions and some without "
             "(divergence='mse'); draw them in two figures."
         )
     style.require_matplotlib()
-    (know_decisions,) = know_decisions
+    (know_decisions,) = kinds
     figure, panels = style.empty_panels(2) if know_decisions else style.empty_panels(1, 5.5)
     for number, (name, profile) in enumerate(profiles.items()):
         curves = [(profile.kl, profile.kl_stderr), (profile.agreement, profile.agreement_stderr)]

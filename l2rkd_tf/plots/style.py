@@ -3,8 +3,16 @@
 import pathlib
 import re
 import tempfile
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from l2rkd_tf.types import PathLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = [
     "CONFIDENCE",
@@ -33,7 +41,7 @@ _MAX_MARKERS = 12
 _LOG_RATIO = 10.0
 
 
-def require_matplotlib():
+def require_matplotlib() -> None:
     """Checks that Matplotlib is installed."""
     try:
         import matplotlib  # noqa: F401
@@ -43,7 +51,7 @@ def require_matplotlib():
         ) from error
 
 
-def named(argument, value, kinds):
+def named(argument: str, value: object, kinds: type | tuple[type, ...]) -> dict[str, Any]:
     """What is to be drawn, by name; one without a name gets an empty one.
 
     Args:
@@ -70,7 +78,7 @@ def named(argument, value, kinds):
     return {re.sub("^_", " _", str(name)): entry for name, entry in entries.items()}
 
 
-def curve_style(number):
+def curve_style(number: int) -> dict[str, Any]:
     """Keywords of `Axes.plot` for the curve of a number; curves differ in more than colour."""
     return {
         "color": _COLOURS[number % len(_COLOURS)],
@@ -81,7 +89,16 @@ def curve_style(number):
     }
 
 
-def draw_curve(axes, x, y, stderr=None, *, number, label, **style):
+def draw_curve(
+    axes: "Axes",
+    x: np.ndarray,
+    y: np.ndarray,
+    stderr: np.ndarray | None = None,
+    *,
+    number: int,
+    label: str,
+    **style: Any,
+) -> None:
     """Draws a curve, with a band of its 95 % interval where it has standard errors."""
     style = curve_style(number) | {"markevery": -(-len(x) // _MAX_MARKERS)} | style
     axes.plot(x, y, label=label, **style)
@@ -92,7 +109,9 @@ def draw_curve(axes, x, y, stderr=None, *, number, label, **style):
         )
 
 
-def empty_panels(count, width=PAGE_WIDTH, height=3.7):
+def empty_panels(
+    count: int, width: float = PAGE_WIDTH, height: float = 3.7
+) -> tuple["Figure", list["Axes"]]:
     """A figure of panels side by side, outside of pyplot, which would keep it open."""
     from matplotlib import figure as figures
 
@@ -105,7 +124,7 @@ def empty_panels(count, width=PAGE_WIDTH, height=3.7):
     return figure, list(panels)
 
 
-def use_log_axis(axes, values):
+def use_log_axis(axes: "Axes", values: Iterable[np.ndarray]) -> bool:
     """Makes the vertical axis logarithmic if the values are positive and far apart.
 
     Args:
@@ -117,21 +136,21 @@ def use_log_axis(axes, values):
     """
     from matplotlib import ticker
 
-    values = np.concatenate([np.ravel(curve) for curve in values])
-    values = values[np.isfinite(values)]
-    if not len(values) or values.min() <= 0 or values.max() < _LOG_RATIO * values.min():
+    joined = np.concatenate([np.ravel(curve) for curve in values])
+    finite = joined[np.isfinite(joined)]
+    if not len(finite) or finite.min() <= 0 or finite.max() < _LOG_RATIO * finite.min():
         return False
     axes.set_yscale("log")
     # Curves alone: a band that reaches 0 has no place on the axis.
-    axes.set_ylim(values.min() / 1.5, values.max() * 1.5)
-    few_decades = values.max() < 1e3 * values.min()
+    axes.set_ylim(finite.min() / 1.5, finite.max() * 1.5)
+    few_decades = finite.max() < 1e3 * finite.min()
     axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if few_decades else (1,)))
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     return True
 
 
-def use_share_axis(axes, label):
+def use_share_axis(axes: "Axes", label: str) -> None:
     """Labels the vertical axis in percent, and ends it at 100 % where a band goes further."""
     from matplotlib import ticker
 
@@ -140,9 +159,9 @@ def use_share_axis(axes, label):
     axes.set_ylabel(label, fontsize=11)
 
 
-def legend_below(figure, title=None, max_columns=4):
+def legend_below(figure: "Figure", title: str | None = None, max_columns: int = 4) -> None:
     """One legend for all panels, below them: no curve runs through it."""
-    entries = {}
+    entries: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
@@ -164,7 +183,7 @@ def legend_below(figure, title=None, max_columns=4):
         text.set_parse_math(False)  # a name may hold dollars
 
 
-def save(figure, path):
+def save(figure: "Figure", path: PathLike) -> None:
     """Writes a figure to a temporary name first, so that it appears whole or not at all."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,7 @@
 """Regions of noise around an example."""
 
+from typing import Any, Literal
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,6 +9,7 @@ import tensorflow as tf
 from l2rkd_tf.checks import check_choice
 from l2rkd_tf.regions.base import Region, in_float, mixable_leaves, register, scaled
 from l2rkd_tf.regions.draws import in_unit_l2_ball, in_unit_linf_ball, normal, split
+from l2rkd_tf.types import Config, TensorLike, Tensors
 
 _NORMS = {"l2": in_unit_l2_ball, "linf": in_unit_linf_ball, "gaussian": normal}
 
@@ -39,12 +42,12 @@ class Ball(Region):
     max_radius = np.inf
     interpolates_targets = False
 
-    def __init__(self, radius, norm="l2"):
+    def __init__(self, radius: float, norm: Literal["l2", "linf", "gaussian"] = "l2") -> None:
         super().__init__(radius)
         check_choice("norm", norm, tuple(_NORMS))
         self.norm = norm
 
-    def draw(self, inputs, seed, labels=None):
+    def draw(self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None) -> Any:
         """See `Region.draw`."""
         leaves = mixable_leaves(inputs)
         seeds = split(seed, len(leaves))
@@ -54,7 +57,7 @@ class Ball(Region):
         ]
         return keras.tree.pack_sequence_as(inputs, noise)
 
-    def apply(self, tensor, coefficients):
+    def apply(self, tensor: Tensors, coefficients: Any) -> Any:
         """See `Region.apply`."""
 
         def add(leaf, noise):
@@ -69,7 +72,7 @@ class Ball(Region):
 
         return keras.tree.map_structure(add, tensor, coefficients)
 
-    def towards_edge(self, coefficients, fraction):
+    def towards_edge(self, coefficients: Any, fraction: TensorLike) -> Any:
         """See `Region.towards_edge`; Gaussian noise has no edge: its end is the drawn point."""
         if self.norm == "gaussian":
             return keras.tree.map_structure(lambda noise: scaled(noise, fraction), coefficients)
@@ -86,6 +89,6 @@ class Ball(Region):
 
         return keras.tree.map_structure(move, coefficients)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """See `Region.get_config`."""
         return super().get_config() | {"norm": self.norm}

@@ -1,10 +1,14 @@
 """What all regions share."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.checks import is_positive_float32
+from l2rkd_tf.types import Config, TensorLike, Tensors
 
 register = keras.saving.register_keras_serializable("l2rkd_tf")
 
@@ -42,7 +46,7 @@ class Region:
     #: Whether `apply` has a meaning for logits, so that targets can be interpolated.
     interpolates_targets = True
 
-    def __init__(self, radius=1.0):
+    def __init__(self, radius: float = 1.0) -> None:
         with tf.init_scope():
             self.radius_variable = tf.Variable(
                 self._checked_radius(radius), dtype=tf.float32, trainable=False, name="radius"
@@ -50,12 +54,12 @@ class Region:
         self._radius = float(radius)
 
     @property
-    def radius(self):
+    def radius(self) -> float:
         """Size of the region."""
         return self._radius
 
     @radius.setter
-    def radius(self, value):
+    def radius(self, value: float) -> None:
         self.radius_variable.assign(self._checked_radius(value))
         self._radius = float(value)
 
@@ -67,7 +71,7 @@ class Region:
             )
         return float(radius)
 
-    def draw(self, inputs, seed, labels=None):
+    def draw(self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None) -> Any:
         """Draws the coefficients of a batch.
 
         Args:
@@ -84,7 +88,7 @@ class Region:
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `draw`.")
 
-    def apply(self, tensor, coefficients):
+    def apply(self, tensor: Tensors, coefficients: Any) -> Any:
         """Moves a batch by coefficients that `draw` has drawn; linear in `tensor`.
 
         Args:
@@ -100,7 +104,7 @@ class Region:
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `apply`.")
 
-    def towards_edge(self, coefficients, fraction):
+    def towards_edge(self, coefficients: Any, fraction: TensorLike) -> Any:
         """Coefficients of points between the examples and the edge of the region.
 
         ```
@@ -136,7 +140,7 @@ class Region:
             "`x + fraction * (edge - x)`."
         )
 
-    def targets(self, outputs, coefficients):
+    def targets(self, outputs: tf.Tensor, coefficients: Any) -> tf.Tensor:
         """Outputs at the drawn points, interpolated from outputs at the examples.
 
         Args:
@@ -148,24 +152,24 @@ class Region:
         """
         return self.apply(outputs, coefficients)
 
-    def bind(self, teacher):
+    def bind(self, teacher: keras.Model | None) -> None:
         """Gives the region its teacher, if it asks one; a distiller does so when it is loaded."""
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Arguments of the constructor."""
         return {"radius": self.radius}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> "Region":
         """Makes a region from `get_config()`."""
         return cls(**config)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
 
 
-def mixable_leaves(inputs):
+def mixable_leaves(inputs: Tensors) -> list[tf.Tensor]:
     """Tensors of a structure of inputs, checked to be of a dtype that can be mixed."""
     leaves = [tf.convert_to_tensor(leaf) for leaf in keras.tree.flatten(inputs)]
     for leaf in leaves:
@@ -179,7 +183,7 @@ def mixable_leaves(inputs):
     return leaves
 
 
-def in_float(tensor, function):
+def in_float(tensor: TensorLike, function: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """Applies `function` in float32 or better and returns the result in the tensor's float dtype.
 
     An unsigned image would wrap around in `x_j - x`, and half precision would lose the point.
@@ -190,12 +194,12 @@ def in_float(tensor, function):
     return tf.cast(moved, tensor.dtype) if tensor.dtype.is_floating else moved
 
 
-def append_axes(tensor, rank):
+def append_axes(tensor: tf.Tensor, rank: int) -> tf.Tensor:
     """Appends axes of length one until the tensor has the rank."""
     return tf.reshape(tensor, tf.concat([tf.shape(tensor), [1] * (rank - tensor.shape.rank)], 0))
 
 
-def scaled(tensor, factor):
+def scaled(tensor: tf.Tensor, factor: TensorLike) -> tf.Tensor:
     """Multiplies a batch by a number, or by one number for each example."""
     factor = tf.cast(factor, tensor.dtype)
     return tensor * (append_axes(factor, tensor.shape.rank) if factor.shape.rank else factor)

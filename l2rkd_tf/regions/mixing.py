@@ -1,6 +1,6 @@
 """Regions between an example and its partners in the batch."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -16,6 +16,7 @@ from l2rkd_tf.regions.base import (
 )
 from l2rkd_tf.regions.draws import beta_quantiles, interpolate, split, uniform
 from l2rkd_tf.regions.partners import PARTNERS, draw_partners
+from l2rkd_tf.types import Config, Partner, TensorLike, Tensors
 
 
 class Coefficients(NamedTuple):
@@ -60,7 +61,9 @@ class Segment(Region):
     (arXiv:1710.09412), equation 1.
     """
 
-    def __init__(self, radius=1.0, partner="random", concentration=None):
+    def __init__(
+        self, radius: float = 1.0, partner: Partner = "random", concentration: float | None = None
+    ) -> None:
         super().__init__(radius)
         check_choice("partner", partner, PARTNERS)
         if concentration is not None and not is_positive_float32(concentration):
@@ -72,7 +75,7 @@ class Segment(Region):
         self.concentration = concentration
         self._quantiles = None if concentration is None else beta_quantiles(concentration)
 
-    def draw(self, inputs, seed, labels=None):
+    def draw(self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None) -> Any:
         """See `Region.draw`."""
         leaves = mixable_leaves(inputs)
         partner_seed, weight_seed = split(seed, 2)
@@ -89,11 +92,11 @@ class Segment(Region):
         del leaves
         return ()
 
-    def apply(self, tensor, coefficients):
+    def apply(self, tensor: Tensors, coefficients: Any) -> Any:
         """See `Region.apply`."""
         return _move_towards_partners(tensor, coefficients)
 
-    def towards_edge(self, coefficients, fraction):
+    def towards_edge(self, coefficients: Any, fraction: TensorLike) -> Any:
         """See `Region.towards_edge`: the largest `lambda` becomes `fraction * radius`."""
         partners, weights = coefficients
         largest = tf.reduce_max(weights, axis=list(range(1, weights.shape.rank)), keepdims=True)
@@ -101,7 +104,7 @@ class Segment(Region):
         direction = tf.where(largest > 0.0, tf.math.divide_no_nan(weights, largest), 1.0)
         return Coefficients(partners, scaled(self.radius_variable * direction, fraction))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """See `Region.get_config`."""
         return super().get_config() | {
             "partner": self.partner,
@@ -143,7 +146,13 @@ class Patch(Segment):
     authors' later PE-BKD (ECCV 2022).
     """
 
-    def __init__(self, grid=4, radius=1.0, partner="random", concentration=None):
+    def __init__(
+        self,
+        grid: int | tuple[int, int] = 4,
+        radius: float = 1.0,
+        partner: Partner = "random",
+        concentration: float | None = None,
+    ) -> None:
         super().__init__(radius, partner, concentration)
         self.grid = _checked_grid(grid)
 
@@ -164,7 +173,7 @@ class Patch(Segment):
                 )
         return self.grid
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """See `Region.get_config`."""
         return super().get_config() | {"grid": self.grid}
 
@@ -195,7 +204,7 @@ class Simplex(Region):
     Source: this library's definition.
     """
 
-    def __init__(self, num_partners=2, radius=1.0):
+    def __init__(self, num_partners: int = 2, radius: float = 1.0) -> None:
         super().__init__(radius)
         if not is_positive_integer(num_partners):
             raise ValueError(
@@ -204,7 +213,9 @@ class Simplex(Region):
             )
         self.num_partners = int(num_partners)
 
-    def draw(self, inputs, seed, labels=None):
+    def draw(
+        self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None
+    ) -> Coefficients:
         """See `Region.draw`."""
         leaves = mixable_leaves(inputs)
         partner_seed, weight_seed = split(seed, 2)
@@ -214,11 +225,11 @@ class Simplex(Region):
         shares = tf.concat([marks[:, :1], marks[:, 1:] - marks[:, :-1]], axis=-1)
         return Coefficients(partners, self.radius_variable * shares)
 
-    def apply(self, tensor, coefficients):
+    def apply(self, tensor: Tensors, coefficients: Coefficients) -> Any:
         """See `Region.apply`."""
         return _move_towards_partners(tensor, coefficients)
 
-    def towards_edge(self, coefficients, fraction):
+    def towards_edge(self, coefficients: Coefficients, fraction: TensorLike) -> Coefficients:
         """See `Region.towards_edge`: the sum of all `lambda` becomes `fraction * radius`."""
         partners, weights = coefficients
         total = tf.reduce_sum(weights, axis=1, keepdims=True)
@@ -226,12 +237,12 @@ class Simplex(Region):
         shares = tf.where(total > 0.0, shares, 1.0 / weights.shape[1])
         return Coefficients(partners, scaled(self.radius_variable * shares, fraction))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """See `Region.get_config`."""
         return super().get_config() | {"num_partners": self.num_partners}
 
 
-def default_region(inputs):
+def default_region(inputs: Tensors) -> Region:
     """The region used when none is given: `Patch(grid=4)` for images, `Segment()` otherwise.
 
     Args:

@@ -1,6 +1,7 @@
 """Regions made of other regions."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 from l2rkd_tf.checks import is_number, is_weight
 from l2rkd_tf.regions.base import Region, append_axes, mixable_leaves, register
 from l2rkd_tf.regions.draws import split, uniform
+from l2rkd_tf.types import Config, TensorLike, Tensors
 
 
 class MixtureCoefficients(NamedTuple):
@@ -45,7 +47,9 @@ class Mixture(Region):
     Source: this library's definition.
     """
 
-    def __init__(self, regions, weights=None):
+    def __init__(
+        self, regions: Sequence[Region], weights: Sequence[float] | np.ndarray | None = None
+    ) -> None:
         regions = list(regions) if isinstance(regions, (list, tuple)) else regions
         if (
             not isinstance(regions, list)
@@ -59,24 +63,26 @@ class Mixture(Region):
         self.regions = regions
         self.weights = _checked_probabilities(weights, len(regions))
 
-    @property
-    def radius(self):
+    @property  # type: ignore[override]  # its members have one each
+    def radius(self) -> tuple[Any, ...]:
         """Radii of the members, a tuple."""
         return tuple(region.radius for region in self.regions)
 
     @radius.setter
-    def radius(self, value):
+    def radius(self, value: object) -> None:
         raise ValueError(
             "`radius` of a Mixture is that of its members: set `mixture.regions[i].radius`. "
             f"Received: radius={value!r}"
         )
 
     @property
-    def interpolates_targets(self):
+    def interpolates_targets(self) -> bool:  # type: ignore[override]  # follows its members
         """Whether all members have a map for logits."""
         return all(region.interpolates_targets for region in self.regions)
 
-    def draw(self, inputs, seed, labels=None):
+    def draw(
+        self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None
+    ) -> MixtureCoefficients:
         """See `Region.draw`."""
         leaves = mixable_leaves(inputs)
         choice_seed, *seeds = split(seed, 1 + len(self.regions))
@@ -90,11 +96,11 @@ class Mixture(Region):
         )
         return MixtureCoefficients(choice, coefficients)
 
-    def apply(self, tensor, coefficients):
+    def apply(self, tensor: Tensors, coefficients: MixtureCoefficients) -> Any:
         """See `Region.apply`."""
         return self._by_choice("apply", tensor, coefficients)
 
-    def targets(self, outputs, coefficients):
+    def targets(self, outputs: tf.Tensor, coefficients: MixtureCoefficients) -> tf.Tensor:
         """See `Region.targets`."""
         return self._by_choice("targets", outputs, coefficients)
 
@@ -114,12 +120,14 @@ class Mixture(Region):
 
         return keras.tree.map_structure(select, *moved)
 
-    def bind(self, teacher):
+    def bind(self, teacher: keras.Model | None) -> None:
         """See `Region.bind`."""
         for region in self.regions:
             region.bind(teacher)
 
-    def towards_edge(self, coefficients, fraction):
+    def towards_edge(
+        self, coefficients: MixtureCoefficients, fraction: TensorLike
+    ) -> MixtureCoefficients:
         """See `Region.towards_edge`; the edge is that of the region that the example drew."""
         moved = tuple(
             region.towards_edge(drawn, fraction)
@@ -127,10 +135,10 @@ class Mixture(Region):
         )
         return MixtureCoefficients(coefficients.choice, moved)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Mixture({self.regions!r}, weights={self.weights})"
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """See `Region.get_config`."""
         return {
             "regions": [keras.saving.serialize_keras_object(region) for region in self.regions],
@@ -138,7 +146,7 @@ class Mixture(Region):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> "Mixture":
         """See `Region.from_config`."""
         regions = [keras.saving.deserialize_keras_object(region) for region in config["regions"]]
         return cls(regions, config["weights"])

@@ -1,9 +1,14 @@
 """Region points of a training batch, and which examples they belong to."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
+from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.draws import random_bits, split
+from l2rkd_tf.types import TensorLike, Tensors
 
 __all__ = ["RegionPoints", "draw_points"]
 
@@ -21,32 +26,46 @@ class RegionPoints:
         region_rows: Rows of the moved batch that become region points, int32; `None` for all.
     """
 
-    def __init__(self, region, coefficients, data_rows=None, region_rows=None):
+    def __init__(
+        self,
+        region: Region,
+        coefficients: Iterable[Any],
+        data_rows: tf.Tensor | None = None,
+        region_rows: tf.Tensor | None = None,
+    ) -> None:
         self._region = region
         self._coefficients = tuple(coefficients)
         self._data_rows = data_rows
         self._region_rows = region_rows
 
-    def at_data(self, batch):
+    def at_data(self, batch: Tensors) -> Any:
         """What belongs to the training points."""
         return _rows(batch, self._data_rows)
 
-    def at_region(self, batch):
+    def at_region(self, batch: Tensors) -> Any:
         """What belongs to the region points, by the region's linear map: `apply`."""
         moved = [self._region.apply(batch, drawn) for drawn in self._coefficients]
         return _rows(_stack(moved), self._region_rows)
 
-    def targets(self, outputs):
+    def targets(self, outputs: tf.Tensor) -> tf.Tensor:
         """A model's outputs at the region points, from those at the batch: `Region.targets`."""
         moved = [self._region.targets(outputs, drawn) for drawn in self._coefficients]
         return _rows(_stack(moved), self._region_rows)
 
-    def of_owner(self, batch):
+    def of_owner(self, batch: Tensors) -> Any:
         """What each region point takes over from its example."""
         return _rows(_stack([batch] * len(self._coefficients)), self._region_rows)
 
 
-def draw_points(region, inputs, seed, *, labels=None, num_points=1, replace_fraction=None):
+def draw_points(
+    region: Region,
+    inputs: Tensors,
+    seed: TensorLike,
+    *,
+    labels: TensorLike | None = None,
+    num_points: int = 1,
+    replace_fraction: float | None = None,
+) -> RegionPoints:
     """Draws region points for a batch: beside the training points, or in the place of some.
 
     Args:

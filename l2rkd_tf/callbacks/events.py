@@ -1,0 +1,90 @@
+"""Event files, which TensorBoard reads: figures in them, and epochs that are trained again."""
+
+import glob
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["drop_epochs", "write_figure"]
+
+
+def write_figure(writer: tf.summary.SummaryWriter, tag: str, figure: "Figure", step: int) -> None:
+    """Writes a figure as an image, without TensorBoard's help.
+
+    It is what `tf.summary.image` writes, which needs TensorBoard to be installed.
+
+    Args:
+        writer: Open `tf.summary.SummaryWriter`.
+        tag: Name of the image.
+        figure: A `matplotlib.figure.Figure`.
+        step: Epoch that it shows.
+    """
+    image = _image(figure)
+    height, width = (str(size).encode() for size in image.shape[:2])
+    plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="images")
+    with writer.as_default():
+        tf.summary.write(
+            tag,
+            tf.stack([width, height, tf.io.encode_png(image)]),
+            step=step,
+            metadata=tf.compat.v1.SummaryMetadata(plugin_data=plugin),
+        )
+    writer.flush()
+
+
+def drop_epochs(folder: str, first_epoch: int) -> int:
+    """Takes from the event files of a folder what is told of an epoch and of those after it.
+
+    A file is replaced whole or not at all. What a killed run was writing last is dropped, too.
+
+    Args:
+        folder: Folder of event files whose steps are epochs; it need not exist.
+        first_epoch: The first epoch, counted from 0, of which nothing is to be left.
+
+    Returns:
+        The number of events that are left.
+    """
+    num_left = 0
+    for path in glob.glob(os.path.join(glob.escape(folder), "*tfevents*")):
+        records = list(_records(path))
+        kept = [record for record in records if not _is_of(record, first_epoch)]
+        if len(kept) < len(records):
+            _replace(path, kept)
+        num_left += sum(_is_of(record, 0) for record in kept)
+    return num_left
+
+
+def _image(figure):
+    """Renders a figure: RGBA, uint8, shape `(height, width, 4)`."""
+    from matplotlib.backends import backend_agg
+
+    canvas = backend_agg.FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())
+
+
+def _records(path):
+    try:
+        for record in tf.data.TFRecordDataset(path):
+            yield record.numpy()
+    except tf.errors.DataLossError:  # the process was killed while it wrote
+        return
+
+
+def _is_of(record, first_epoch):
+    """Whether an event tells something of an epoch from the first one on."""
+    event = tf.compat.v1.Event.FromString(record)
+    return event.HasField("summary") and event.step >= first_epoch
+
+
+def _replace(path, records):
+    temporary = os.path.join(os.path.dirname(path), "partial")
+    with tf.io.TFRecordWriter(temporary) as writer:
+        for record in records:
+            writer.write(record)
+    os.replace(temporary, path)

@@ -1,0 +1,218 @@
+"""TensorBoard: curves, figures and settings of a run, also of one that was killed and goes on."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.callbacks.base import check_counts
+from l2rkd_tf.callbacks.events import drop_epochs, write_figure
+from l2rkd_tf.distiller import L2RKDDistiller
+from l2rkd_tf.types import Logs, PathLike
+
+__all__ = ["TrainingBoard"]
+
+_NUMBERS = ("temperature", "hard_weight", "kd_weight", "region_weight")
+
+
+class TrainingBoard(keras.callbacks.TensorBoard):
+    """Keras's TensorBoard callback with what distillation has beside losses and metrics.
+
+    Of Keras's it has the curves: every log of an epoch as `epoch_<name>`, in the run `train` or,
+    for logs that begin with `val_`, `validation`; and the learning rate. To these it adds
+
+    - the objective of an `L2RKDDistiller` as it is in each epoch, scheduled or not:
+      `epoch_temperature`, `epoch_hard_weight`, `epoch_kd_weight`, `epoch_region_weight` and
+      `epoch_region_radius` (`epoch_region_radius_0`, ... of a `Mixture`), in the run `train`;
+    - figures as images, hyperparameters for the tab HPARAMS and the configuration as a text, all in
+      the folder itself.
+
+    All steps are epochs, counted from 0, whatever `steps_per_execution` is; Keras's curves over
+    iterations, which show the same values of validation, are left away. Everything is on the disk
+    when an epoch ends. A run that goes on, by `TrainingBackup` or `initial_epoch`, first takes out
+    of the folder what it will write again; one that begins at epoch 0 therefore replaces an earlier
+    one in the folder. With several workers, give each a folder of its own.
+
+    Put it after the callbacks that log something (schedulers, `LocalShapeMonitor`) and before
+    `TrainingBackup`. It works in the `fit` of any Keras model.
+
+    Args:
+        log_dir: Folder for this run alone, made if need be.
+        config: Dict that says how the run was made: the text `configuration`, a table.
+        hparams: Dict of numbers, booleans and strings by which runs are compared.
+        figures: Functions by the names of figures. Each gets the model that is fitted and returns
+            a `matplotlib.figure.Figure`.
+        every: Epochs from one drawing of the figures to the next: at epochs `every`, `2 * every`,
+            ..., counted from 1, and at the first and last epoch of each `fit`.
+        **kwargs: Arguments of `keras.callbacks.TensorBoard`, such as `histogram_freq`, all but
+            `update_freq`, since batches are not counted on when a run goes on. `write_graph` is
+            `False` when omitted.
+
+    Raises:
+        ValueError: If an argument is wrong.
+        ImportError: If TensorBoard is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> distiller = l2rkd_tf.L2RKDDistiller(teacher, student, hard_weight=0)
+        >>> distiller.compile("sgd")
+        >>> folder = tempfile.mkdtemp()
+        >>> board = TrainingBoard(folder, hparams={"temperature": 4.0})
+        >>> _ = distiller.fit(np.ones((8, 4)), callbacks=[board], verbose=0)
+        >>> sorted(name.partition(".")[0] for name in os.listdir(folder))
+        ['events', 'train']
+
+    Source: `keras.callbacks.TensorBoard`, and the formats of TensorBoard's plugins.
+    """
+
+    def __init__(
+        self,
+        log_dir: PathLike,
+        *,
+        config: Mapping[str, Any] | None = None,
+        hparams: Mapping[str, Any] | None = None,
+        figures: Mapping[str, Callable[[keras.Model], Any]] | None = None,
+        every: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        _require_tensorboard()
+        check_counts(every=every)
+        if kwargs.get("update_freq", "epoch") != "epoch":
+            raise ValueError(
+                "`update_freq` must be 'epoch' for a TrainingBoard, whose steps are epochs. "
+                f"Received: update_freq={kwargs['update_freq']!r}. Use keras.callbacks.TensorBoard "
+                "in another folder for curves of batches."
+            )
+        super().__init__(_checked_folder(log_dir), **({"write_graph": False} | kwargs))
+        self.config = dict(config or {})
+        self.hparams = _checked_hparams(hparams)
+        self.figures = _checked_figures(figures)
+        self.every = every
+        self._own_writer = None
+        self._is_first = True
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Forgets an earlier `fit`."""
+        super().on_train_begin(logs)
+        self._own_writer = None
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Before the first epoch of a `fit`, makes room for it and writes what the run is."""
+        if self._own_writer is None:
+            self._begin(epoch)
+        super().on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Writes curves and, where the epoch is one for them, figures."""
+        super().on_epoch_end(epoch, _numbers_of(self.model) | (logs or {}))
+        if self._is_due(epoch):
+            for name, draw in self.figures.items():
+                write_figure(self._own_writer, name, draw(self.model), epoch)
+        self._is_first = False
+        self._flush()
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Leaves away curves over iterations: `on_epoch_end` has the same values."""
+        super().on_test_end({})
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Closes the files."""
+        super().on_train_end(logs)
+        if self._own_writer is not None:
+            self._own_writer.close()
+            self._own_writer = None
+
+    def _begin(self, epoch):
+        for name in ("train", "validation"):
+            drop_epochs(os.path.join(self.log_dir, name), epoch)
+        goes_on = drop_epochs(self.log_dir, epoch) > 0
+        self._is_first = True
+        self._own_writer = tf.summary.create_file_writer(self.log_dir)
+        with self._own_writer.as_default():
+            if self.config:
+                tf.summary.text("configuration", _table_of(self.config), step=epoch)
+            if self.hparams and not goes_on:
+                from tensorboard.plugins.hparams import api
+
+                api.hparams(self.hparams)
+        self._flush()
+
+    def _is_due(self, epoch):
+        is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        return self._is_first or (epoch + 1) % self.every == 0 or is_last
+
+    def _flush(self):
+        """Writes what Keras holds back for minutes, and loses when the process is killed.
+
+        There is no public way to its writers.
+        """
+        for writer in (self._own_writer, *self._writers.values()):
+            writer.flush()
+
+
+def _numbers_of(model):
+    """What the objective of a distiller is made of, by name."""
+    if not isinstance(model, L2RKDDistiller):
+        return {}
+    numbers = {name: getattr(model, name) for name in _NUMBERS}
+    if model.region is None:
+        return numbers
+    radii = keras.tree.flatten(model.region.radius)
+    if len(radii) == 1:
+        return numbers | {"region_radius": radii[0]}
+    return numbers | {f"region_radius_{index}": radius for index, radius in enumerate(radii)}
+
+
+def _table_of(config):
+    """A table of markdown."""
+    rows = [f"| {name} | {_in_a_cell(value)} |" for name, value in config.items()]
+    return "\n".join(["| setting | value |", "|---|---|", *rows])
+
+
+def _in_a_cell(value):
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def _require_tensorboard():
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "TrainingBoard needs TensorBoard. Install it with `pip install l2rkd-tf[tensorboard]`."
+        ) from error
+
+
+def _checked_folder(log_dir):
+    if not isinstance(log_dir, (str, os.PathLike)) or not os.fspath(log_dir):
+        raise ValueError(
+            "`log_dir` must be the path of a folder for this run alone. "
+            f"Received: log_dir={log_dir!r}"
+        )
+    return os.fspath(log_dir)
+
+
+def _checked_hparams(hparams):
+    hparams = dict(hparams or {})
+    for name, value in hparams.items():
+        if not isinstance(value, (bool, int, float, str, np.generic)):
+            raise ValueError(
+                "`hparams` must be numbers, booleans and strings by name. "
+                f"Received: {name}={value!r}"
+            )
+    return hparams
+
+
+def _checked_figures(figures):
+    figures = dict(figures or {})
+    for name, draw in figures.items():
+        if not callable(draw):
+            raise ValueError(
+                "`figures` must be functions of the model, which return a Matplotlib figure, by "
+                f"name. Received: {name}={draw!r}"
+            )
+    return figures

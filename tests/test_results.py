@@ -1,0 +1,94 @@
+"""Committed results of `compare.py`: they are those of their runs, and show what the docs say."""
+
+import importlib
+import json
+import pathlib
+
+import numpy as np
+import PIL.Image
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+NAMES = ("fewshot_digits", "fewshot_glyphs", "patience", "ablation", "capacity")
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """Imports a module of the examples by name."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    return importlib.import_module
+
+
+def read(name):
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_and_plot_are_those_of_the_runs(name, module):
+    study, results = module("studies").get(name), read(name)
+    table = module("compare_table")
+    summary = json.loads(json.dumps(table.summarize(study, results["runs"])))
+    assert json.dumps(results["summary"]) == json.dumps(summary)
+    assert (RESULTS / f"{name}.md").read_text() == module("compare_page").markdown(study, results)
+    assert (RESULTS / f"{name}.csv").read_text() == table.as_csv(results["summary"])
+    with PIL.Image.open(RESULTS / f"{name}.png") as image:
+        assert image.text["Summary"] == table.digest_of(results["summary"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_run_of_the_study_is_there_once_and_succeeded(name, module):
+    study, results = module("studies").get(name), read(name)
+    jobs = module("compare_jobs")
+    expected = jobs.tuning_jobs(study)
+    expected += jobs.test_jobs(study, jobs.choose(study, results["runs"]))
+    assert len(expected) == len(results["runs"])
+    for job in expected:
+        (run,) = [run for run in results["runs"] if job.items() <= run.items()]
+        assert "accuracy" in run
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_method_was_asked_more_than_plain_distillation(name, module):
+    study = module("studies").get(name)
+    for row in read(name)["summary"]:
+        budget = study.steps * study.batch_size * row["length"]
+        budget *= study.methods[row["method"]].compute
+        assert max(row["student_points"], row["teacher_points"]) <= budget
+
+
+def accuracies(name, method, fraction, length=1.0):
+    """Test accuracies of a cell of a study with one pair, by seed."""
+    found = {
+        run["seed"]: run["accuracy"]
+        for run in read(name)["runs"]
+        if run["phase"] == "test"
+        and (run["method"], run["fraction"], run["length"]) == (method, fraction, length)
+    }
+    assert len(found) >= 5
+    return found
+
+
+def gain(own, other):
+    """Mean paired difference and half its 95 % interval (Student's t, 5 seeds)."""
+    differences = np.array([own[seed] - other[seed] for seed in own])
+    assert len(differences) == 5
+    return differences.mean(), 2.7764 * differences.std(ddof=1) / 5**0.5
+
+
+@pytest.mark.stress
+def test_a_committed_cell_trained_again_is_as_accurate(module, tmp_path):
+    study = module("studies").get("fewshot_digits")
+    run = module("compare_run")
+    results = read("fewshot_digits")
+    teacher = run.train_teacher({"pair": "digits"}, study, str(tmp_path))
+    assert teacher["accuracy"] == pytest.approx(results["teachers"]["digits"]["accuracy"], abs=0.5)
+    for method in ("KD", "L2RKD, patches"):
+        (cell,) = [
+            run
+            for run in results["runs"]
+            if (run["phase"], run["method"], run["fraction"], run["seed"])
+            == ("test", method, 0.1, 0)
+        ]
+        again = run.train_student(cell, study, str(tmp_path))
+        assert again["accuracy"] == pytest.approx(cell["accuracy"], abs=0.5)
