@@ -483,6 +483,33 @@ def test_image_folder(tmp_path, as_path):
     np.testing.assert_array_equal(np.bincount(arrays(subset)[1]), [2, 2])
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("train[:75%]", "train[75%:]"), ("train[:1]", "train[1:]")]
+)
+def test_slices_of_a_folder_divide_it(tmp_path, first, second):
+    images = {
+        f"train/{label}/{i}": np.full((2, 2, 3), 10 * i + label, np.uint8)
+        for label in (0, 1)
+        for i in range(10)
+    }
+    write_images(tmp_path, images)
+    whole = "train"
+    parts = {
+        split: np.rint(
+            arrays(data.load(tmp_path, split, batch_size=4, shuffle=False))[0][:, 0, 0, 0] * 255
+        )
+        for split in (first, second, whole, f"{second}+{first}")
+    }
+    assert len(parts[first]) == (15 if "%" in first else 1)
+    np.testing.assert_array_equal(np.concatenate([parts[first], parts[second]]), parts[whole])
+    np.testing.assert_array_equal(
+        np.concatenate([parts[second], parts[first]]), parts[f"{second}+{first}"]
+    )
+    assert len(set(parts[whole])) == 20
+    if "%" in first:  # not one class after the other
+        assert set(parts[first] % 10) == {0, 1}
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_folder_of_varying_sizes(tmp_path, suffix):
     sizes = [(4, 6), (300, 5)]
@@ -529,7 +556,7 @@ def test_unprepared_data_set_is_an_error_at_once(tmp_path, monkeypatch):
         ({"name": "cifar10:9.9.9"}, "'cifar10:9.9.9'.* only: 3.0.2"),
         ({"name": "imagenet_resized/9x9"}, "9x9 not found"),
         ({"name": None}, "`name` .* Received: name=None"),
-        ({"split": "trian"}, r"`split` .*\['test', 'train', 'validation'\]. Received: .*'trian'"),
+        ({"split": "trian"}, r"`split` .*\['test', 'train', 'validation'\].* Received: .*'trian'"),
         ({"split": "train[1"}, "`split`"),
         ({"split": "train[:0]"}, "`split` must hold at least one example"),
         ({"split": "train[5:2]"}, "`split` must hold at least one example"),
@@ -573,7 +600,7 @@ def test_arguments_that_do_not_fit_the_data(varying_dir, config, arguments, mess
         )
 
 
-@pytest.mark.parametrize("split", ["test", "train[:1]"])
+@pytest.mark.parametrize("split", ["test", "train[", "test[:1]"])
 def test_unknown_split_of_a_folder(tmp_path, split):
     write_images(tmp_path, {"train/cat/a": np.zeros((4, 4, 3), np.uint8)})
     with pytest.raises(ValueError, match=r"`split` .*\['train'\]"):

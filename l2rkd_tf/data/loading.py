@@ -50,7 +50,7 @@ def load(
         name: Name that tfds knows, such as `"digits"`, `"cifar10"` or `"imagenet_resized/32x32"`,
             or a directory of images, `root/split/class/*.png` or `.jpg`. Write `"./digits"` for
             a directory whose name tfds knows too.
-        split: Name of a split, such as `"train"`, or, except for folders, a slice of one, such
+        split: Name of a split, such as `"train"`, or a slice of one, such
             as `"train[:80%]"`.
         batch_size: Examples in a batch. The last batch of an epoch may be smaller.
         fraction: Part of each class to keep, in `(0, 1]`, as `class_balanced_subset` chooses it.

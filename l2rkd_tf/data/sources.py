@@ -1,6 +1,7 @@
 """Data sets of tfds and folders of images, found by name and opened without decoding them."""
 
 import difflib
+import functools
 import os
 import re
 from collections.abc import Callable
@@ -89,7 +90,7 @@ def open_split(
         ValueError: If there is no such split, examples are not supervised pairs, or the images
             are of varying sizes and `image_size` is None.
     """
-    num_examples = _num_examples(builder, split)
+    parts, num_examples = _parts(builder, split)
     input_key, label_key = _supervised_keys(builder)
     input_feature, label_feature = (builder.info.features[key] for key in (input_key, label_key))
     encoded = isinstance(input_feature, tfds.features.Image)
@@ -98,11 +99,19 @@ def open_split(
             f"`image_size` is for images, and the data set {builder.name!r} has none. "
             f"Received: image_size={image_size!r}"
         )
-    examples = builder.as_dataset(
-        split=split,
-        decoders={input_key: tfds.decode.SkipDecoding()} if encoded else None,
-        read_config=tfds.ReadConfig(try_autocache=False, skip_prefetch=True),
-    ).map(lambda example: (example[input_key], example[label_key]))
+    datasets = [
+        builder.as_dataset(
+            split=name,
+            decoders={input_key: tfds.decode.SkipDecoding()} if encoded else None,
+            read_config=tfds.ReadConfig(try_autocache=False, skip_prefetch=True),
+        )
+        .skip(start)
+        .take(count)
+        for name, start, count in parts
+    ]
+    examples = functools.reduce(tf.data.Dataset.concatenate, datasets).map(
+        lambda example: (example[input_key], example[label_key])
+    )
     if encoded and image_size is None and None in input_feature.shape:
         input_feature = _of_common_shape(input_feature, examples, builder)
     decode = _image_decoder(input_feature, image_size) if encoded else tf.identity
@@ -147,23 +156,37 @@ def _configs(base_name):
     return f" Configurations of {base_name!r}: {names}" if names else ""
 
 
-def _num_examples(builder, split):
+def _parts(builder, split):
+    """What to read: `[(split, first example, examples or -1 for all)]`, and how many these are.
+
+    tfds slices what it has prepared; a folder, whose images it shuffles once, is sliced here.
+    """
     splits = builder.info.splits
     try:
-        # tfds has no slices of folders.
-        folder = isinstance(builder, tfds.ImageFolder)
-        num_examples = dict(splits)[split].num_examples if folder else splits[split].num_examples
+        if isinstance(builder, tfds.ImageFolder):
+            slices = tfds.core.ReadInstruction.from_spec(split).to_absolute(dict(splits))
+            parts = [(part.splitname, *_range_of(part, splits)) for part in slices]
+            num_examples = sum(count for *_, count in parts)
+        else:
+            parts, num_examples = [(split, 0, -1)], splits[split].num_examples
     except (KeyError, ValueError, AssertionError) as error:
         raise ValueError(
             f"`split` must be one of the splits of {builder.name!r}, which are "
-            f"{sorted(splits)}. Received: split={split!r}"
+            f"{sorted(splits)}, or a slice of one. Received: split={split!r}"
         ) from error
     if num_examples < 1:
         raise ValueError(
             f"`split` must hold at least one example of {builder.name!r}. "
             f"Received: split={split!r}, which is empty"
         )
-    return num_examples
+    return parts, num_examples
+
+
+def _range_of(part, splits):
+    """First example and number of examples of an absolute slice of tfds."""
+    start = part.from_ or 0
+    stop = dict(splits)[part.splitname].num_examples if part.to is None else part.to
+    return start, stop - start
 
 
 def _supervised_keys(builder):
