@@ -39,13 +39,28 @@ function penWidth(strokes) {
 
 /** Set pixels, 1 or 0, of strokes drawn with a round pen after scaling to the size of a digit. */
 function bitmapOf(strokes, pen) {
-  const segments = scaled(strokes, pen).flatMap(segmentsOf);
-  const near = (pen / 2) ** 2;
-  return Uint8Array.from({ length: BITMAP * BITMAP }, (_, pixel) => {
-    const x = (pixel % BITMAP) + 0.5;
-    const y = Math.floor(pixel / BITMAP) + 0.5;
-    return segments.some((segment) => squaredDistance(x, y, segment) <= near) ? 1 : 0;
-  });
+  const bitmap = new Uint8Array(BITMAP * BITMAP);
+  for (const segment of scaled(strokes, pen).flatMap(segmentsOf)) blacken(bitmap, segment, pen);
+  return bitmap;
+}
+
+/** Sets the pixels whose middle the pen covers on its way along a segment. */
+function blacken(bitmap, segment, pen) {
+  const [left, right] = pixelsNear(segment[0][0], segment[1][0], pen);
+  const [top, bottom] = pixelsNear(segment[0][1], segment[1][1], pen);
+  for (let row = top; row <= bottom; row++) {
+    for (let column = left; column <= right; column++) {
+      const near = squaredDistance(column + 0.5, row + 0.5, segment) <= (pen / 2) ** 2;
+      if (near) bitmap[row * BITMAP + column] = 1;
+    }
+  }
+}
+
+/** First and last pixel, along one axis, that the pen may reach between two points. */
+function pixelsNear(one, other, pen) {
+  const first = Math.floor(Math.min(one, other) - pen / 2);
+  const last = Math.floor(Math.max(one, other) + pen / 2);
+  return [Math.max(0, first), Math.min(BITMAP - 1, last)];
 }
 
 /** Strokes moved and stretched so that, with the width of the pen, they fill the size of a digit. */
