@@ -44,7 +44,7 @@ METHODS = {
 #: Widths of teacher and student, epochs of the teacher, batch size.
 DATA = {
     "digits": ((32, 64, 128), (16, 32), 40, 50),
-    "glyphs/gray16": ((32, 64, 128), (16, 32), 20, 64),
+    "glyphs/gray16": ((32, 64, 128), (16, 32, 64), 20, 64),
 }
 STEPS_PER_EPOCH = 75
 

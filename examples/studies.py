@@ -284,6 +284,7 @@ STUDIES = {
         methods=_FEW_SHOT,
         fractions=(0.05, 0.1, 0.25, 0.5, 1.0),
         tuning_seeds=(100,),
+        steps=3000,
         teacher_steps=8000,
         contrasts=(
             (("L2RKD, patches", 0.1, 1.0), ("KD", 0.25, 1.0)),
