@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import pytest
 import tensorflow as tf
+from absl.testing import flagsaver
 
 # TensorFlow's own objects need not be searched for garbage.
 gc.freeze()
@@ -22,6 +23,13 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("stress"):
                 item.add_marker(pytest.mark.skip(reason="takes long: make stress"))
+
+
+@pytest.fixture(autouse=True)
+def _own_flags():
+    """Flags of a program that a test imports end with the test: others have the same names."""
+    with flagsaver.flagsaver():
+        yield
 
 
 @pytest.fixture(autouse=True)
