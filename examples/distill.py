@@ -49,6 +49,7 @@ FLAGS = flags.FLAGS
 run_flags.define_data_flags()
 run_flags.define_schedule_flags(epochs=15, steps_per_epoch=100, learning_rate=2e-3)
 run_flags.define_strategy_flags()
+run_flags.define_widths_flag()
 run_flags.define_tensorboard_flag()
 recipe_flags.define(augment="none")
 for module in (run_flags, recipe_flags):  # shown by --help, too
@@ -64,9 +65,8 @@ flags.DEFINE_string(
     "",
     "Keras file of the teacher, or files of several; one is trained first when empty.",
 )
-flags.DEFINE_float("fraction", 0.1, "Part of the training data to use.", 0.0, 1.0)
+flags.DEFINE_float("fraction", 1.0, "Part of the training data to use.", 0.0, 1.0)
 flags.DEFINE_list("seeds", ["0"], "Seeds: of few-shot subset, initial weights, order and draws.")
-flags.DEFINE_list("widths", ["16", "32"], "Channels of each block of the student.")
 flags.DEFINE_string("region", "", "Region of --method=l2rkd; empty for the library's default.")
 flags.DEFINE_enum(
     "region_targets", "teacher", ["teacher", "interpolated"], "Targets at region points."
@@ -96,7 +96,6 @@ flags.DEFINE_string(
     "teacher_cache", "", "Folder for what the teacher says of the training examples, if any."
 )
 flags.register_validator("seeds", run_flags.are_seeds, "must be different integers from 0")
-flags.register_validator("widths", run_flags.are_counts, "must be integers above 0")
 flags.register_validator("region", run_flags.is_region, "must be as in 'patch:grid=4,radius=0.5'")
 flags.register_validator("methods", run_flags.are_methods)
 flags.register_validator(
@@ -189,7 +188,7 @@ def build_student(dataset, seed):
     """A new student in the wanted precision."""
     policy = "float32" if FLAGS.mixed_precision == "none" else FLAGS.mixed_precision
     keras.config.set_dtype_policy(policy)
-    widths = [int(width) for width in FLAGS.widths]
+    widths = run_flags.student_widths(dataset)
     student = training.build_network(dataset, widths, seed, **recipe_flags.network_flags())
     keras.config.set_dtype_policy("float32")
     return student

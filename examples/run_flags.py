@@ -1,6 +1,7 @@
 """Flags that several example programs have, and how they are checked before any work."""
 
 import ast
+import math
 import sys
 
 import tensorflow as tf
@@ -109,6 +110,19 @@ def define_schedule_flags(epochs, steps_per_epoch, learning_rate):
     flags.register_validator("learning_rate", lambda rate: rate > 0, "must be above 0")
 
 
+def define_widths_flag():
+    """The flag that says how large a student is."""
+    flags.DEFINE_list(
+        "widths",
+        [],
+        "Channels of each block of the student. Empty for 16, and twice as many in each further "
+        "block, as many as leave maps of 4 pixels: 16,32 for images of 8, 16,32,64,128 for 32.",
+    )
+    flags.register_validator(
+        "widths", lambda words: not words or are_counts(words), "must be integers above 0"
+    )
+
+
 def define_tensorboard_flag():
     """The flag that says where TensorBoard finds a run."""
     flags.DEFINE_string(
@@ -168,6 +182,14 @@ def schedule_flags(dataset):
     names = ("epochs", "learning_rate", "verbose")
     steps = FLAGS.steps_per_epoch or len(dataset)
     return {name: FLAGS[name].value for name in names} | {"steps_per_epoch": steps}
+
+
+def student_widths(dataset):
+    """Channels of each block of the student, for this training split."""
+    if FLAGS.widths:
+        return [int(width) for width in FLAGS.widths]
+    side = min(dataset.element_spec[0].shape[1:3])
+    return [16 * 2**block for block in range(max(1, int(math.log2(side)) - 1))]
 
 
 def all_flags():

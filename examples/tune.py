@@ -24,11 +24,11 @@ FLAGS = flags.FLAGS
 
 run_flags.define_data_flags()
 run_flags.define_schedule_flags(epochs=15, steps_per_epoch=100, learning_rate=2e-3)
+run_flags.define_widths_flag()
 flags.adopt_module_key_flags(run_flags)
 flags.DEFINE_string("teacher", None, "Keras file of the teacher.", required=True)
-flags.DEFINE_float("fraction", 0.1, "Part of the training data to use.", 0.0, 1.0)
+flags.DEFINE_float("fraction", 1.0, "Part of the training data to use.", 0.0, 1.0)
 flags.DEFINE_list("seeds", ["0"], "Seeds of the students of a trial.")
-flags.DEFINE_list("widths", ["16", "32"], "Channels of each block of the student.")
 flags.DEFINE_string("region", "patch:grid=4", "Region, as in distill.py, without its radius.")
 flags.DEFINE_list("radius", ["0.25", "1"], "Smallest and largest radius, or one to keep.")
 flags.DEFINE_list("region_weight", ["0.3", "3"], "Smallest and largest weight, or one to keep.")
@@ -70,7 +70,6 @@ for name in TUNED:
     flags.register_validator(name, _is_range, "must be one or two numbers above 0, in order")
 flags.register_multi_flags_validator(["region", "radius"], _has_radii)
 flags.register_validator("seeds", run_flags.are_seeds, "must be different integers from 0")
-flags.register_validator("widths", run_flags.are_counts, "must be integers above 0")
 flags.register_validator("fraction", lambda value: value > 0, "must be above 0")
 flags.register_validator(
     "splits", lambda splits: bool(splits[1]), "must have a second one, on which trials are judged"
@@ -93,7 +92,7 @@ def load(seed):
 
 def train(teacher, setting, seed, dataset, verbose):
     """A student that was trained with a setting; its history; milliseconds a step."""
-    student = training.build_network(dataset, [int(width) for width in FLAGS.widths], seed)
+    student = training.build_network(dataset, run_flags.student_widths(dataset), seed)
     distiller = training.build_trainee(
         "l2rkd",
         teacher,

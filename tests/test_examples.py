@@ -5,9 +5,12 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import keras
 import pytest
+import tensorflow as tf
+from absl import flags
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -46,6 +49,7 @@ def distilled(folder, teacher):
     output = succeed(
         "distill.py",
         f"--teacher={teacher}",
+        "--fraction=0.1",
         "--seeds=0,3",
         "--epochs=2",
         "--steps_per_epoch=3",
@@ -96,6 +100,26 @@ def test_distill_trains_one_student_for_each_seed(distilled):
         assert len(lines) == 3
     mean = f"test accuracy {100 * sum(accuracies) / 2:.2f} %"
     assert mean in output
+
+
+@pytest.mark.parametrize(
+    ("flag", "size", "widths"),
+    [
+        ([], (8, 8), [16, 32]),
+        ([], (28, 40), [16, 32, 64]),
+        ([], (32, 32), [16, 32, 64, 128]),
+        ([], (3, 9), [16]),
+        (["--widths=4,6"], (32, 32), [4, 6]),
+    ],
+)
+def test_a_student_has_blocks_for_the_size_of_its_images(flag, size, widths, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import run_flags
+
+    run_flags.define_widths_flag()
+    flags.FLAGS(["program", *flag])
+    images = types.SimpleNamespace(element_spec=(tf.TensorSpec((None, *size, 3)), None))
+    assert run_flags.student_widths(images) == widths
 
 
 @pytest.mark.stress
