@@ -14,7 +14,7 @@ EXTRAS = {
     # scikit-learn holds the images of the `digits` data set, matplotlib draws `l2rkd_tf.plots`,
     # scipy has the quantiles of the intervals, tqdm the progress of a study.
     "examples": ["matplotlib>=3.8", "scikit-learn>=1.4", "scipy>=1.11", "tqdm"],
-    "litert": ["ai-edge-litert>=1.1"],
+    "litert": ["ai-edge-litert>=1.1.1"],
     "tensorboard": ["tensorboard"],
     "tuner": ["keras-tuner>=1.4.7"],
 }
