@@ -59,8 +59,12 @@ study-fewshot: $(INSTALLED)
 	$(STUDY)=fewshot_digits
 	$(STUDY)=fewshot_glyphs
 
-study-patience study-ablation study-capacity: study-%: $(INSTALLED)
+study-patience study-capacity: study-%: $(INSTALLED)
 	$(STUDY)=$*
+
+study-ablation: $(INSTALLED)
+	$(STUDY)=ablation
+	$(STUDY)=ablation_again
 
 study-methods: $(INSTALLED)
 	$(BIN)/python examples/compare_methods.py --output=runs/methods_digits

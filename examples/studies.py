@@ -310,6 +310,16 @@ STUDIES = {
         methods=_ABLATION,
         fractions=(0.1,),
     ),
+    "ablation_again": Study(
+        title="Two variants of the ablation, ten other seeds",
+        dataset="digits",
+        pairs={"digits": _DIGITS},
+        methods={
+            name: _ABLATION[name] for name in ("default", "concentration 0.5", "points: 1 more each")
+        },
+        fractions=(0.1,),
+        seeds=tuple(range(5, 15)),
+    ),
     "capacity": Study(
         title="Students and teachers of several sizes, 100 digits",
         dataset="digits",

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
-NAMES = ("fewshot_digits",)
+NAMES = ("fewshot_digits", "ablation")
 
 
 @pytest.fixture
