@@ -315,7 +315,8 @@ STUDIES = {
         dataset="digits",
         pairs={"digits": _DIGITS},
         methods={
-            name: _ABLATION[name] for name in ("default", "concentration 0.5", "points: 1 more each")
+            name: _ABLATION[name]
+            for name in ("default", "concentration 0.5", "points: 1 more each")
         },
         fractions=(0.1,),
         seeds=tuple(range(5, 15)),

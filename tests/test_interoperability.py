@@ -215,7 +215,8 @@ def test_distill_learns_from_two_teachers_and_shows_it(folder):
             for record in tf.data.TFRecordDataset(str(path))
             for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value
         }
-        for run in (folder / "board/seed0", *(folder / "board/seed0").glob("*/"))
+        for run in (folder / "board/seed0", *(folder / "board/seed0").iterdir())
+        if run.is_dir()
     }
     assert set(tags) == {"seed0", "train", "validation"}
     assert set(tags["seed0"]) == {
