@@ -92,6 +92,22 @@ def test_litert_computes_what_the_student_computes(tmp_path, images, batch_size)
     np.testing.assert_allclose(run_litert(path, image=batch), logits_of(student, batch), atol=1e-5)
 
 
+@pytest.mark.parametrize("quantization", [None, "int8"])
+def test_a_file_for_one_example_at_a_time(tmp_path, images, quantization):
+    student = conv_student()
+    path = tmp_path / "student.tflite"
+    report = export.export_litert(student, path, quantization, images, batch_size=1)
+    assert report.inputs == [{"name": "image", "shape": [1, 8, 8, 1], "dtype": "float32"}]
+    assert report.outputs == [{"name": "output_0", "shape": [1, 5], "dtype": "float32"}]
+
+
+@pytest.mark.parametrize("batch_size", [0, 2, -1, "1"])
+def test_other_batch_sizes_of_a_file_are_refused(tmp_path, batch_size):
+    with pytest.raises(ValueError, match="`batch_size` must be None, for any batch size, or 1"):
+        export.export_litert(dense_student(), tmp_path / "s.tflite", batch_size=batch_size)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 def test_quantized_litert_follows_the_student(tmp_path, images, quantization):
     report = export.export_litert(conv_student(), tmp_path / "s.tflite", quantization, images)

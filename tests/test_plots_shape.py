@@ -152,7 +152,8 @@ def test_gap_is_drawn_relative_and_the_region_is_marked(radius):
     assert legend(figure) == ["teacher", "student", *marks]
     if radius is not None:
         assert axes.get_lines()[-1].get_xdata() == [radius, radius]
-        assert (axes.patches[0].get_x(), axes.patches[0].get_width()) == (0.0, radius)
+        box = axes.transData.inverted().transform(axes.patches[0].get_extents())
+        np.testing.assert_allclose(box[:, 0], [0, radius], atol=1e-9)
     assert not boxes_overlap(figure)
 
 

@@ -23,6 +23,8 @@ import run_flags  # noqa: E402
 import training  # noqa: E402
 from run_folder import run_folder, versions, write_json  # noqa: E402
 
+import l2rkd_tf  # noqa: E402
+
 FLAGS = flags.FLAGS
 
 flags.DEFINE_float("fraction", 0.05, "Part of the training data for the students.", 0.0, 1.0)
@@ -56,15 +58,10 @@ def distil(method, teacher, train):
 def save(model, name, folder):
     """Saves a model, and exports it for one image at a time.
 
-    LiteRT's runtime for browsers refuses files for any batch size, as `l2rkd_tf.export` makes them.
+    LiteRT's runtime for browsers refuses files for any batch size.
     """
     model.save(os.path.join(folder, f"{name}.keras"))
-    model.export(
-        os.path.join(folder, f"{name}.tflite"),
-        format="litert",
-        verbose=False,
-        input_signature=[keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="float32")],
-    )
+    l2rkd_tf.export.export_litert(model, os.path.join(folder, f"{name}.tflite"), batch_size=1)
 
 
 def describe(model, name, title, num_examples, test):

@@ -4,7 +4,7 @@ import importlib.metadata
 import pathlib
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -60,9 +60,10 @@ def write_litert(
     examples: Examples,
     artifact: pathlib.Path,
     quantization: Quantization | None,
+    batch_sizes: Sequence[int | None],
 ) -> None:
-    """Writes a `.tflite` file, for any batch size or, where LiteRT cannot do that, for one."""
-    for batch_size in (None, 1):
+    """Writes a `.tflite` file, for the first of the batch sizes that LiteRT can compute."""
+    for batch_size in batch_sizes:
         with tempfile.TemporaryDirectory(dir=artifact.parent) as saved_model:
             write_saved_model(model, examples.specs, saved_model, batch_size)
             try:

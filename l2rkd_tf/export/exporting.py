@@ -1,6 +1,7 @@
 """The exporters: each writes an artifact, runs it, and reports on it."""
 
 import math
+from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -79,6 +80,7 @@ def export_litert(
     representative_data: Data | None = None,
     *,
     tolerance: float | None = None,
+    batch_size: Literal[1] | None = None,
 ) -> ExportReport:
     """Exports the student as a LiteRT (`.tflite`) file, for a device, and verifies it.
 
@@ -109,6 +111,8 @@ def export_litert(
             from them.
         tolerance: Largest accepted absolute difference of the outputs, as a fraction of the
             spread (largest minus smallest) of the student's outputs. Default: see the table.
+        batch_size: `None` for any batch size, or 1 for one example at a time, which some
+            runtimes require: that for browsers, and delegates to accelerators.
 
     Returns:
         An `ExportReport`, also written to `<path>.json`.
@@ -135,10 +139,16 @@ def export_litert(
             "`representative_data` is required for quantization='int8', which takes the ranges of "
             "the activations from it. Pass the training data set, or an array of some 100 inputs."
         )
+    if batch_size not in (None, 1):
+        raise ValueError(
+            "`batch_size` must be None, for any batch size, or 1. Received: "
+            f"batch_size={batch_size!r}"
+        )
     tolerance = _checked_tolerance(tolerance, quantization)
     reference = reference_for(student, representative_data)
     with replacing(path) as artifact:
-        write_litert(reference.model, reference.examples, artifact, quantization)
+        batch_sizes = [None, 1] if batch_size is None else [batch_size]
+        write_litert(reference.model, reference.examples, artifact, quantization, batch_sizes)
         run = run_litert(artifact, reference.examples.by_name)
         return _verify(artifact, run, reference, quantization, tolerance)
 
