@@ -30,7 +30,7 @@ help:
 	@echo "make docs   the documentation as a site in build/docs; open index.html there"
 	@echo "make dist   wheel and source distribution, in dist/"
 	@echo "make dist-check  install them where nothing else is, and run the quickstart"
-	@echo "make clean  remove the virtual environment and Node's packages"
+	@echo "make clean  remove virtual environments, Node's packages, dist and the built demo"
 
 $(INSTALLED): setup.py
 	$(PYTHON) -m venv $(VENV)

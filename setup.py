@@ -13,9 +13,9 @@ VERSION = re.search(
 EXTRAS = {
     # scikit-learn holds the images of the `digits` data set, matplotlib draws `l2rkd_tf.plots`,
     # scipy has the quantiles of the intervals, tqdm the progress of a study.
-    "examples": ["matplotlib>=3.8", "scikit-learn>=1.4", "scipy>=1.11", "tqdm"],
+    "examples": ["matplotlib>=3.8", "scikit-learn>=1.4", "scipy>=1.11.2", "tqdm>=4.60"],
     "litert": ["ai-edge-litert>=1.1.1"],
-    "tensorboard": ["tensorboard"],
+    "tensorboard": ["tensorboard>=2.18"],
     "tuner": ["keras-tuner>=1.4.7"],
 }
 EXTRAS["test"] = [
@@ -54,7 +54,7 @@ setuptools.setup(
     package_data={"l2rkd_tf": ["py.typed"]},
     install_requires=[
         "absl-py>=2.0",
-        "importlib_resources",  # tensorflow-datasets imports it without declaring it.
+        "importlib-resources>=5.12",  # tensorflow-datasets imports it without declaring it.
         "keras>=3.12",
         "numpy>=1.26",
         "tensorflow>=2.18",

@@ -164,7 +164,10 @@ def get_teacher():
         return ensembles.load(FLAGS.teacher.split(","))
     print("No --teacher given: training one.")
     teacher, _, metrics = training.train_teacher(
-        FLAGS.dataset, data_options=run_flags.data_flags(), verbose=FLAGS.verbose
+        FLAGS.dataset,
+        batch_size=FLAGS.batch_size,
+        data_options=run_flags.data_flags(),
+        verbose=FLAGS.verbose,
     )
     print(f"The teacher's test accuracy: {metrics['test']['accuracy']:.2%}")
     return teacher

@@ -213,12 +213,12 @@ def train_teacher(
     batch_size=50,
     seed=0,
     epochs=40,
-    steps_per_epoch=20,
+    steps_per_epoch=None,
     learning_rate=2e-3,
     data_options=None,
     **kwargs,
 ):
-    """Trains a teacher on all of a data set, with random crops.
+    """Trains a teacher on all of a data set, with random crops; an epoch is a pass by default.
 
     Returns:
         The teacher, the history of `fit`, and its metrics.
@@ -231,7 +231,7 @@ def train_teacher(
         teacher,
         train,
         epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=steps_per_epoch or len(train),
         learning_rate=learning_rate,
         **kwargs,
     )

@@ -1,6 +1,6 @@
 """Searches for radius, region weight and temperature on a validation split, with KerasTuner.
 
-    pip install l2rkd-tf[tuner]
+    pip install -e ".[tuner]"
     python examples/tune.py --teacher=runs/teacher/model.keras --trials=20
     python examples/tune.py --teacher=... --region=ball --radius=0.01,0.5 --temperature=4
 
