@@ -11,7 +11,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
-NAMES = ("fewshot_digits", "patience", "ablation", "capacity")
+NAMES = ("fewshot_digits", "patience", "ablation", "ablation_again", "capacity")
 
 
 @pytest.fixture
@@ -167,6 +167,12 @@ def test_the_ablation_supports_the_defaults():
     variants = [row for row in read("ablation")["summary"] if row["method"] != "default"]
     p_values = [row["p_value"] for row in variants if row["difference"] > 0]
     assert min(p_values) * len(variants) > 0.05  # Bonferroni
+    again = {row["method"]: row for row in read("ablation_again")["summary"]}
+    assert again["default"]["seeds"] == 10
+    assert again["points: 1 more each"]["difference"] < 0
+    assert (
+        0 < again["concentration 0.5"]["p_value"] < 0.05 < again["concentration 0.5"]["difference"]
+    )
 
 
 def test_students_of_every_size_gain():
