@@ -130,9 +130,8 @@ def train_student(job, study, folder):
     if method.batch_norm == "recalibrated":
         recalibrate(student, train)
     report = job["phase"] == "test"
-    return judge(student, test if report else validation, with_corruptions=report) | _counts(
-        study, job, options, steps
-    )
+    counts = count_points(train.num_examples, steps, study.batch_size, options)
+    return judge(student, test if report else validation, with_corruptions=report) | counts
 
 
 def recalibrate(student, dataset):
@@ -147,26 +146,20 @@ def recalibrate(student, dataset):
         update(images)
 
 
-def count_points(batch_sizes, steps, batch_size, options):
+def count_points(num_examples, steps, batch_size, options):
     """Points at which student and teacher were asked in a training run, exactly.
 
     Args:
-        batch_sizes: Examples in each batch of a pass through the data.
+        num_examples: Examples of a pass through the data; its last batch may be smaller.
         steps: Steps of the run.
         batch_size: Examples in a full batch.
         options: As for `studies.points_of_step`.
     """
-    whole, rest = divmod(steps, len(batch_sizes))
-    sizes = np.array(batch_sizes)
+    sizes = np.diff([*range(0, num_examples, batch_size), num_examples])
+    whole, rest = divmod(steps, len(sizes))
     each = np.array([studies.points_of_step(size, options) for size in sizes])
     student, teacher = whole * each.sum(axis=0) + each[:rest].sum(axis=0)
     return {"steps": steps, "student_points": int(student), "teacher_points": int(teacher)}
-
-
-def _counts(study, job, options, steps):
-    train, *_ = _splits(study, job)
-    sizes = [len(labels) for _, labels in train.as_numpy_iterator()]
-    return count_points(sizes, steps, study.batch_size, options)
 
 
 def _splits(study, job):

@@ -50,7 +50,7 @@ def distil_all(teacher):
             train,
             epochs=FLAGS.epochs,
             steps_per_epoch=FLAGS.steps_per_epoch,
-            learning_rate=2e-3,
+            learning_rate=1e-2,
             verbose=VERBOSE,
         )
         metrics[name] = training.measure(students[name], validation, test, step_ms)

@@ -47,7 +47,7 @@ import l2rkd_tf
 FLAGS = flags.FLAGS
 
 run_flags.define_data_flags()
-run_flags.define_schedule_flags(epochs=15, steps_per_epoch=100, learning_rate=2e-3)
+run_flags.define_schedule_flags(epochs=15, steps_per_epoch=100, learning_rate=1e-2)
 run_flags.define_strategy_flags()
 run_flags.define_widths_flag()
 run_flags.define_tensorboard_flag()

@@ -5,6 +5,7 @@ import math
 import sys
 
 import tensorflow as tf
+import training
 from absl import app, flags, logging
 
 from l2rkd_tf import methods, regions
@@ -99,7 +100,8 @@ def define_schedule_flags(epochs, steps_per_epoch, learning_rate):
     flags.DEFINE_integer(
         "steps_per_epoch",
         steps_per_epoch,
-        "Steps of an epoch; the data repeat as often as needed. 0 for a pass through them.",
+        "Steps of an epoch; the data repeat as often as needed. 0 for a pass through them; not "
+        "given, for a teacher: a pass, or 20 steps where that is fewer.",
         lower_bound=0,
     )
     flags.DEFINE_float(
@@ -180,7 +182,10 @@ def data_flags():
 def schedule_flags(dataset):
     """Arguments of `training.fit` from the flags, for this training split."""
     names = ("epochs", "learning_rate", "verbose")
-    steps = FLAGS.steps_per_epoch or len(dataset)
+    steps = FLAGS.steps_per_epoch
+    if steps is None:
+        steps = training.steps_of_a_pass(dataset)
+    steps = steps or len(dataset)
     return {name: FLAGS[name].value for name in names} | {"steps_per_epoch": steps}
 
 

@@ -27,7 +27,7 @@ from run_folder import check_new, run_folder, save_run
 FLAGS = flags.FLAGS
 
 run_flags.define_data_flags()
-run_flags.define_schedule_flags(epochs=40, steps_per_epoch=0, learning_rate=2e-3)
+run_flags.define_schedule_flags(epochs=40, steps_per_epoch=None, learning_rate=2e-3)
 run_flags.define_tensorboard_flag()
 recipe_flags.define(augment="crop")
 for module in (run_flags, recipe_flags):  # shown by --help, too

@@ -205,6 +205,15 @@ def measure(model, validation, test, step_ms):
     }
 
 
+def steps_of_a_pass(dataset):
+    """Steps of a pass through a data set, and 20 where that is fewer.
+
+    With few images, 40 passes are too few steps for BatchNorm to know the statistics that a
+    teacher is used with.
+    """
+    return max(len(dataset), 20)
+
+
 def train_teacher(
     dataset,
     *,
@@ -218,7 +227,7 @@ def train_teacher(
     data_options=None,
     **kwargs,
 ):
-    """Trains a teacher on all of a data set, with random crops; an epoch is a pass by default.
+    """Trains a teacher on all of a data set, with random crops; epochs are `steps_of_a_pass`.
 
     Returns:
         The teacher, the history of `fit`, and its metrics.
@@ -231,7 +240,7 @@ def train_teacher(
         teacher,
         train,
         epochs=epochs,
-        steps_per_epoch=steps_per_epoch or len(train),
+        steps_per_epoch=steps_per_epoch or steps_of_a_pass(train),
         learning_rate=learning_rate,
         **kwargs,
     )

@@ -23,7 +23,7 @@ from run_folder import check_new, run_folder, save_run, versions, write_json
 FLAGS = flags.FLAGS
 
 run_flags.define_data_flags()
-run_flags.define_schedule_flags(epochs=15, steps_per_epoch=100, learning_rate=2e-3)
+run_flags.define_schedule_flags(epochs=15, steps_per_epoch=100, learning_rate=1e-2)
 run_flags.define_widths_flag()
 flags.adopt_module_key_flags(run_flags)
 flags.DEFINE_string("teacher", None, "Keras file of the teacher.", required=True)

@@ -123,7 +123,7 @@ def test_no_method_of_a_study_asks_more_than_plain_distillation(studies, module)
 
 
 def test_points_of_a_run_count_smaller_batches(module):
-    counts = module("compare_run").count_points([8, 8, 4], 5, 8, {"num_region_points": 1})
+    counts = module("compare_run").count_points(20, 5, 8, {"num_region_points": 1})
     # Two full passes would have six batches: 8, 8, 4, 8, 8.
     assert counts == {"steps": 5, "student_points": 72, "teacher_points": 72}
 

@@ -122,6 +122,20 @@ def test_a_student_has_blocks_for_the_size_of_its_images(flag, size, widths, mon
     assert run_flags.student_widths(images) == widths
 
 
+@pytest.mark.parametrize(
+    ("flag", "steps"), [([], 20), (["--steps_per_epoch=0"], 4), (["--steps_per_epoch=3"], 3)]
+)
+def test_epochs_of_a_teacher_are_not_too_short_where_images_are_few(flag, steps, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import run_flags
+
+    run_flags.define_schedule_flags(epochs=1, steps_per_epoch=None, learning_rate=0.1)
+    flags.FLAGS(["program", *flag])
+    assert run_flags.schedule_flags(range(4))["steps_per_epoch"] == steps
+    if not flag:
+        assert run_flags.schedule_flags(range(21))["steps_per_epoch"] == 21
+
+
 @pytest.mark.stress
 def test_distill_trains_alike_on_replicas_and_workers(folder, teacher):
     program = "distill.py"

@@ -100,7 +100,7 @@ def test_a_committed_cell_trained_again_is_as_accurate(module, tmp_path):
         assert again["accuracy"] == pytest.approx(cell["accuracy"], abs=0.5)
 
 
-@pytest.mark.parametrize(("fraction", "points"), [(0.05, 5.0), (0.1, 4.0)])
+@pytest.mark.parametrize(("fraction", "points"), [(0.05, 9.0), (0.1, 3.0)])
 def test_few_digits_l2rkd_beats_kd_at_equal_compute(fraction, points):
     mean, half = gain(
         accuracies("fewshot_digits", "L2RKD, patches", fraction),
@@ -110,12 +110,23 @@ def test_few_digits_l2rkd_beats_kd_at_equal_compute(fraction, points):
     assert mean - half > 0
 
 
-def test_few_digits_l2rkd_needs_a_quarter_of_the_data_at_equal_steps():
+def test_few_digits_l2rkd_needs_a_fifth_of_the_data():
+    mean, half = gain(
+        accuracies("fewshot_digits", "L2RKD, patches", 0.1),
+        accuracies("fewshot_digits", "KD", 0.5),
+    )
+    assert abs(mean) < 0.1
+    assert half < 1
+
+
+def test_few_digits_l2rkd_is_nearly_as_good_as_kd_with_four_times_the_data_at_equal_steps():
     # With a region point beside each example and as many steps: twice the compute of KD.
-    own = accuracies("fewshot_digits", "L2RKD, twice the compute", 0.05)
-    other = accuracies("fewshot_digits", "KD", 0.2)
-    mean, _ = gain(own, other)
-    assert mean >= 0
+    mean, half = gain(
+        accuracies("fewshot_digits", "L2RKD, twice the compute", 0.05),
+        accuracies("fewshot_digits", "KD", 0.2),
+    )
+    assert -0.2 < mean < 0  # a tie, in favour of KD
+    assert half > abs(mean)
     steps = {
         row["method"]: row["steps"]
         for row in read("fewshot_digits")["summary"]
@@ -124,20 +135,46 @@ def test_few_digits_l2rkd_needs_a_quarter_of_the_data_at_equal_steps():
     assert steps["L2RKD, twice the compute"] == steps["KD"]
 
 
-def test_few_digits_what_the_text_says_of_other_methods():
-    for fraction in (0.05, 0.1, 0.2, 0.25, 0.5, 1.0):
-        mean, _ = gain(
-            accuracies("fewshot_digits", "L2RKD, patches", fraction),
-            accuracies("fewshot_digits", "PE-BKD", fraction),
-        )
-        assert abs(mean) < 0.25
-    for other in ("FunMatch", "NoiseKD"):
-        mean, half = gain(
-            accuracies("fewshot_digits", "L2RKD, patches", 0.05),
-            accuracies("fewshot_digits", other, 0.05),
-        )
-        assert mean - half > 0
-        assert round(mean) == 3
+@pytest.mark.parametrize(
+    ("other", "fraction", "points"),
+    [
+        ("PE-BKD", 0.1, 0.7),
+        ("FunMatch", 0.05, 1.5),
+        ("FunMatch", 0.1, 1.5),
+        ("NoiseKD", 0.05, 0.7),
+        ("NoiseKD", 0.1, 1.3),
+        ("L2RKD, segments", 0.05, 1.9),
+        ("L2RKD, segments", 0.1, 1.2),
+    ],
+)
+def test_few_digits_what_the_text_says_of_other_methods(other, fraction, points):
+    mean, half = gain(
+        accuracies("fewshot_digits", "L2RKD, patches", fraction),
+        accuracies("fewshot_digits", other, fraction),
+    )
+    assert round(mean, 1) == points
+    assert mean - half > 0
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.25, 0.5, 1.0])
+def test_few_digits_l2rkd_does_not_win_against_pe_bkd(fraction):
+    mean, half = gain(
+        accuracies("fewshot_digits", "L2RKD, patches", fraction),
+        accuracies("fewshot_digits", "PE-BKD", fraction),
+    )
+    assert mean < half
+
+
+def test_few_digits_the_learning_rate_matters_most_to_kd():
+    best = {}
+    for run in read("fewshot_digits")["runs"]:
+        if run["phase"] == "validation":
+            cell = best.setdefault((run["method"], run["learning_rate"]), {})
+            cell.setdefault(run.get("temperature", run.get("stddev")), []).append(run["accuracy"])
+    accuracy = {key: max(np.mean(runs) for runs in cell.values()) for key, cell in best.items()}
+    gains = {name: accuracy[name, 0.09] - accuracy[name, 0.01] for name in ("KD", "L2RKD, patches")}
+    assert gains["KD"] > 5
+    assert gains["L2RKD, patches"] < 1
 
 
 def test_patience_brings_50_digits_to_the_teacher():
@@ -159,7 +196,7 @@ def test_patience_makes_50_digits_as_good_as_kd_with_half_of_all():
         accuracies("patience", "L2RKD, patches", 0.05, 8.0),
         accuracies("fewshot_digits", "KD", 0.5),
     )
-    assert -0.2 < mean < 0  # a tie, in favour of KD
+    assert -0.5 < mean < 0  # a tie, in favour of KD
     assert half > abs(mean)
 
 
