@@ -11,7 +11,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
-NAMES = ("fewshot_digits", "patience", "ablation", "ablation_again", "capacity")
+NAMES = ("fewshot_digits", "fewshot_glyphs", "patience", "ablation", "ablation_again", "capacity")
 
 
 @pytest.fixture
@@ -175,6 +175,41 @@ def test_few_digits_the_learning_rate_matters_most_to_kd():
     gains = {name: accuracy[name, 0.09] - accuracy[name, 0.01] for name in ("KD", "L2RKD, patches")}
     assert gains["KD"] > 5
     assert gains["L2RKD, patches"] < 1
+
+
+@pytest.mark.parametrize(
+    ("other", "fraction", "points"),
+    [
+        ("KD", 0.05, 16.1),
+        ("KD", 0.1, 5.0),
+        ("FunMatch", 0.05, 3.5),
+        ("FunMatch", 0.1, 1.8),
+        ("NoiseKD", 0.05, 8.7),
+        ("NoiseKD", 0.1, 6.4),
+        ("L2RKD, segments", 0.05, 4.5),
+        ("L2RKD, segments", 0.1, 1.6),
+        ("PE-BKD", 0.5, 0.4),
+    ],
+)
+def test_few_glyphs_l2rkd_beats(other, fraction, points):
+    mean, half = gain(
+        accuracies("fewshot_glyphs", "L2RKD, patches", fraction),
+        accuracies("fewshot_glyphs", other, fraction),
+    )
+    assert abs(mean - points) < 0.06
+    assert mean - half > 0
+
+
+@pytest.mark.parametrize(
+    ("other", "fraction"),
+    [("KD", 0.25), ("KD", 0.5), ("KD", 1.0), ("PE-BKD", 0.05), ("PE-BKD", 0.1), ("PE-BKD", 0.25)],
+)
+def test_few_glyphs_l2rkd_does_not_win(other, fraction):
+    mean, half = gain(
+        accuracies("fewshot_glyphs", "L2RKD, patches", fraction),
+        accuracies("fewshot_glyphs", other, fraction),
+    )
+    assert mean < half
 
 
 def test_patience_brings_50_digits_to_the_teacher():
