@@ -13,7 +13,7 @@ import training
 
 from l2rkd_tf import methods
 
-_LEARNING_RATE, _TEACHER_LEARNING_RATE = 6e-3, 4e-3  # where no other one is chosen
+_LEARNING_RATE, _TEACHER_LEARNING_RATE = 3e-2, 4e-3  # where no other one is chosen
 _CALIBRATION_STEPS = 100
 _CORRUPTED_IMAGES = 1000  # the first of the test split
 

@@ -37,11 +37,12 @@ METHODS = {
 
 
 def parse_region(text):
-    """A region from a flag: `patch`, `patch:grid=8,radius=0.5`, `ball:radius=0.2,norm="linf"`.
+    """A region from a flag: `patch`, `ball:radius=0.2,norm="linf"`, `patch:grid=8 + segment`.
 
     Args:
-        text: Name of a region, and arguments of its class after a colon. An empty text is `None`,
-            the default region of the distiller.
+        text: Name of a region, and arguments of its class after a colon; several of them with
+            `+` between are a mixture in equal parts. An empty text is `None`, the default region
+            of the distiller.
 
     Returns:
         A `l2rkd_tf.regions.Region` or `None`.
@@ -51,7 +52,12 @@ def parse_region(text):
     """
     if not text:
         return None
-    name, _, arguments = text.partition(":")
+    parts = [_parse_part(part.strip(), text) for part in text.split("+")]
+    return parts[0] if len(parts) == 1 else regions.Mixture(parts)
+
+
+def _parse_part(part, text):
+    name, _, arguments = part.partition(":")
     if name not in REGIONS:
         raise ValueError(f"`region` must begin with one of {sorted(REGIONS)}. Received: {text!r}")
     try:

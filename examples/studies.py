@@ -243,8 +243,11 @@ _ABLATION = {
     "region: segment": _l2rkd(region="segment"),
     "region: simplex of 3": _l2rkd(region="simplex"),
     "region: patch, grid 2": _l2rkd(region="patch:grid=2"),
+    "region: patch, grid 8": _l2rkd(region="patch:grid=8"),
     "region: ball, gaussian 0.1": _l2rkd(region='ball:radius=0.1,norm="gaussian"'),
     "region: ball, gaussian 0.3": _l2rkd(region='ball:radius=0.3,norm="gaussian"'),
+    "region: patch or segment": _l2rkd(region="patch + segment"),
+    "region: patch or gaussian 0.3": _l2rkd(region='patch + ball:radius=0.3,norm="gaussian"'),
     "radius 0.25": _l2rkd(region="patch:radius=0.25"),
     "radius 0.5": _l2rkd(region="patch:radius=0.5"),
     "concentration 0.5": _l2rkd(region="patch:concentration=0.5"),
@@ -300,9 +303,9 @@ STUDIES = {
         dataset="digits",
         pairs={"digits": _DIGITS},
         methods={
-            "KD": Method(kind="kd"),
-            "KD + mixup": Method(kind="mixup_kd", options=_HALF),
-            "L2RKD, patches": Method(kind="l2rkd", options=_HALF | {"region": "patch"}),
+            "KD": _FEW_SHOT["KD"],
+            "KD + mixup": Method(kind="mixup_kd", options=_HALF, choose=_TEMPERATURES),
+            "L2RKD, patches": _FEW_SHOT["L2RKD, patches"],
         },
         fractions=(0.05,),
         lengths=(1.0, 2.0, 4.0, 8.0),
@@ -313,6 +316,17 @@ STUDIES = {
         pairs={"digits": _DIGITS},
         methods=_ABLATION,
         fractions=(0.1,),
+    ),
+    "ablation_glyphs": Study(
+        title="What matters in a region, 500 glyphs",
+        dataset="glyphs/gray16",
+        pairs={"glyphs": _GLYPHS},
+        methods={
+            name: method for name, method in _ABLATION.items() if method.batch_norm == "joint"
+        },
+        fractions=(0.05,),
+        steps=2000,
+        teacher_steps=8000,
     ),
     "ablation_again": Study(
         title="Two variants of the ablation, ten other seeds",

@@ -44,8 +44,9 @@ TUNED = ("radius", "region_weight", "temperature")
 
 
 def with_radius(region, radius):
-    """The text of a region with a radius."""
-    return f"{region}{',' if ':' in region else ':'}radius={radius!r}"
+    """The text of a region with a radius, the same one for all parts of a mixture."""
+    parts = [part.strip() for part in region.split("+")]
+    return " + ".join(f"{part}{',' if ':' in part else ':'}radius={radius!r}" for part in parts)
 
 
 def ranges():
