@@ -7,7 +7,7 @@ r"""Distils a teacher into a small student, once for each seed.
 The teacher is read from `--teacher`, or trained first. Each seed gets a folder with
 `model.keras` (the student), `config.json`, `history.json`, `log.csv` and `metrics.json`.
 Regions are written as `patch`, `patch:grid=8,radius=0.5`, `segment:partner="nearest"`,
-`simplex:num_partners=3`, `ball:radius=0.2,norm="linf"`, or, for a mixture, `patch + ball:radius=0.2`.
+`simplex:num_partners=3` or `ball:radius=0.2,norm="linf"`; `patch + segment` is a mixture.
 `--methods` adds existing methods to L2RKD or KD; with `--method=none` they stand alone beside the
 labels, whose weight is then 1.
 

@@ -225,6 +225,16 @@ def test_time_to_accuracy_trains_every_method_and_goes_on_where_it_stopped(tmp_p
     assert (tmp_path / "new/time.md").read_text() in finished.stdout
 
 
+@pytest.mark.parametrize("study", ["digits", "glyphs"])
+def test_time_to_accuracy_takes_the_settings_of_the_few_shot_studies(study, module):
+    results = json.loads((ROOT / f"docs/results/fewshot_{study}.json").read_text())
+    chosen = {row["method"]: row["settings"] for row in results["summary"]}
+    settings = module("time_to_accuracy").SETTINGS
+    (name,) = [name for name in settings if name.startswith(study)]
+    for method, (rate, temperature) in zip(("KD", "L2RKD, patches"), settings[name], strict=True):
+        assert chosen[method] == {"learning_rate": rate, "temperature": temperature}
+
+
 def test_the_profile_tells_the_models_apart(module):
     profile = module("profile_page")
     milliseconds = {

@@ -8,6 +8,7 @@ import sys
 import types
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
@@ -120,6 +121,19 @@ def test_a_student_has_blocks_for_the_size_of_its_images(flag, size, widths, mon
     flags.FLAGS(["program", *flag])
     images = types.SimpleNamespace(element_spec=(tf.TensorSpec((None, *size, 3)), None))
     assert run_flags.student_widths(images) == widths
+
+
+def test_regions_with_a_plus_are_a_mixture_in_equal_parts(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import run_flags
+    import tune
+
+    for text in ("patch:grid=2 + segment", tune.with_radius("patch:grid=2+segment", 0.5)):
+        region = run_flags.parse_region(text)
+        assert [type(part).__name__ for part in region.regions] == ["Patch", "Segment"]
+        assert region.regions[0].grid == (2, 2)
+        np.testing.assert_array_equal(region.weights, [0.5, 0.5])
+    assert [part.radius for part in region.regions] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -254,6 +268,7 @@ def test_demo_prints_its_table_and_writes_everything(folder):
         (["--region=patch:radius=2"], "`radius` must be"),
         (["--region=patch:size=2"], "size"),
         (["--region=patch:grid"], "patch:grid=4,radius=0.5"),
+        (["--region=patch + pach"], "Received: 'patch + pach'"),
         (["--method=l3rkd"], "method"),
         (["--fraction=0"], "must be above 0"),
         (["--fraction=1.5"], "fraction"),
