@@ -271,6 +271,8 @@ _ABLATION = {
     },
 }
 
+_HEAVIER = {name: _ABLATION[name] for name in ("default", "region weight 3")}
+
 STUDIES = {
     "fewshot_digits": Study(
         title="Few-shot distillation, digits",
@@ -310,6 +312,35 @@ STUDIES = {
         fractions=(0.05,),
         lengths=(1.0, 2.0, 4.0, 8.0),
     ),
+    "equal_steps": Study(
+        title="50 digits against 200, at equal steps",
+        dataset="digits",
+        pairs={"digits": _DIGITS},
+        methods={
+            "KD": _FEW_SHOT["KD"],
+            "KD, four times the compute": Method(
+                kind="kd",
+                choose=_TEMPERATURES,
+                compute=4.0,
+                against="KD, four times the compute",
+            ),
+            "L2RKD, 3 points beside each": Method(
+                kind="l2rkd",
+                options={"region": "patch", "num_region_points": 3},
+                choose=_TEMPERATURES,
+                compute=4.0,
+                against="KD, four times the compute",
+            ),
+        },
+        fractions=(0.05, 0.2),
+        contrasts=(
+            (("L2RKD, 3 points beside each", 0.05, 1.0), ("KD", 0.2, 1.0)),
+            (
+                ("L2RKD, 3 points beside each", 0.05, 1.0),
+                ("KD, four times the compute", 0.2, 1.0),
+            ),
+        ),
+    ),
     "ablation": Study(
         title="What matters in a region, 100 digits",
         dataset="digits",
@@ -329,15 +360,22 @@ STUDIES = {
         teacher_steps=8000,
     ),
     "ablation_again": Study(
-        title="Two variants of the ablation, ten other seeds",
+        title="A greater weight of the regions, 100 digits, ten other seeds",
         dataset="digits",
         pairs={"digits": _DIGITS},
-        methods={
-            name: _ABLATION[name]
-            for name in ("default", "concentration 0.5", "points: 1 more each")
-        },
+        methods=_HEAVIER,
         fractions=(0.1,),
         seeds=tuple(range(5, 15)),
+    ),
+    "ablation_again_glyphs": Study(
+        title="A greater weight of the regions, glyphs, ten other seeds",
+        dataset="glyphs/gray16",
+        pairs={"glyphs": _GLYPHS},
+        methods=_HEAVIER,
+        fractions=(0.05, 1.0),
+        seeds=tuple(range(5, 15)),
+        steps=2000,
+        teacher_steps=8000,
     ),
     "capacity": Study(
         title="Students and teachers of several sizes, 100 digits",
