@@ -18,7 +18,7 @@ help:
 	@echo "make web    draw digits in a browser and see teacher and students answer; needs Node.js"
 	@echo "make study-fewshot  the few-shot studies of the README, hours; go on where they stopped"
 	@echo "make study-patience, study-ablation, study-capacity: longer training, what matters in a"
-	@echo "            region, students and teachers of several sizes; likewise, an hour at most"
+	@echo "            region, students and teachers of several sizes; likewise, about an hour"
 	@echo "make study-methods  existing methods with and without L2RKD, likewise"
 	@echo "make study-shape    local shape of students by region, likewise"
 	@echo "make bench  what a step costs, and time to accuracy: an hour, nothing else on the cores"
@@ -59,12 +59,18 @@ study-fewshot: $(INSTALLED)
 	$(STUDY)=fewshot_digits
 	$(STUDY)=fewshot_glyphs
 
-study-patience study-capacity: study-%: $(INSTALLED)
-	$(STUDY)=$*
+study-patience: $(INSTALLED)
+	$(STUDY)=patience
+	$(STUDY)=equal_steps
 
 study-ablation: $(INSTALLED)
 	$(STUDY)=ablation
+	$(STUDY)=ablation_glyphs
 	$(STUDY)=ablation_again
+	$(STUDY)=ablation_again_glyphs
+
+study-capacity: $(INSTALLED)
+	$(STUDY)=capacity
 
 study-methods: $(INSTALLED)
 	$(BIN)/python examples/compare_methods.py --output=runs/methods_digits

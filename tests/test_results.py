@@ -12,7 +12,17 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
-NAMES = ("fewshot_digits", "fewshot_glyphs", "patience", "ablation", "ablation_again", "capacity")
+NAMES = (
+    "fewshot_digits",
+    "fewshot_glyphs",
+    "patience",
+    "equal_steps",
+    "ablation",
+    "ablation_glyphs",
+    "ablation_again",
+    "ablation_again_glyphs",
+    "capacity",
+)
 
 
 @pytest.fixture
@@ -203,7 +213,12 @@ def test_few_digits_the_learning_rate_matters_most_to_kd():
     assert gains["L2RKD, patches"] < 1
 
 
-def test_patience_brings_50_digits_to_the_teacher():
+def test_cells_that_two_studies_trained_are_the_same_to_the_last_digit():
+    for method in ("KD", "L2RKD, patches"):
+        assert accuracies("patience", method, 0.05) == accuracies("fewshot_digits", method, 0.05)
+
+
+def test_patience_brings_50_digits_near_the_teacher():
     teacher = read("patience")["teachers"]["digits"]["accuracy"]
     lengths = (1.0, 2.0, 4.0, 8.0)
     kd, mixup, own = (
@@ -211,19 +226,17 @@ def test_patience_brings_50_digits_to_the_teacher():
         for method in ("KD", "KD + mixup", "L2RKD, patches")
     )
     assert own == sorted(own)
-    assert teacher - own[-1] < 2
-    assert own[-1] - own[0] > 2
-    assert max(kd) - min(kd) < 1
-    assert min(own[i] - mixup[i] for i in range(4)) > 2
+    assert 1.25 < teacher - own[-1] < 1.35
+    assert 6 < own[0] - kd[-1] < 6.5
+    assert all(0.9 < own[i] - mixup[i] < 2.1 for i in range(4))
 
 
-def test_patience_makes_50_digits_as_good_as_kd_with_half_of_all():
-    mean, half = gain(
-        accuracies("patience", "L2RKD, patches", 0.05, 8.0),
-        accuracies("fewshot_digits", "KD", 0.5),
-    )
-    assert -0.5 < mean < 0  # a tie, in favour of KD
-    assert half > abs(mean)
+def test_patience_makes_50_digits_as_good_as_kd_with_200_and_nearly_as_with_half_of_all():
+    own = accuracies("patience", "L2RKD, patches", 0.05, 8.0)
+    for fraction, expected in ((0.2, -0.1), (0.5, -0.6)):  # ties, in favour of KD
+        mean, half = gain(own, accuracies("fewshot_digits", "KD", fraction))
+        assert abs(mean - expected) < 0.05
+        assert half > abs(mean)
 
 
 def test_the_ablation_supports_the_defaults():
