@@ -308,6 +308,9 @@ STUDIES = {
             "KD": _FEW_SHOT["KD"],
             "KD + mixup": Method(kind="mixup_kd", options=_HALF, choose=_TEMPERATURES),
             "L2RKD, patches": _FEW_SHOT["L2RKD, patches"],
+            "L2RKD, 1 point beside each": Method(
+                kind="l2rkd", options={"region": "patch"}, choose=_TEMPERATURES
+            ),
         },
         fractions=(0.05,),
         lengths=(1.0, 2.0, 4.0, 8.0),

@@ -235,6 +235,16 @@ def test_time_to_accuracy_takes_the_settings_of_the_few_shot_studies(study, modu
         assert chosen[method] == {"learning_rate": rate, "temperature": temperature}
 
 
+def test_l2rkd_is_as_good_as_the_longest_kd_in_a_third_of_its_time(module):
+    results = json.loads((ROOT / "docs/results/time_to_accuracy.json").read_text())
+    program = module("time_to_accuracy")
+    found = program.curves(results, "digits")
+    _, kd_seconds, kd_accuracies = found[program.KERAS]
+    for method in ("L2RKD", "L2RKD half"):
+        _, seconds, accuracies = found[method]
+        assert seconds[accuracies >= kd_accuracies[-1]].min() < kd_seconds[-1] / 3
+
+
 def test_the_profile_tells_the_models_apart(module):
     profile = module("profile_page")
     milliseconds = {
