@@ -13,7 +13,7 @@ import training
 
 from l2rkd_tf import methods
 
-_LEARNING_RATE, _TEACHER_LEARNING_RATE = 3e-2, 4e-3  # where no other one is chosen
+_TEACHER_LEARNING_RATE = 4e-3
 _CALIBRATION_STEPS = 100
 _CORRUPTED_IMAGES = 1000  # the first of the test split
 
@@ -123,7 +123,7 @@ def train_student(job, study, folder):
         train,
         epochs=1,
         steps_per_epoch=steps,
-        learning_rate=chosen.get("learning_rate", _LEARNING_RATE),
+        learning_rate=chosen.get("learning_rate", study.learning_rate),
         steps_per_execution=min(10, steps),
         verbose=0,
     )

@@ -117,7 +117,7 @@ def header_of(axis, value):
     """A value of an axis, for people."""
     if axis == "fraction":
         return f"{value:.0%}"
-    return f"{value:g}x steps" if axis == "length" else str(value)
+    return f"{value:g}x compute" if axis == "length" else str(value)
 
 
 def tables(study, summary):
@@ -249,7 +249,7 @@ def draw(study, summary, teachers, path):
         figure.axes[0].axhline(
             teachers[first]["accuracy"], color="0.4", linestyle=":", label="the teacher"
         )
-        figure.axes[0].legend(fontsize=8)
+        figure.axes[0].legend(fontsize=8, framealpha=0.5)
     else:
         figure = _dots(study, summary, axis)
     figure.tight_layout()

@@ -98,6 +98,7 @@ class Study:
         tuning_seeds: Seeds of the runs that choose the settings.
         tuning_fraction: Part of the training data with which they are chosen.
         teacher_steps: Steps of the teacher, on all data, with random crops.
+        learning_rate: Learning rate of methods that do not choose it.
         contrasts: Pairs of `(method, fraction, length)` whose difference is reported, too.
 
     Raises:
@@ -117,6 +118,7 @@ class Study:
     tuning_seeds: tuple = (100, 101)
     tuning_fraction: float = 0.1
     teacher_steps: int = 2000
+    learning_rate: float = 3e-2
     contrasts: tuple = ()
 
     def __post_init__(self):
@@ -273,11 +275,18 @@ _ABLATION = {
 
 _HEAVIER = {name: _ABLATION[name] for name in ("default", "region weight 3")}
 
+_ON_DIGITS = {"dataset": "digits", "pairs": {"digits": _DIGITS}}
+_ON_GLYPHS = {
+    "dataset": "glyphs/gray16",
+    "pairs": {"glyphs": _GLYPHS},
+    "steps": 2000,
+    "teacher_steps": 8000,
+}
+
 STUDIES = {
     "fewshot_digits": Study(
         title="Few-shot distillation, digits",
-        dataset="digits",
-        pairs={"digits": _DIGITS},
+        **_ON_DIGITS,
         methods=_FEW_SHOT | _TWICE,
         fractions=(0.05, 0.1, 0.2, 0.25, 0.5, 1.0),
         contrasts=(
@@ -288,13 +297,10 @@ STUDIES = {
     ),
     "fewshot_glyphs": Study(
         title="Few-shot distillation, glyphs",
-        dataset="glyphs/gray16",
-        pairs={"glyphs": _GLYPHS},
+        **_ON_GLYPHS,
         methods=_FEW_SHOT,
         fractions=(0.05, 0.1, 0.25, 0.5, 1.0),
         tuning_seeds=(100,),
-        steps=2000,
-        teacher_steps=8000,
         contrasts=(
             (("L2RKD, patches", 0.1, 1.0), ("KD", 0.25, 1.0)),
             (("L2RKD, patches", 0.25, 1.0), ("KD", 0.5, 1.0)),
@@ -302,8 +308,7 @@ STUDIES = {
     ),
     "patience": Study(
         title="Accuracy against training compute, 50 digits",
-        dataset="digits",
-        pairs={"digits": _DIGITS},
+        **_ON_DIGITS,
         methods={
             "KD": _FEW_SHOT["KD"],
             "KD + mixup": Method(kind="mixup_kd", options=_HALF, choose=_TEMPERATURES),
@@ -317,8 +322,7 @@ STUDIES = {
     ),
     "equal_steps": Study(
         title="50 digits against 200, at equal steps",
-        dataset="digits",
-        pairs={"digits": _DIGITS},
+        **_ON_DIGITS,
         methods={
             "KD": _FEW_SHOT["KD"],
             "KD, four times the compute": Method(
@@ -346,39 +350,31 @@ STUDIES = {
     ),
     "ablation": Study(
         title="What matters in a region, 100 digits",
-        dataset="digits",
-        pairs={"digits": _DIGITS},
+        **_ON_DIGITS,
         methods=_ABLATION,
         fractions=(0.1,),
     ),
     "ablation_glyphs": Study(
         title="What matters in a region, 500 glyphs",
-        dataset="glyphs/gray16",
-        pairs={"glyphs": _GLYPHS},
+        **_ON_GLYPHS,
         methods={
             name: method for name, method in _ABLATION.items() if method.batch_norm == "joint"
         },
         fractions=(0.05,),
-        steps=2000,
-        teacher_steps=8000,
     ),
     "ablation_again": Study(
         title="A greater weight of the regions, 100 digits, ten other seeds",
-        dataset="digits",
-        pairs={"digits": _DIGITS},
+        **_ON_DIGITS,
         methods=_HEAVIER,
         fractions=(0.1,),
         seeds=tuple(range(5, 15)),
     ),
     "ablation_again_glyphs": Study(
         title="A greater weight of the regions, glyphs, ten other seeds",
-        dataset="glyphs/gray16",
-        pairs={"glyphs": _GLYPHS},
+        **_ON_GLYPHS,
         methods=_HEAVIER,
         fractions=(0.05, 1.0),
         seeds=tuple(range(5, 15)),
-        steps=2000,
-        teacher_steps=8000,
     ),
     "capacity": Study(
         title="Students and teachers of several sizes, 100 digits",
