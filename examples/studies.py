@@ -391,9 +391,16 @@ STUDIES = {
                 "16x32x64": Network(widths=(16, 32, 64)),
             }.items()
         },
+        # As validation chose in the study of few digits, for the middle student.
         methods={
-            "KD": Method(kind="kd"),
-            "L2RKD, patches": Method(kind="l2rkd", options=_HALF | {"region": "patch"}),
+            "KD": Method(
+                kind="kd", options={"temperature": 8.0}, choose={"learning_rate": (9e-2,)}
+            ),
+            "L2RKD, patches": Method(
+                kind="l2rkd",
+                options=_HALF | {"region": "patch", "temperature": 8.0},
+                choose={"learning_rate": (3e-2,)},
+            ),
         },
         fractions=(0.1,),
     ),

@@ -300,14 +300,14 @@ def test_a_greater_region_weight_helps_where_glyphs_are_few_alone():
 def test_students_of_every_size_gain():
     rows = [row for row in read("capacity")["summary"] if row["method"] != "KD"]
     assert len(rows) == 6
-    assert all(3 < row["difference"] < 5.5 for row in rows)
+    assert all(2 < row["difference"] < 4.5 for row in rows)
     assert all(row["difference"] > row["difference_interval"] for row in rows)
 
 
-def test_the_smallest_student_is_better_than_the_largest_of_kd():
+def test_the_smallest_student_is_as_good_as_the_largest_of_kd():
     accuracy = {
         (row["pair"], row["method"]): row["accuracy"] for row in read("capacity")["summary"]
     }
-    for teacher, points in (("small", 1.1), ("large", 1.6)):
+    for teacher, points in (("small", 0.8), ("large", 0.6)):
         own = accuracy[f"8x16 of a {teacher} teacher", "L2RKD, patches"]
         assert abs(own - accuracy[f"16x32x64 of a {teacher} teacher", "KD"] - points) < 0.06
