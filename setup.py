@@ -11,32 +11,41 @@ VERSION = re.search(
 ).group(1)
 
 EXTRAS = {
-    # scikit-learn holds the images of the `digits` data set, matplotlib draws `l2rkd_tf.plots`,
-    # scipy has the quantiles of the intervals, tqdm the progress of a study.
-    "examples": ["matplotlib>=3.8", "scikit-learn>=1.4", "scipy>=1.11.2", "tqdm>=4.60"],
+    # The images of `digits` are those of scikit-learn, the shapes of `glyphs` those of matplotlib.
+    "data": ["matplotlib>=3.8", "scikit-learn>=1.4"],
+    # Figures: `l2rkd_tf.plots`, and those of `l2rkd inspect`, `benchmark` and `demo`.
+    "plots": ["matplotlib>=3.8"],
+    # The runtime that runs exported files on devices; without it TensorFlow's own is used.
     "litert": ["ai-edge-litert>=1.1.1"],
+    # `callbacks.DistillationTensorBoard` and `--tensorboard`.
     "tensorboard": ["tensorboard>=2.18"],
+    # `l2rkd tune`.
     "tuner": ["keras-tuner>=1.4.7"],
 }
+# `python -m studies` and `python -m benchmarks.NAME`, from a clone.
+EXTRAS["studies"] = [*EXTRAS["data"], "pandas>=2.1"]
+# Tests, checks, documentation and distributions: what `make` needs.
 EXTRAS["test"] = [
-    *EXTRAS["examples"],
+    *EXTRAS["studies"],
     *EXTRAS["litert"],
     *EXTRAS["tensorboard"],
     *EXTRAS["tuner"],
+    "huggingface-hub>=0.24",
     "hypothesis>=6.100",
     "pytest>=8",
     "pytest-xdist>=3",
 ]
-EXTRAS["docs"] = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.30"]
-EXTRAS["dist"] = ["build>=1.2", "twine>=6"]
 EXTRAS["dev"] = [
     *EXTRAS["test"],
-    *EXTRAS["docs"],
-    *EXTRAS["dist"],
+    "build>=1.2",
+    "import-linter>=2.1",
+    "mkdocs>=1.6,<2",
+    "mkdocs-material>=9.5",
+    "mkdocstrings[python]>=0.30",
     "mypy>=1.15",
     "ruff>=0.9",
+    "twine>=6",
 ]
-EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
 
 setuptools.setup(
     name="l2rkd-tf",
@@ -50,13 +59,17 @@ setuptools.setup(
     keywords=["knowledge distillation", "model compression", "Keras", "TensorFlow", "LiteRT"],
     project_urls={"Paper": "https://arxiv.org/abs/2010.04812"},
     python_requires=">=3.10",
-    packages=setuptools.find_packages(include=["l2rkd_tf", "l2rkd_tf.*"]),
-    package_data={"l2rkd_tf": ["py.typed"]},
+    packages=setuptools.find_packages(include=["l2rkd_tf*", "l2rkd_command*"]),
+    package_data={"l2rkd_tf": ["py.typed", "**/*.jinja", "**/*.mplstyle"]},
+    entry_points={"console_scripts": ["l2rkd=l2rkd_command.main:main"]},
     install_requires=[
         "absl-py>=2.0",
         "importlib-resources>=5.12",  # tensorflow-datasets imports it without declaring it.
+        "jinja2>=3.1",
         "keras>=3.12",
         "numpy>=1.26",
+        "scipy>=1.11.2",
+        "tabulate>=0.9",
         "tensorflow>=2.18",
         "tensorflow-datasets>=4.9.9",
     ],

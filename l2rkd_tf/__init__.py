@@ -1,10 +1,9 @@
 """Locally linear region knowledge distillation for Keras 3 on TensorFlow.
 
-`L2RKDDistiller` trains a small student to agree with a trained teacher at the training points and
-in the regions around them; `regions` holds the kinds of regions, `methods` existing distillation
-methods, `geometry` measures of local shape, `linear_region` regions that ask the teacher,
-`callbacks` schedules and monitors; `teacher_cache` data that
-carry the teacher's outputs; `export` writes the student to SavedModel and LiteRT; `data`,
+`L2RKDDistiller` trains a small student to match its trained teacher at the training examples and in
+the regions around them. `regions` holds the kinds of regions, `methods` published distillation
+methods, `geometry` measures of local shape, `callbacks` schedules and monitors. `teacher_cache`
+computes the teacher's outputs once, `export` writes the student to SavedModel and LiteRT; `data`,
 `models` and `plots` hold what experiments need.
 """
 
@@ -21,7 +20,6 @@ from l2rkd_tf import (
     data,
     export,
     geometry,
-    linear_region,
     losses,
     methods,
     models,
@@ -39,7 +37,6 @@ __all__ = [
     "data",
     "export",
     "geometry",
-    "linear_region",
     "losses",
     "methods",
     "models",

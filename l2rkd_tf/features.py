@@ -5,10 +5,11 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import keras
+import tensorflow as tf
 
-from l2rkd_tf.types import FeatureFunction, Features, Shape
+from l2rkd_tf.utils.types import FeatureFunction, Features, Shape, Tensors
 
-__all__ = ["INPUT_GRADIENT", "OUTPUT", "feature_model", "layer_shapes"]
+__all__ = ["INPUT_GRADIENT", "OUTPUT", "feature_model", "layer_shapes", "model_outputs"]
 
 # Shapes of models that were traced before, with the layers that they had then.
 _SHAPES: Any = weakref.WeakKeyDictionary()
@@ -144,3 +145,15 @@ def _trace(model):
         model, clone_function=lambda layer: layer, call_function=record
     )
     return traced.input, traced.outputs[0], features
+
+
+def model_outputs(model: keras.Model, inputs: Tensors) -> tf.Tensor:
+    """A model's outputs in inference mode, float32, shape `(batch, outputs)`."""
+    outputs = model(inputs, training=False)
+    if keras.tree.is_nested(outputs) or outputs.shape.rank != 2:
+        shapes = [tuple(output.shape) for output in keras.tree.flatten(outputs)]
+        raise ValueError(
+            "`teacher`, `student` or `model` must have one output of shape (batch, outputs). "
+            f"Received: the model {model.name!r} with outputs of shapes {shapes}"
+        )
+    return tf.cast(outputs, tf.float32)

@@ -7,7 +7,7 @@ the caller weighs and reduces once.
 
 import tensorflow as tf
 
-from l2rkd_tf.types import TensorLike
+from l2rkd_tf.utils.types import TensorLike
 
 __all__ = [
     "DIVERGENCES",

@@ -4,9 +4,9 @@ import sys
 
 import conftest  # noqa: F401
 import numpy as np
-from test_distiller import batches, convnet
 
 from l2rkd_tf.teacher_cache import cache_teacher, caching
+from tests.test_distiller import batches, convnet
 
 EXAMPLES = 20_000
 

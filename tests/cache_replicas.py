@@ -9,10 +9,10 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
-from replica_cases import BATCH, CLASSES, REGULARIZED, Larger, network
 
 from l2rkd_tf import L2RKDDistiller
 from l2rkd_tf.teacher_cache import cache_teacher
+from tests.replica_cases import BATCH, CLASSES, REGULARIZED, Larger, network
 
 EXAMPLES = 31  # in batches of 15, 15 and 1
 ARGUMENTS = {"region_targets": "interpolated", "num_region_points": 2}

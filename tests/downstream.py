@@ -12,7 +12,6 @@ from l2rkd_tf import (
     data,
     export,
     geometry,
-    linear_region,
     losses,
     methods,
     models,
@@ -26,14 +25,14 @@ def distil(teacher: keras.Model, student: keras.Model) -> float:
     """Trains a student with most of what there is."""
     train = data.load("digits", "train", batch_size=32, fraction=0.1, augment="crop")
     cached = teacher_cache.cache_teacher(train, teacher, verbose=False)
-    ranking = linear_region.suggest_region(teacher, train)
+    ranking = geometry.rank_regions(teacher, train)
     distiller = l2rkd_tf.L2RKDDistiller(
         teacher,
         student,
         region=ranking[0].region,
         region_targets="interpolated",
         divergence="kl",
-        distillation_losses=[methods.DecoupledKD(beta=2.0), methods.FitNet("block2", "block2")],
+        distillation_losses=[methods.DKD(beta=2.0), methods.FitNet("block2", "block2")],
         distillation_losses_at=["data", "both"],
     )
     warmup = callbacks.schedules.linear_warmup(0.9, epochs=3)
@@ -53,7 +52,7 @@ def make_wrong_use(student: keras.Model) -> None:
     regions.Ball(0.1, norm="l1")  # wrong
     regions.Mixture(regions.Segment())  # wrong
     _ = regions.Segment().size  # wrong
-    methods.DecoupledKD(alpha="much")  # wrong
+    methods.DKD(alpha="much")  # wrong
     models.convnet(8, 10)  # wrong
     losses.logits_from_probabilities(np.ones((1, 2)), temperature=2.0)  # wrong
     l2rkd_tf.L2RKDDistiller(student, student, divergence="rkl")  # wrong

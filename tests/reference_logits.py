@@ -1,7 +1,8 @@
 """NumPy float64 references of the methods on logits, written from the papers' equations."""
 
 import numpy as np
-from reference import softmax
+
+from tests.reference_losses import softmax
 
 
 def decoupled_parts(teacher, student, target, temperature):

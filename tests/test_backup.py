@@ -12,11 +12,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from killed_run import network
 
 from l2rkd_tf import L2RKDDistiller, callbacks, data, methods, regions
 from l2rkd_tf.callbacks import TrainingBackup
 from l2rkd_tf.data import digits, offline
+from tests.killed_run import network
 
 EPOCHS, BATCH = 4, 8
 PASS = 8  # Batches of 60 examples; the last one has 4.
@@ -41,7 +41,7 @@ def distiller(**arguments):
 
 
 def contrast():
-    return methods.ContrastiveRepresentation(num_negatives=16)  # which has a memory
+    return methods.CRD(num_negatives=16)  # which has a memory
 
 
 # What is trained, and the steps of an epoch, or None for a pass through the data.
@@ -165,7 +165,7 @@ def test_an_interrupted_run_equals_one_that_is_not(name, data_dir, tmp_path):
 DIES = """
 import os, signal, sys
 import numpy as np
-from test_backup import Interrupt, train
+from tests.test_backup import Interrupt, train
 
 def die(*args):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -257,7 +257,7 @@ def test_other_files_stay_and_other_fits_begin_anew(data_dir, interrupted, whole
 
 def test_backups_that_are_kept(data_dir, tmp_path, whole):
     # 3 is no multiple of 2, but the last epoch.
-    train("student", data_dir, tmp_path, epochs=3, every=2, keep=True)
+    train("student", data_dir, tmp_path, epochs=3, save_freq=2, delete_checkpoint=False)
     assert names(tmp_path) == ["epoch-000002", "epoch-000003"]
     more, complete = Epochs(), Epochs()
     assert_equal_runs(train("student", data_dir, tmp_path, [more], keep=True), whole)
@@ -387,7 +387,7 @@ def test_a_folder_that_somebody_deletes(data_dir, tmp_path, whole):
     )
     with pytest.raises(OSError, match=f"epoch {EPOCHS} could not be written"):
         train("student", data_dir, tmp_path, [deleting])
-    assert_equal_runs(train("student", data_dir, tmp_path, [deleting], every=EPOCHS + 1), whole)
+    assert_equal_runs(train("student", data_dir, tmp_path, [deleting], save_freq=EPOCHS + 1), whole)
 
 
 def test_a_folder_that_cannot_be_made(data_dir, tmp_path):
@@ -437,7 +437,7 @@ def test_a_file_that_cannot_be_written_leaves_earlier_backups(
         ({"directory": ""}, "`directory` must be .* Received: directory=''"),
         ({"directory": None}, "`directory` must be .* Received: directory=None"),
         ({"directory": __file__}, "`directory` must be a folder. .*which is a file"),
-        ({"every": 0}, "`every` .* Received: every=0"),
+        ({"save_freq": 0}, "`save_freq` .* Received: save_freq=0"),
         ({"every": 1.5}, "`every`"),
         ({"data": tf.data.Dataset.range(3)}, "`data` must be .* Received: data=<"),
         ({"data": np.zeros(3)}, "`data`"),

@@ -9,13 +9,13 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 
 from l2rkd_tf import L2RKDDistiller, callbacks, methods, regions
 from l2rkd_tf.callbacks import local_shape, schedules
 from l2rkd_tf.callbacks.base import take_points
 from l2rkd_tf.geometry import fidelity_profile
+from tests import reference_losses as reference
 
 EXAMPLES, FEATURES, CLASSES, RATE = 6, 4, 3, 0.5
 NUMBERS = {
@@ -375,7 +375,7 @@ def test_monitor_logs_the_profile_of_the_student_as_it_is():
 
 def test_csv_logger_sees_the_monitor_and_values_are_repeated_between(tmp_path):
     x, _ = data(3, 20)
-    monitor = callbacks.LocalShapeMonitor(x, regions.Segment(), every=3)
+    monitor = callbacks.LocalShapeMonitor(x, regions.Segment(), measure_freq=3)
     file = str(tmp_path / "log.csv")
     history = train(make_distiller(), monitor, keras.callbacks.CSVLogger(file), epochs=8)
     rows = numbers_in(file)
@@ -394,7 +394,7 @@ def test_early_stopping_sees_the_monitor():
 
 
 def test_the_epoch_after_which_training_stops_is_measured():
-    monitor = callbacks.LocalShapeMonitor(data()[0], regions.Segment(), every=50)
+    monitor = callbacks.LocalShapeMonitor(data()[0], regions.Segment(), measure_freq=50)
     stopping = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: setattr(monitor.model, "stop_training", epoch == 2)
     )
@@ -404,7 +404,7 @@ def test_the_epoch_after_which_training_stops_is_measured():
 
 def test_every_fit_begins_with_a_measurement():
     distiller = make_distiller()
-    monitor = callbacks.LocalShapeMonitor(data()[0], regions.Segment(), every=4)
+    monitor = callbacks.LocalShapeMonitor(data()[0], regions.Segment(), measure_freq=4)
     first = train(distiller, monitor, epochs=1)["val_fidelity_kl_1.0"]
     values = train(distiller, monitor, initial_epoch=1, epochs=6)["val_fidelity_kl_1.0"]
     changes = [i + 1 for i in range(1, 5) if values[i] != values[i - 1]]
@@ -445,7 +445,9 @@ def test_names_of_other_divergences(divergence, names):
 
 def test_monitor_writes_the_profile_as_an_image(tmp_path):
     folder = tmp_path / "logs"
-    monitor = callbacks.LocalShapeMonitor(data()[0], regions.Segment(), every=2, log_dir=folder)
+    monitor = callbacks.LocalShapeMonitor(
+        data()[0], regions.Segment(), measure_freq=2, log_dir=folder
+    )
     train(make_distiller(), monitor, epochs=4)
     (file,) = glob.glob(str(folder / "*tfevents*"))
     events = [
@@ -531,7 +533,7 @@ def test_what_cannot_be_measured_fails_before_training(make, points, region, mes
 
 def test_a_region_without_an_edge_fails_before_training():
     distiller = make_distiller(region=Along(0))
-    with pytest.raises(NotImplementedError, match="Along must implement `towards_edge"):
+    with pytest.raises(NotImplementedError, match="Along must implement `at_fraction"):
         train(distiller, callbacks.LocalShapeMonitor(data()[0]))
     assert distiller.optimizer.iterations == 0
 
@@ -593,7 +595,7 @@ def test_search_follows_the_student_and_traces_anew_only_for_another_region(opti
 
 def test_a_resumed_search_begins_at_once():
     distiller, x, *_ = planted()
-    search = callbacks.BlindRegionSearch([Along(0), Along(1)], x, every=4)
+    search = callbacks.BlindRegionSearch([Along(0), Along(1)], x, search_freq=4)
     assert train(distiller, search, initial_epoch=5, epochs=7)["blind_region"] == [1, 1]
 
 
@@ -647,12 +649,12 @@ def test_search_draws_points_batch_by_batch_and_reports(capsys):
         (lambda: callbacks.LocalShapeMonitor([], fractions=(0.0, 1.5)), "fractions"),
         (lambda: callbacks.LocalShapeMonitor([], fractions=(0.5, 0.5)), "fractions"),
         (lambda: callbacks.LocalShapeMonitor([], fractions="0.5"), "fractions"),
-        (lambda: callbacks.LocalShapeMonitor([], every=0), "every"),
+        (lambda: callbacks.LocalShapeMonitor([], measure_freq=0), "measure_freq"),
         (lambda: callbacks.LocalShapeMonitor([], max_points=0), "max_points"),
         (lambda: callbacks.LocalShapeMonitor([], seed=-1), "seed"),
         (lambda: callbacks.BlindRegionSearch([], []), "regions"),
         (lambda: callbacks.BlindRegionSearch(Towards(), []), "regions"),
-        (lambda: callbacks.BlindRegionSearch([Towards()], [], every=True), "every"),
+        (lambda: callbacks.BlindRegionSearch([Towards()], [], search_freq=True), "search_freq"),
         (lambda: callbacks.BlindRegionSearch([Towards()], [], start_epoch=-1), "start_epoch"),
     ],
 )

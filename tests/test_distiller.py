@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
-from strategies import two_replicas
 
 from l2rkd_tf import L2RKDDistiller, regions
+from tests import reference_losses as reference
+from tests.strategies import two_replicas
 
 BATCH, CLASSES = 6, 3
 WEIGHTS = {"hard_weight": 0.3, "kd_weight": 0.7, "region_weight": 1.3}
@@ -99,7 +99,7 @@ def reference_move(points, draw):
     if isinstance(draw, regions.MixtureCoefficients):
         candidates = np.stack([reference.move(points, *part) for part in draw.coefficients])
         return candidates[draw.choice.numpy(), np.arange(len(points))]
-    return reference.move(points, draw.partners.numpy(), draw.weights.numpy())
+    return reference.move(points, draw.partners.numpy(), draw.lam.numpy())
 
 
 REGIONS = {

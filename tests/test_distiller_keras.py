@@ -6,12 +6,15 @@ import warnings
 import keras
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 from keras import layers
 from keras.distillation import FeatureDistillation, LogitsDistillation
 from sklearn.datasets import load_breast_cancer
-from test_distiller import (
+
+from l2rkd_tf import L2RKDDistiller, regions
+from l2rkd_tf.distiller.batch import draw_batch
+from tests import reference_losses as reference
+from tests.test_distiller import (
     BATCH,
     CLASSES,
     WEIGHTS,
@@ -24,9 +27,6 @@ from test_distiller import (
     partner_draw,
     random_weights,
 )
-
-from l2rkd_tf import L2RKDDistiller, regions
-from l2rkd_tf.batches import draw_batch
 
 HARD_ONLY = {"hard_weight": 1.0, "kd_weight": 0.0, "region_weight": 0.0}
 REGION_POINTS = [{}, {"num_region_points": 3}, {"replace_fraction": 0.4}]

@@ -5,9 +5,10 @@ import os
 import keras
 import pytest
 import tensorflow as tf
-from strategies import two_replicas
-from test_distiller import compiled, convnet, images
-from test_distiller_keras import Traced
+
+from tests.strategies import two_replicas
+from tests.test_distiller import compiled, convnet, images
+from tests.test_distiller_keras import Traced
 
 FULL_LENGTH = "L2RKD_STRESS" in os.environ
 

@@ -190,7 +190,7 @@ def test_distill_adds_methods_to_labels_alone(folder, teacher):
     )
     assert "attention_transfer_loss: ('block1', 'block2') of the teacher" in output
     history = read(folder / "runs/methods/seed0/history.json")
-    terms = ("hard_loss", "attention_transfer_loss", "decoupled_kd_loss", "kd_loss")
+    terms = ("hard_loss", "attention_transfer_loss", "dkd_loss", "kd_loss")
     hard, attention, decoupled, kd = (history[name][0] for name in terms)
     assert history["loss"][0] == pytest.approx(hard + 10 * attention + 0.5 * decoupled, rel=1e-5)
     assert kd == 0

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_distiller import compiled, convnet, images
 
 from l2rkd_tf import L2RKDDistiller, callbacks, export, teacher_cache
+from tests.test_distiller import compiled, convnet, images
 
 
 @contextlib.contextmanager

@@ -8,14 +8,14 @@ import warnings
 import keras
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from l2rkd_tf import L2RKDDistiller, regions
 from l2rkd_tf.regions.draws import random_bits, split
-from l2rkd_tf.replicas import step_seed
+from l2rkd_tf.utils.distribution import step_seed
+from tests import reference_losses as reference
 
 # How steps run, and how many configurations do so: 2000 with L2RKD_STRESS, else 60. Compiled ones
 # are few, since each takes a second, and TensorFlow keeps megabytes of it.
@@ -104,7 +104,7 @@ WRONG = {
 WRONG_OF_REGION = {
     "radius": NOT_POSITIVE_FLOAT,
     "partner": NOT_A_CHOICE,
-    "concentration": [value for value in NOT_POSITIVE_FLOAT if value is not None],
+    "alpha": [value for value in NOT_POSITIVE_FLOAT if value is not None],
     "num_partners": NOT_AN_INTEGER,
     "grid": [*NOT_AN_INTEGER, (2,), (2, 2, 2), (2, 1.5), (0, 2)],
     "norm": NOT_A_CHOICE,
@@ -116,7 +116,7 @@ RADII = st.floats(1e-6, 1.0) | st.just(1.0)
 OF_SEGMENT = {
     "radius": RADII,
     "partner": st.sampled_from(["random", "nearest", "same_class"]),
-    "concentration": st.sampled_from([None, None, None, 1e-3, 0.2, 1.0, 1e4]),
+    "alpha": st.sampled_from([None, None, None, 1e-3, 0.2, 1.0, 1e4]),
 }
 GRIDS = st.sampled_from([1, 2, (2, 1), (1, 2), (4, 3), (2, 5), 9])
 SIMPLE_REGIONS = st.one_of(
@@ -409,7 +409,7 @@ def moved(points, drawn):
         candidates = [moved(points, part) for part in drawn.coefficients]
         return np.stack(candidates)[drawn.choice.numpy(), np.arange(len(points))]
     if isinstance(drawn, regions.Coefficients):
-        return reference.move(points, drawn.partners.numpy(), drawn.weights.numpy())
+        return reference.move(points, drawn.partners.numpy(), drawn.lam.numpy())
     return points + drawn.numpy()  # the noise of a ball
 
 

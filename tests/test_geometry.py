@@ -1,12 +1,12 @@
 import keras
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 
 from l2rkd_tf import geometry
 from l2rkd_tf.geometry.evaluation import mean_and_stderr, ratio_and_stderr
 from l2rkd_tf.regions import Ball, Mixture, Patch, Region, Segment, Simplex
+from tests import reference_losses as reference
 
 FRACTIONS = (0.0, 0.5, 1.0)
 
@@ -110,7 +110,7 @@ def test_profile_equals_a_loop(region, temperature):
         for number in range(3):
             batch = tf.constant(x[5 * number : 5 * number + 5])
             drawn = region.draw(batch, [3, number])
-            points = region.apply(batch, region.towards_edge(drawn, fraction))
+            points = region.apply(batch, region.at_fraction(drawn, fraction))
             t, s = logits(teacher, points), logits(student, points)
             divergences.extend(reference.kl(t, s, temperature) / temperature**2)
             alike.extend(t.argmax(axis=1) == s.argmax(axis=1))
@@ -174,7 +174,7 @@ def test_profile_of_a_direction_without_partners_does_not_depend_on_batches(batc
         def draw(self, inputs, seed, labels=None):
             return self.radius_variable.read_value()
 
-        def towards_edge(self, coefficients, fraction):
+        def at_fraction(self, coefficients, fraction):
             return coefficients * fraction
 
         def apply(self, tensor, coefficients):
@@ -209,7 +209,7 @@ def test_data_sets_and_arrays_agree():
         assert_same(geometry.jacobian_distance(teacher, student, data), expected)
         found = geometry.teacher_stddev(teacher, data, Segment(), num_draws=3)
         np.testing.assert_allclose(found, score, rtol=1e-5)
-        assert geometry.decision_agreement(teacher, student, data) == geometry.decision_agreement(
+        assert geometry.top1_agreement(teacher, student, data) == geometry.top1_agreement(
             teacher, student, x
         )
 
@@ -399,9 +399,9 @@ def test_decision_agreement_counts(batch_size):
     teacher, student, x = curved(1), curved(2), numbers(40, 4)
     expected = (logits(teacher, x).argmax(axis=1) == logits(student, x).argmax(axis=1)).mean()
     assert 0.0 < expected < 1.0
-    assert geometry.decision_agreement(teacher, student, x, batch_size=batch_size) == expected
+    assert geometry.top1_agreement(teacher, student, x, batch_size=batch_size) == expected
     softmax = curved(2, activation="softmax")
-    assert geometry.decision_agreement(teacher, softmax, x) == expected
+    assert geometry.top1_agreement(teacher, softmax, x) == expected
 
 
 @pytest.mark.parametrize(
@@ -532,7 +532,7 @@ def test_a_region_without_an_edge_is_refused():
         def apply(self, tensor, coefficients):
             return tensor * coefficients
 
-    with pytest.raises(NotImplementedError, match="Own must implement `towards_edge"):
+    with pytest.raises(NotImplementedError, match="Own must implement `at_fraction"):
         profile(region=Own())
 
 
@@ -560,7 +560,7 @@ def test_a_region_without_an_edge_is_refused():
             r"`num_projections` must be.*num_projections=0",
         ),
         (
-            lambda model, x: geometry.decision_agreement(model, linear(outputs=5), x),
+            lambda model, x: geometry.top1_agreement(model, linear(outputs=5), x),
             r"must have the same number of outputs.*3.*5",
         ),
         (
@@ -568,11 +568,11 @@ def test_a_region_without_an_edge_is_refused():
             r"`teacher` and `student` must have the same number of outputs.*3.*5",
         ),
         (
-            lambda model, x: geometry.decision_agreement(subclassed(1), subclassed(1), x),
+            lambda model, x: geometry.top1_agreement(subclassed(1), subclassed(1), x),
             r"`teacher` and `student` must have two outputs or more.*\(None, 1\)",
         ),
         (
-            lambda model, x: geometry.decision_agreement(linear(outputs=1), linear(outputs=1), x),
+            lambda model, x: geometry.top1_agreement(linear(outputs=1), linear(outputs=1), x),
             r"`teacher` and `student` must have two outputs or more.*\(None, 1\)",
         ),
         (

@@ -144,7 +144,7 @@ def measured(runs, digits):
         results[name] = {
             "accuracy": np.mean(logits.argmax(axis=-1) == y),
             "ece": geometry.expected_calibration_error(logits, y),
-            "agreement": geometry.decision_agreement(teacher, model, x),
+            "agreement": geometry.top1_agreement(teacher, model, x),
             "jacobian": geometry.jacobian_distance(
                 teacher, model, x[:NUM_POINTS], batch_size=50, seed=3
             ),

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 
 from l2rkd_tf import losses
+from tests import reference_losses as reference
 
 TEMPERATURES = [0.5, 1.0, 4.0, 20.0]
 HALF_PRECISION = [tf.float16, tf.bfloat16]

@@ -1,17 +1,17 @@
 import keras
 import numpy as np
 import pytest
-import reference_relations as reference
 import tensorflow as tf
-from strategies import two_replicas
 
-from l2rkd_tf.methods.contrast import ContrastiveRepresentation
+from l2rkd_tf.methods.contrast import CRD
+from tests import reference_relations as reference
+from tests.strategies import two_replicas
 
 SIZES = {"feature_dim": 4, "num_negatives": 7, "temperature": 0.5}
 
 
 def make(teacher_shape=(None, 6), student_shape=(None, 5), **arguments):
-    method = ContrastiveRepresentation(**(SIZES | arguments))
+    method = CRD(**(SIZES | arguments))
     method.build(teacher_shape, student_shape)
     return method
 
@@ -285,7 +285,7 @@ def test_each_replica_keeps_a_memory_of_its_own(tmp_path):
 
 def test_defaults_start_at_the_scale_of_the_authors_code():
     # Random embeddings: -log h of a positive is about log N, the sum over negatives a few.
-    method = ContrastiveRepresentation(num_negatives=1024)
+    method = CRD(num_negatives=1024)
     for batch in batches([1024, 16], (200,), (100,)):
         values = method.values(*batch[:2])
     assert 2 * np.log(1024) < np.mean(values) < 3 * np.log(1024)
@@ -293,9 +293,9 @@ def test_defaults_start_at_the_scale_of_the_authors_code():
 
 @pytest.mark.parametrize("names", [(None, None), ("avg_pool", "features")])
 def test_serialization_keeps_the_configuration(names):
-    method = ContrastiveRepresentation(*names, **SIZES, num_examples=50)
+    method = CRD(*names, **SIZES, num_examples=50)
     restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(method))
-    assert type(restored) is ContrastiveRepresentation
+    assert type(restored) is CRD
     assert restored.get_config() == method.get_config()
     assert restored.get_config()["num_examples"] == 50
 
@@ -315,7 +315,7 @@ def test_serialization_keeps_the_configuration(names):
 def test_wrong_arguments_are_named(arguments):
     ((argument, value),) = arguments.items()
     with pytest.raises(ValueError, match=f"`{argument}` must be .*{argument}={value!r}"):
-        ContrastiveRepresentation(**arguments)
+        CRD(**arguments)
 
 
 def test_features_of_unknown_size_are_refused():

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from strategies import two_replicas
-from test_distiller import assert_equal_weights, cross_entropy
 
 from l2rkd_tf import L2RKDDistiller, losses, methods, regions
 from l2rkd_tf.methods.jacobian import draw_directions
 from l2rkd_tf.regions.points import draw_points
+from tests.strategies import two_replicas
+from tests.test_distiller import assert_equal_weights, cross_entropy
 
 CLASSES, BATCH, SEED = 3, 8, 3
 WEIGHTS = {"hard_weight": 0.3, "kd_weight": 0.7, "region_weight": 1.3, "temperature": 3.0}
@@ -20,30 +20,30 @@ DIRECTIONS = 2**30
 
 # Each with the weight at which its gradient is of the size of that of the others.
 METHODS = {
-    "decoupled_kd": (lambda: methods.DecoupledKD(beta=2.0), 0.1),
+    "decoupled_kd": (lambda: methods.DKD(beta=2.0), 0.1),
     "dist": (methods.DIST, 0.1),
-    "normalized_logits": (methods.NormalizedLogits, 0.1),
+    "logit_standardization": (methods.LogitStandardization, 0.1),
     "jacobian_matching": (lambda: methods.JacobianMatching(num_projections=2), 0.02),
     "fit_net": (lambda: methods.FitNet("block3", "block3"), 1.0),
-    "variational_information": (lambda: methods.VariationalInformation(init_variance=1.0), 1.0),
+    "variational_information": (lambda: methods.VID(init_variance=1.0), 1.0),
     "attention_transfer": (methods.AttentionTransfer, 10.0),
     "neuron_selectivity_transfer": (methods.NeuronSelectivityTransfer, 1.0),
     "flow_of_solution_procedure": (
-        lambda: methods.FlowOfSolutionProcedure(["block1", "block2"], ["block1", "block2"]),
+        lambda: methods.FSP(["block1", "block2"], ["block1", "block2"]),
         10.0,
     ),
     "similarity_preserving": (methods.SimilarityPreserving, 10.0),
     "correlation_congruence": (methods.CorrelationCongruence, 10.0),
     "relational_kd": (methods.RelationalKD, 0.02),
-    "probabilistic_kt": (methods.ProbabilisticKT, 10.0),
+    "probabilistic_kt": (methods.PKT, 10.0),
     "contrastive_representation": (
-        lambda: methods.ContrastiveRepresentation(feature_dim=4, num_negatives=8),
+        lambda: methods.CRD(feature_dim=4, num_negatives=8),
         0.05,
     ),
 }
 PER_EXAMPLE = [
     "decoupled_kd",
-    "normalized_logits",
+    "logit_standardization",
     "fit_net",
     "variational_information",
     "attention_transfer",
@@ -120,13 +120,13 @@ def twin_of(method, models):
     """The same method with the same weights."""
     twin = type(method).from_config(method.get_config())
     twin.validate_model_compatibility(*models)
-    if isinstance(method, methods.LearnedMethod):
+    if isinstance(method, methods.TrainableMethod):
         twin.set_weights(method.get_weights())
     return twin
 
 
 def trained_by(method):
-    return method.trainable_variables if isinstance(method, methods.LearnedMethod) else []
+    return method.trainable_variables if isinstance(method, methods.TrainableMethod) else []
 
 
 def layer_by_layer(model, x):
@@ -261,7 +261,7 @@ def hand_steps(distiller, names, at, batches, region, num_replicas=1, **options)
 
 def assert_equal_methods(distiller, twins, atol, memory=True):
     for method, twin in zip(distiller.distillation_losses, twins.values(), strict=True):
-        if isinstance(twin, methods.LearnedMethod):
+        if isinstance(twin, methods.TrainableMethod):
             kind = "weights" if memory else "trainable_variables"
             for one, other in zip(getattr(method, kind), getattr(twin, kind), strict=True):
                 np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=0.0, atol=atol)
@@ -276,7 +276,7 @@ REPLACED = {"num_points": 1, "replace_fraction": 0.5}
 
 def test_every_method_is_tested_here():
     made = {type(make()).__name__ for make, _ in METHODS.values()}
-    bases = {"Method", "FeatureMethod", "LayersMethod", "LearnedMethod"}
+    bases = {"Method", "FeatureMethod", "LayersMethod", "TrainableMethod"}
     assert made == {n for n in methods.__all__ if isinstance(getattr(methods, n), type)} - bases
 
 
@@ -493,7 +493,7 @@ def test_methods_of_single_examples_on_two_replicas_equal_one_device(count):
 
     one, two = make(), on_two(lambda: make(run_eagerly=False, jit_compile=False))
     for own, method in zip(one.distillation_losses, two.distillation_losses, strict=True):
-        if isinstance(own, methods.LearnedMethod):
+        if isinstance(own, methods.TrainableMethod):
             method.set_weights(own.get_weights())
     expected, actual = (
         fit(distiller, x, y, batch_size=4, sample_weight=weights) for distiller in (one, two)
@@ -588,7 +588,7 @@ def test_a_second_compile_trains_on_with_the_parts_and_the_memory():
     logs = [fit(distiller, x, y) for distiller in distillers]
     for name, values in logs[1].items():
         np.testing.assert_allclose(logs[0][name], values, rtol=1e-6, err_msg=name)
-    assert logs[0]["contrastive_representation_loss"][0] > 0.0
+    assert logs[0]["crd_loss"][0] > 0.0
     assert_equal_weights(distillers[0].student, distillers[1].student, atol=1e-6)
 
 
@@ -716,7 +716,7 @@ def test_the_configuration_makes_the_same_distiller():
 IN_KERAS = {
     "attention_transfer": lambda: methods.AttentionTransfer("block2", "block2"),
     "neuron_selectivity_transfer": lambda: methods.NeuronSelectivityTransfer("block2", "block2"),
-    "variational_information": lambda: methods.VariationalInformation("block3", "block3"),
+    "variational_information": lambda: methods.VID("block3", "block3"),
 }
 NOT_IN_KERAS = ("jacobian_matching", "flow_of_solution_procedure")
 
@@ -745,7 +745,7 @@ def test_methods_of_logits_or_one_pair_of_layers_in_the_distiller_of_keras(name)
         logs = fit(distiller, x, y)
         np.testing.assert_allclose(logs["distillation_loss"][0], expected, rtol=1e-5)
     assert_equal_weights(distiller.student, models[1], atol=5e-6)
-    if isinstance(twin, methods.LearnedMethod):
+    if isinstance(twin, methods.TrainableMethod):
         for one, other in zip(method.get_weights(), twin.get_weights(), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6)
 
@@ -759,8 +759,8 @@ def test_methods_of_logits_or_one_pair_of_layers_in_the_distiller_of_keras(name)
             for make in (
                 methods.AttentionTransfer,
                 methods.NeuronSelectivityTransfer,
-                methods.VariationalInformation,
-                methods.FlowOfSolutionProcedure,
+                methods.VID,
+                methods.FSP,
             )
         ),
     ],
@@ -820,10 +820,10 @@ def subclassed_pair(built=True):
 def methods_of_hidden():
     return [
         methods.FitNet("hidden", "hidden"),
-        methods.VariationalInformation("hidden", "hidden"),
+        methods.VID("hidden", "hidden"),
         methods.RelationalKD("hidden", "hidden"),
-        methods.ContrastiveRepresentation("hidden", "hidden", feature_dim=3, num_negatives=8),
-        methods.DecoupledKD(),
+        methods.CRD("hidden", "hidden", feature_dim=3, num_negatives=8),
+        methods.DKD(),
     ]
 
 
@@ -842,7 +842,7 @@ def of_hidden(models, features=None, at=("both", "data", "both", "data", "region
 
 def set_parts(distiller, other):
     for one, of_other in zip(distiller.distillation_losses, other.distillation_losses, strict=True):
-        if isinstance(one, methods.LearnedMethod):
+        if isinstance(one, methods.TrainableMethod):
             one.set_weights(of_other.get_weights())
 
 
@@ -889,7 +889,7 @@ def test_parts_made_in_the_first_step_are_trained_and_saved(built, tmp_path):
     loaded = keras.models.load_model(tmp_path / "distiller.keras")
     loaded.run_eagerly = True
     for one, other in zip(loaded.distillation_losses, distiller.distillation_losses, strict=True):
-        if isinstance(one, methods.LearnedMethod):
+        if isinstance(one, methods.TrainableMethod):
             for weight, saved in zip(one.get_weights(), other.get_weights(), strict=True):
                 np.testing.assert_array_equal(weight, saved)
     expected, actual = fit(distiller, x, y), fit(loaded, x, y)
@@ -1043,16 +1043,16 @@ SHAPES = {
         ["FitNet", "block3", "features", "1, 1, 5", "4"],
     ),
     "variance of maps and vectors": (
-        lambda: methods.VariationalInformation("block3", "features"),
-        ["VariationalInformation", "block3", "features", "1, 1, 5", "4"],
+        lambda: methods.VID("block3", "features"),
+        ["VID", "block3", "features", "1, 1, 5", "4"],
     ),
     "attention to vectors": (
         lambda: methods.AttentionTransfer("features", "features"),
         ["AttentionTransfer", "features", "5)", "4)"],
     ),
     "flow of other channels": (
-        lambda: methods.FlowOfSolutionProcedure(["block2", "block3"], ["block2", "block3"]),
-        ["FlowOfSolutionProcedure", "block2", "block3", "1, 1, 5", "1, 1, 4"],
+        lambda: methods.FSP(["block2", "block3"], ["block2", "block3"]),
+        ["FSP", "block2", "block3", "1, 1, 5", "1, 1, 4"],
     ),
 }
 
@@ -1091,7 +1091,7 @@ def test_features_that_do_not_fit_are_named_with_method_layers_and_shapes(name):
     ],
 )
 def test_wrong_arguments_are_named(arguments, words):
-    arguments = {"distillation_losses": [methods.DIST(), methods.DecoupledKD()]} | arguments
+    arguments = {"distillation_losses": [methods.DIST(), methods.DKD()]} | arguments
     with pytest.raises(ValueError) as error:
         L2RKDDistiller(*pair(), **arguments)
     for word in words:
@@ -1127,9 +1127,9 @@ def dense_pair(activation=None):
 
 
 LOGITS = {
-    "decoupled_kd": methods.DecoupledKD,
+    "decoupled_kd": methods.DKD,
     "dist": methods.DIST,
-    "normalized_logits": methods.NormalizedLogits,
+    "logit_standardization": methods.LogitStandardization,
 }
 
 
@@ -1154,7 +1154,7 @@ def test_methods_see_the_logits_of_models_of_probabilities(name, at):
 
 
 def dkd_of(teacher, student, x, labels):
-    return methods.DecoupledKD().values(teacher(x), student(x), labels).numpy().mean()
+    return methods.DKD().values(teacher(x), student(x), labels).numpy().mean()
 
 
 @pytest.mark.parametrize(
@@ -1177,7 +1177,7 @@ def test_labels_of_any_form_are_the_target_at_data_and_the_teachers_class_elsewh
         teacher,
         student,
         region=regions.Segment(),
-        distillation_losses=[methods.DecoupledKD() for _ in range(3)],
+        distillation_losses=[methods.DKD() for _ in range(3)],
         distillation_losses_at=["data", "region", "both"],
         seed=SEED,
     )
@@ -1188,7 +1188,7 @@ def test_labels_of_any_form_are_the_target_at_data_and_the_teachers_class_elsewh
     at_data, at_region = (
         dkd_of(teacher, student, x, y), dkd_of(teacher, student, near, None)
     )  # fmt: skip
-    np.testing.assert_allclose(logs["decoupled_kd_loss"][0], at_data, rtol=1e-5)
+    np.testing.assert_allclose(logs["dkd_loss"][0], at_data, rtol=1e-5)
     np.testing.assert_allclose(logs["decoupled_kd_loss_2"][0], at_region, rtol=1e-5)
     np.testing.assert_allclose(logs["decoupled_kd_loss_3"][0], (at_data + at_region) / 2, rtol=1e-5)
 
@@ -1196,12 +1196,10 @@ def test_labels_of_any_form_are_the_target_at_data_and_the_teachers_class_elsewh
 def test_without_labels_the_target_is_the_teachers_class():
     x, _ = table()
     teacher, student = dense_pair()
-    distiller = L2RKDDistiller(
-        teacher, student, distillation_losses=methods.DecoupledKD(), hard_weight=0.0
-    )
+    distiller = L2RKDDistiller(teacher, student, distillation_losses=methods.DKD(), hard_weight=0.0)
     logs = fit(compiled(distiller, rate=0.0), x, None)
     expected = dkd_of(teacher, student, x, None)
-    np.testing.assert_allclose(logs["decoupled_kd_loss"][0], expected, rtol=1e-5)
+    np.testing.assert_allclose(logs["dkd_loss"][0], expected, rtol=1e-5)
 
 
 # JacobianMatching.
@@ -1369,7 +1367,7 @@ def test_a_method_at_region_points_draws_them_where_nothing_else_does(at):
     places = {"decoupled_kd": at, "fit_net": "data"}
     expected = hand_step(models, twins, weights, places, [points], settings)
     logs = fit(compiled(distiller), x, y)
-    for name in ("decoupled_kd_loss", "fit_net_loss", "loss"):
+    for name in ("dkd_loss", "fit_net_loss", "loss"):
         np.testing.assert_allclose(logs[name][0], expected[name], rtol=1e-5)
     assert logs["kd_loss"] == logs["region_loss"] == logs["hard_loss"] == [0.0]
     assert_equal_weights(distiller.student, models[1], atol=1e-6)
@@ -1378,15 +1376,17 @@ def test_a_method_at_region_points_draws_them_where_nothing_else_does(at):
 def test_only_a_method_at_region_points_needs_neither_labels_nor_a_compiled_loss():
     x, _ = data()
     distiller = distiller_of(
-        ["normalized_logits"], "region", hard_weight=0.0, kd_weight=0.0, region_weight=0.0
+        ["logit_standardization"], "region", hard_weight=0.0, kd_weight=0.0, region_weight=0.0
     )
     distiller.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     logs = distiller.train_on_batch(x, return_dict=True)
     teacher, student = pair()
     near = draw_points(regions.Segment(), tf.constant(x), seed_of(0)).at_region(x)
-    expected = methods.NormalizedLogits().values(teacher(near), student(near)).numpy().mean()
-    np.testing.assert_allclose(logs["normalized_logits_loss"], expected, rtol=1e-5)
-    np.testing.assert_allclose(logs["loss"], METHODS["normalized_logits"][1] * expected, rtol=1e-5)
+    expected = methods.LogitStandardization().values(teacher(near), student(near)).numpy().mean()
+    np.testing.assert_allclose(logs["logit_standardization_loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        logs["loss"], METHODS["logit_standardization"][1] * expected, rtol=1e-5
+    )
 
 
 def test_methods_at_data_beside_interpolated_targets():

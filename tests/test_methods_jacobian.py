@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference_logits import finite_difference
 
 from l2rkd_tf.features import OUTPUT, feature_model
 from l2rkd_tf.methods.jacobian import JacobianMatching, draw_directions, projected_gradients
+from tests.reference_logits import finite_difference
 
 ALL_SIGNS = np.float32(list(itertools.product([-1.0, 1.0], repeat=3)))
 # Orthogonal signs: the mean over the rows is the expectation over all signs.

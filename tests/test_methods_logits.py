@@ -1,23 +1,23 @@
 import keras
 import numpy as np
 import pytest
-import reference
-import reference_logits
 import tensorflow as tf
 
 from l2rkd_tf import losses
 from l2rkd_tf.methods.logits import (
     DIST,
-    DecoupledKD,
-    NormalizedLogits,
+    DKD,
+    LogitStandardization,
     correlation_distance,
     decoupled_kl,
 )
+from tests import reference_logits
+from tests import reference_losses as reference
 
 METHODS = {
-    "dkd": DecoupledKD(alpha=0.7, beta=3.0, temperature=2.0),
+    "dkd": DKD(alpha=0.7, beta=3.0, temperature=2.0),
     "dist": DIST(beta=1.5, gamma=0.5, temperature=2.0),
-    "normalized": NormalizedLogits(temperature=3.0),
+    "normalized": LogitStandardization(temperature=3.0),
 }
 REFERENCES = {  # the loss of a batch
     "dkd": lambda t, s: reference_logits.dkd(t, s, np.argmax(t, -1), 0.7, 3.0, 2.0).mean(),
@@ -134,7 +134,7 @@ def test_the_target_is_the_label_or_the_teachers_choice(labels, target):
     values = METHODS["dkd"].values(tf.constant(teacher), tf.constant(student), labels=labels)
     expected = reference_logits.dkd(teacher, student, target, 0.7, 3.0, 2.0)
     np.testing.assert_allclose(values, expected, rtol=1e-5)
-    assert DecoupledKD.uses_labels
+    assert DKD.uses_labels
 
 
 def test_two_classes_leave_nothing_but_the_target():
@@ -243,8 +243,8 @@ def test_serialization_keeps_the_arguments(name):
 
 @pytest.mark.parametrize(
     ("method", "argument", "value"),
-    [(m, "temperature", v) for m in (DecoupledKD, DIST, NormalizedLogits) for v in (0, -1.0, "4")]
-    + [(DecoupledKD, "alpha", -1), (DecoupledKD, "beta", np.inf), (DIST, "beta", None)]
+    [(m, "temperature", v) for m in (DKD, DIST, LogitStandardization) for v in (0, -1.0, "4")]
+    + [(DKD, "alpha", -1), (DKD, "beta", np.inf), (DIST, "beta", None)]
     + [(DIST, "gamma", float("nan"))],
 )
 def test_wrong_arguments_are_named(method, argument, value):

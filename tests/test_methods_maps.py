@@ -5,13 +5,13 @@ import functools
 import keras
 import numpy as np
 import pytest
-import reference_maps
 import tensorflow as tf
 from keras import layers
-from reference_maps import random_features
 
 from l2rkd_tf.methods import maps
 from l2rkd_tf.methods.pooling import match_sizes
+from tests import reference_maps
+from tests.reference_maps import random_features
 
 ONE_SIZE = [(3, 4, 4, 5)], [(3, 4, 4, 5)]
 OTHER_CHANNELS = [(3, 3, 4, 5)], [(3, 3, 4, 2)]
@@ -34,7 +34,7 @@ METHODS = {
     "attention_2": lambda: maps.AttentionTransfer("t", "s"),
     "attention_4": lambda: maps.AttentionTransfer("t", "s", power=4.0),
     "selectivity": lambda: maps.NeuronSelectivityTransfer("t", "s"),
-    "flow": lambda: maps.FlowOfSolutionProcedure(["t", "u"], ["s", "v"]),
+    "flow": lambda: maps.FSP(["t", "u"], ["s", "v"]),
 }
 REFERENCES = {
     "attention_1": functools.partial(reference_maps.attention_transfer, power=1.0),
@@ -218,7 +218,7 @@ def test_compute_loss_is_the_mean_in_float32(name):
             {"teacher_layer_names": ["a"], "student_layer_names": ["b"]},
         ),
         (
-            maps.FlowOfSolutionProcedure(),
+            maps.FSP(),
             {"teacher_layer_names": None, "student_layer_names": None},
         ),
     ],
@@ -234,7 +234,7 @@ def test_serialization_keeps_the_arguments(method, config):
 def test_default_weights():
     assert maps.AttentionTransfer.default_weight == 1000.0
     assert maps.NeuronSelectivityTransfer.default_weight == 50.0
-    assert maps.FlowOfSolutionProcedure.default_weight == 1.0
+    assert maps.FSP.default_weight == 1.0
 
 
 @pytest.mark.parametrize("power", [0, 0.5, -2, "2", None, True, float("nan"), float("inf")])
@@ -248,7 +248,7 @@ def test_wrong_power_is_refused(power):
 )
 def test_flow_of_less_than_two_layers_is_refused(teacher, student):
     with pytest.raises(ValueError, match="`teacher_layer_names` and `student_layer_names` must"):
-        maps.FlowOfSolutionProcedure(teacher, student)
+        maps.FSP(teacher, student)
 
 
 def convolutional(blocks, channels=4, seed=0):
@@ -262,7 +262,7 @@ def convolutional(blocks, channels=4, seed=0):
 
 
 def test_flow_refuses_models_in_which_one_layer_is_found():
-    method = maps.FlowOfSolutionProcedure()
+    method = maps.FSP()
     with pytest.raises(ValueError, match=r"two layers or more.*Received: \['block1'\]"):
         method.validate_model_compatibility(convolutional(1), convolutional(1))
     method.validate_model_compatibility(convolutional(3), convolutional(2))

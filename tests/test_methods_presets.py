@@ -39,7 +39,7 @@ def test_weights_are_those_of_the_papers(settings, weights):
     [
         (presets.funmatch(), 1.0 / 12.0),
         (presets.mixup_kd(), 1.0 / 12.0),
-        (presets.mixup_kd(concentration=0.2), 1.0 / (4.0 * 1.4)),  # of Beta(c, c): 1 / (4 (2c + 1))
+        (presets.mixup_kd(alpha=0.2), 1.0 / (4.0 * 1.4)),  # of Beta(c, c): 1 / (4 (2c + 1))
     ],
 )
 def test_mixtures_of_pairs_are_drawn_from_the_beta_distribution(settings, variance, points):
@@ -60,7 +60,7 @@ def test_noise_is_gaussian(points):
 
 def test_patches_are_mixed_one_by_one():
     images = tf.reshape(tf.cast(tf.range(6) % 2, tf.float32), (6, 1, 1, 1)) * tf.ones((6, 8, 8, 1))
-    shares = tf.abs(moved(presets.pe_bkd(grid=2, concentration=0.5), images) - images).numpy()
+    shares = tf.abs(moved(presets.pe_bkd(grid=2, alpha=0.5), images) - images).numpy()
     mixed = shares[shares.max(axis=(1, 2, 3)) > 0.0]
     assert len(mixed)
     patches = mixed.reshape(-1, 2, 4, 2, 4)
@@ -78,10 +78,10 @@ def test_a_call_makes_a_region_of_its_own():
 @pytest.mark.parametrize(
     ("preset", "argument", "name"),
     [
-        (presets.mixup_kd, {"concentration": 0.0}, "concentration"),
+        (presets.mixup_kd, {"alpha": 0.0}, "alpha"),
         (presets.noise_kd, {"stddev": 0.0}, "stddev"),
         (presets.noise_kd, {"stddev": "0.1"}, "stddev"),
-        (presets.pe_bkd, {"concentration": -1.0}, "concentration"),
+        (presets.pe_bkd, {"alpha": -1.0}, "alpha"),
         (presets.pe_bkd, {"grid": 0}, "grid"),
     ],
 )

@@ -1,10 +1,10 @@
 import keras
 import numpy as np
 import pytest
-import reference_relations as reference
 import tensorflow as tf
 
 from l2rkd_tf.methods import relations
+from tests import reference_relations as reference
 
 METHODS = {
     "similarity": (relations.SimilarityPreserving, reference.similarity_preserving, {}),
@@ -25,7 +25,7 @@ METHODS = {
         reference.relational,
         {"distance_weight": 0.0, "angle_weight": 3.0},
     ),
-    "probabilistic": (relations.ProbabilisticKT, reference.probabilistic, {}),
+    "probabilistic": (relations.PKT, reference.probabilistic, {}),
 }
 NAMES = list(METHODS)
 SHAPES = [
@@ -209,7 +209,7 @@ def test_degenerate_features_have_finite_values_and_gradients(name, degenerate):
         relations.SimilarityPreserving(),
         relations.CorrelationCongruence("a", "b", gamma=0.7, order=3),
         relations.RelationalKD("a", "b", distance_weight=1.0, angle_weight=0.0),
-        relations.ProbabilisticKT("a", "b"),
+        relations.PKT("a", "b"),
     ],
     ids=lambda method: type(method).__name__,
 )

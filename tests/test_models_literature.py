@@ -7,11 +7,11 @@ import re
 import keras
 import numpy as np
 import pytest
-from test_models_values import with_random_weights
 
 import l2rkd_tf
 from l2rkd_tf import export, methods, models
 from l2rkd_tf.methods.layers import find_layers
+from tests.test_models_values import with_random_weights
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs" / "models.md"
 

@@ -96,10 +96,10 @@ def test_wrong_uses_of_plane_grid(arguments, message):
 def test_class_agreement_counts_points_of_the_same_class():
     scores = np.array([[[3.0, 1.0, 2.0], [0.0, 1.0, 5.0]], [[1.0, 0.0, 0.0], [0.0, 9.0, 0.0]]])
     other = np.array([[[1.0, 0.0, 0.0], [9.0, 1.0, 5.0]], [[0.5, 0.0, 0.0], [0.0, 0.1, 0.0]]])
-    assert plots.class_agreement(scores, other) == 0.75
-    assert plots.class_agreement(scores, scores) == 1.0
+    assert plots.top1_agreement(scores, other) == 0.75
+    assert plots.top1_agreement(scores, scores) == 1.0
     with pytest.raises(ValueError, match="must have the same shape"):
-        plots.class_agreement(scores, other[0])
+        plots.top1_agreement(scores, other[0])
 
 
 @pytest.mark.parametrize("resolution", [20, 50])

@@ -3,13 +3,13 @@
 import keras
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 from keras import layers
 from keras.distillation import FeatureDistillation, LogitsDistillation
-from test_distiller import CLASSES, cross_entropy, linear, random_weights
 
 from l2rkd_tf import L2RKDDistiller, regions
+from tests import reference_losses as reference
+from tests.test_distiller import CLASSES, cross_entropy, linear, random_weights
 
 FEATURES = 4
 # Relative spacing of the half precisions: 2^-11 and 2^-8.

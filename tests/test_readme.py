@@ -49,7 +49,7 @@ def test_defaults_in_the_table_of_methods_are_those_of_the_code():
         for name in methods.__all__
         if isinstance(getattr(methods, name), type) and "per_example" in dir(getattr(methods, name))
     }
-    bases = {"Method", "FeatureMethod", "LayersMethod", "LearnedMethod"}
+    bases = {"Method", "FeatureMethod", "LayersMethod", "TrainableMethod"}
     assert {name for name, *_ in rows} == set(classes) - bases
     for name, layers, weight in rows:
         assert float(weight) == classes[name].default_weight, name

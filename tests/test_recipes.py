@@ -14,9 +14,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import flags
 from absl.testing import flagsaver
-from strategies import two_replicas
 
 from l2rkd_tf import data, export, models
+from tests.strategies import two_replicas
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "examples"))

@@ -3,11 +3,11 @@ import json
 import keras
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 
 from l2rkd_tf.regions import Ball, Mixture, Patch, Region, Segment, Simplex, default_region
 from l2rkd_tf.regions.points import draw_points
+from tests import reference_losses as reference
 
 SHAPES = [(6, 5), (6, 4, 3), (6, 9, 7, 2), (6, 3, 4, 5, 2)]
 DTYPES = ["float16", "bfloat16", "float32", "float64", "uint8"]
@@ -24,10 +24,10 @@ IN_BATCH = {
     "segment": lambda: Segment(radius=0.7),
     "segment_nearest": lambda: Segment(partner="nearest"),
     "segment_same_class": lambda: Segment(partner="same_class"),
-    "segment_beta": lambda: Segment(radius=0.5, concentration=0.2),
+    "segment_beta": lambda: Segment(radius=0.5, alpha=0.2),
     "simplex": lambda: Simplex(num_partners=3, radius=0.8),
     "patch": lambda: Patch(grid=(4, 3), radius=0.9),
-    "patch_nearest": lambda: Patch(grid=2, partner="nearest", concentration=4),
+    "patch_nearest": lambda: Patch(grid=2, partner="nearest", alpha=4),
 }
 BALLS = {norm: lambda norm=norm: Ball(0.2, norm) for norm in ("l2", "linf", "gaussian")}
 MIXTURES = {
@@ -64,7 +64,7 @@ def draw(region, x, seed=(1, 2), labels=None):
 
 
 def weights_of_many(region, batch=20000, dimension=1):
-    return region.draw(tf.zeros((batch, dimension)), [3, 4]).weights.numpy()
+    return region.draw(tf.zeros((batch, dimension)), [3, 4]).lam.numpy()
 
 
 def partners_of_many(region, x, labels=None, draws=3000):
@@ -86,7 +86,7 @@ def is_exact(region):
     """Whether a draw is made of integers, without functions that compilers may rearrange."""
     if isinstance(region, Mixture):
         return all(is_exact(member) for member in region.regions)
-    return not isinstance(region, Ball) and region.get_config().get("concentration") is None
+    return not isinstance(region, Ball) and region.get_config().get("alpha") is None
 
 
 def differ(first, second):
@@ -415,7 +415,7 @@ SURE = 1.95
 @pytest.mark.parametrize("make", [Segment, Patch], ids=["segment", "patch"])
 def test_lambda_is_uniform(make, radius):
     x = tf.zeros((20000, 1) if make is Segment else (1250, 4, 4, 1))
-    weights = make(radius=radius).draw(x, [3, 4]).weights.numpy() / radius
+    weights = make(radius=radius).draw(x, [3, 4]).lam.numpy() / radius
     assert weights.size == 20000
     np.testing.assert_allclose(weights.mean(), 0.5, atol=0.01)
     np.testing.assert_allclose(weights.var(), 1 / 12, atol=0.002)
@@ -423,21 +423,21 @@ def test_lambda_is_uniform(make, radius):
 
 
 def test_cells_of_a_patch_are_independent():
-    weights = Patch(2).draw(tf.zeros((10000, 2, 2, 1)), [3, 4]).weights.numpy().reshape(-1, 4)
+    weights = Patch(2).draw(tf.zeros((10000, 2, 2, 1)), [3, 4]).lam.numpy().reshape(-1, 4)
     np.testing.assert_allclose(np.corrcoef(weights.T), np.eye(4), atol=0.04)
 
 
-@pytest.mark.parametrize("concentration", [0.2, 1, 4.0])
-def test_concentration_gives_a_beta_distribution(concentration):
-    weights = weights_of_many(Segment(radius=0.5, concentration=concentration)) / 0.5
+@pytest.mark.parametrize("alpha", [0.2, 1, 4.0])
+def test_concentration_gives_a_beta_distribution(alpha):
+    weights = weights_of_many(Segment(radius=0.5, alpha=alpha)) / 0.5
 
     # Not beyond: float32 has no numbers closer to 1 than 6e-8, where Beta(0.2, 0.2) has 2 %.
     levels = np.linspace(0.001, 0.999, 999)
-    parameter = np.full_like(levels, concentration)
+    parameter = np.full_like(levels, alpha)
     expected = tf.math.betainc(parameter, parameter, levels).numpy()
     observed = (weights <= levels).mean(axis=0)
     np.testing.assert_allclose(weights.mean(), 0.5, atol=0.01)
-    np.testing.assert_allclose(weights.var(), 1 / (4 * (2 * concentration + 1)), rtol=0.03)
+    np.testing.assert_allclose(weights.var(), 1 / (4 * (2 * alpha + 1)), rtol=0.03)
     assert np.abs(observed - expected).max() < SURE / np.sqrt(weights.size)
 
 

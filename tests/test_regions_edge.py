@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 
 from l2rkd_tf.regions import (
@@ -14,6 +13,7 @@ from l2rkd_tf.regions import (
     Segment,
     Simplex,
 )
+from tests import reference_losses as reference
 
 IMAGES = (6, 9, 7, 2)
 LABELS = np.array([0, 1, 0, 2, 1, 0])
@@ -23,10 +23,10 @@ IN_BATCH = {
     "segment": lambda: Segment(radius=0.7),
     "segment_nearest": lambda: Segment(partner="nearest"),
     "segment_same_class": lambda: Segment(partner="same_class"),
-    "segment_beta": lambda: Segment(radius=0.5, concentration=0.2),
+    "segment_beta": lambda: Segment(radius=0.5, alpha=0.2),
     "simplex": lambda: Simplex(num_partners=3, radius=0.8),
     "patch": lambda: Patch(grid=(4, 3), radius=0.9),
-    "patch_beta": lambda: Patch(grid=2, concentration=4),
+    "patch_beta": lambda: Patch(grid=2, alpha=4),
 }
 BALLS = {norm: lambda norm=norm: Ball(0.2, norm) for norm in ("l2", "linf", "gaussian")}
 MIXTURES = {
@@ -44,7 +44,7 @@ def points(shape=IMAGES, dtype="float64", seed=0):
 def drawn_at(region, x, *fractions, seed=(1, 2)):
     """The drawn points, and those at fractions of the way to the edge."""
     drawn = region.draw(x, list(seed), LABELS)
-    at = [region.apply(x, region.towards_edge(drawn, fraction)) for fraction in fractions]
+    at = [region.apply(x, region.at_fraction(drawn, fraction)) for fraction in fractions]
     return region.apply(x, drawn), *at
 
 
@@ -79,7 +79,7 @@ def test_the_drawn_point_lies_on_the_way_to_the_edge(make):
 def test_the_largest_or_the_sum_of_lambda_is_the_fraction_of_the_radius(name, fraction):
     region, x = IN_BATCH[name](), points()
     drawn = region.draw(x, [1, 2], LABELS)
-    partners, weights = region.towards_edge(drawn, fraction)
+    partners, weights = region.at_fraction(drawn, fraction)
     np.testing.assert_array_equal(partners, drawn.partners)
     flat = weights.numpy().reshape(6, -1)
     reached = flat.sum(axis=1) if name == "simplex" else flat.max(axis=1)
@@ -116,9 +116,9 @@ def test_gaussian_noise_ends_at_the_drawn_point():
 def test_each_example_of_a_mixture_goes_to_the_edge_of_its_own_region(make):
     region, x = make(), points()
     drawn = region.draw(x, [1, 2], LABELS)
-    edge = region.apply(x, region.towards_edge(drawn, 1.0))
+    edge = region.apply(x, region.at_fraction(drawn, 1.0))
     candidates = [
-        member.apply(x, member.towards_edge(part, 1.0))
+        member.apply(x, member.at_fraction(part, 1.0))
         for member, part in zip(region.regions, drawn.coefficients, strict=True)
     ]
     assert len(set(drawn.choice.numpy())) > 1
@@ -138,7 +138,7 @@ def test_each_example_of_a_mixture_goes_to_the_edge_of_its_own_region(make):
 def test_a_lambda_of_zero_still_knows_its_partners(region, zeros, lengths):
     partners = np.tile((np.arange(6)[:, None] + 1) % 6, (1, zeros[1])).astype("int32")
     drawn = Coefficients(tf.constant(partners), tf.zeros(zeros))
-    weights = region.towards_edge(drawn, 1.0).weights
+    weights = region.at_fraction(drawn, 1.0).lam
     np.testing.assert_allclose(weights.numpy().reshape(6, -1).max(axis=1), lengths, rtol=1e-6)
     np.testing.assert_allclose(weights.numpy().reshape(6, -1).min(axis=1), lengths, rtol=1e-6)
 
@@ -146,7 +146,7 @@ def test_a_lambda_of_zero_still_knows_its_partners(region, zeros, lengths):
 @pytest.mark.parametrize("norm", BALLS)
 def test_noise_of_zero_stays_at_the_example(norm):
     noise = tf.constant([[0.0, 0.0], [1e-30, 0.0]])
-    moved = Ball(0.5, norm).towards_edge(noise, 1.0).numpy()
+    moved = Ball(0.5, norm).at_fraction(noise, 1.0).numpy()
     np.testing.assert_array_equal(moved[0], [0.0, 0.0])
     np.testing.assert_allclose(moved[1], [1e-30 if norm == "gaussian" else 0.5, 0.0], rtol=1e-6)
 
@@ -156,7 +156,7 @@ def test_zeros_in_a_mixture_are_no_nan():
     parts = (tf.zeros((2, 3)), Coefficients(tf.constant([[1], [0]]), tf.zeros((2, 1))))
     drawn = MixtureCoefficients(tf.constant([0, 1]), parts)
     x = tf.constant([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
-    edge = region.apply(x, region.towards_edge(drawn, 1.0))
+    edge = region.apply(x, region.at_fraction(drawn, 1.0))
     np.testing.assert_array_equal(edge, [x[0], x[0]])
 
 
@@ -183,8 +183,8 @@ def test_several_inputs_move_together(name):
     region = ALL[name]()
     inputs = {"image": points(), "row": points((6, 3))}
     drawn = region.draw(inputs, [1, 2], LABELS)
-    edge = region.apply(inputs, region.towards_edge(drawn, 1.0))
-    half = region.apply(inputs, region.towards_edge(drawn, 0.5))
+    edge = region.apply(inputs, region.at_fraction(drawn, 1.0))
+    half = region.apply(inputs, region.at_fraction(drawn, 0.5))
     for key, x in inputs.items():
         np.testing.assert_allclose(half[key], (x + edge[key]) / 2, rtol=0.0, atol=1e-7)
 
@@ -205,7 +205,7 @@ def test_graph_and_xla_agree_with_eager_mode(name):
 
     def edge(x, fraction):
         drawn = region.draw(x, [1, 2], LABELS)
-        return region.apply(x, region.towards_edge(drawn, fraction))
+        return region.apply(x, region.at_fraction(drawn, fraction))
 
     signature = [tf.TensorSpec((None, *IMAGES[1:]), tf.float32), tf.TensorSpec((), tf.float32)]
     x = points(dtype="float32")
@@ -218,7 +218,7 @@ def test_graph_and_xla_agree_with_eager_mode(name):
 def test_an_empty_batch_has_no_points(make):
     x = tf.zeros((0, *IMAGES[1:]))
     drawn = make().draw(x, [1, 2], LABELS[:0])
-    assert make().apply(x, make().towards_edge(drawn, 1.0)).shape == x.shape
+    assert make().apply(x, make().at_fraction(drawn, 1.0)).shape == x.shape
 
 
 def test_a_region_of_ones_own_says_what_it_lacks():
@@ -229,5 +229,5 @@ def test_a_region_of_ones_own_says_what_it_lacks():
         def apply(self, tensor, coefficients):
             return keras.tree.map_structure(lambda leaf: (1.0 - coefficients) * leaf, tensor)
 
-    with pytest.raises(NotImplementedError, match=r"Own must implement `towards_edge\(coeff"):
-        Own().towards_edge(1.0, 0.5)
+    with pytest.raises(NotImplementedError, match=r"Own must implement `at_fraction\(coeff"):
+        Own().at_fraction(1.0, 0.5)

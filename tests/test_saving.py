@@ -8,11 +8,13 @@ import h5py
 import keras
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 from keras import layers
 from keras.distillation import FeatureDistillation, LogitsDistillation
-from test_distiller import (
+
+from l2rkd_tf import L2RKDDistiller, regions
+from tests import reference_losses as reference
+from tests.test_distiller import (
     CLASSES,
     assert_equal_weights,
     batches,
@@ -21,8 +23,6 @@ from test_distiller import (
     images,
     random_weights,
 )
-
-from l2rkd_tf import L2RKDDistiller, regions
 
 SLACK = 64 * 1024
 
@@ -110,7 +110,7 @@ def test_weight_files_resume_in_a_fresh_distiller(tmp_path):
 
 REGIONS = {
     "patch": lambda: regions.Patch((2, 3), radius=0.9),
-    "segment": lambda: regions.Segment(partner="nearest", concentration=0.5),
+    "segment": lambda: regions.Segment(partner="nearest", alpha=0.5),
     "mixture": lambda: regions.Mixture([regions.Simplex(3), regions.Ball(0.1)], weights=[1, 3]),
 }
 

@@ -11,7 +11,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_distiller import (
+
+from l2rkd_tf import L2RKDDistiller, callbacks, methods
+from l2rkd_tf.data import epoch_order, load
+from l2rkd_tf.teacher_cache import CachedInputs, cache_teacher, caching, shards
+from tests.test_distiller import (
     Counting,
     assert_equal_weights,
     batches,
@@ -19,10 +23,6 @@ from test_distiller import (
     convnet,
     images,
 )
-
-from l2rkd_tf import L2RKDDistiller, callbacks, methods, order
-from l2rkd_tf.data import load
-from l2rkd_tf.teacher_cache import CachedInputs, cache_teacher, caching, shards
 
 EXAMPLES = 10
 QUIET = {"verbose": False}
@@ -46,14 +46,14 @@ def never_asked(*args, **kwargs):
 def asked(monkeypatch, call):
     """Number of examples that the teacher is asked for in a call."""
     counts = []
-    rows = caching.Asking.rows
+    rows = caching.TeacherRunner.rows
 
     def counting(self, chunk):
         counts.append(chunk.num_examples)
         return rows(self, chunk)
 
     with monkeypatch.context() as patch:
-        patch.setattr(caching.Asking, "rows", counting)
+        patch.setattr(caching.TeacherRunner, "rows", counting)
         call()
     return sum(counts)
 
@@ -111,7 +111,7 @@ def test_the_order_depends_on_seed_and_pass_alone(teacher, memory_bytes, tmp_pat
             memory_bytes=memory_bytes,
             **QUIET,
         )
-        data.position.set_batch(skip)
+        data.cursor.set_batch(skip)
         return [x.inputs[0, 0, 0, 0] for x, _ in data.repeat(3).as_numpy_iterator()]
 
     first = labels(0)
@@ -160,7 +160,7 @@ def test_inputs_alone_will_do(teacher):
 def test_the_same_teacher_and_examples_are_not_asked_again(teacher, tmp_path, monkeypatch):
     x, y = images(EXAMPLES)
     first = cache_teacher(batches(x, y), teacher, tmp_path, shuffle=False, **QUIET)
-    monkeypatch.setattr(caching.Asking, "rows", never_asked)
+    monkeypatch.setattr(caching.TeacherRunner, "rows", never_asked)
     again = cache_teacher(batches(x, y), teacher, tmp_path, shuffle=False, **QUIET)
     for one, other in zip(read(first), read(again), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -547,9 +547,9 @@ def test_the_order_does_not_depend_on_that_of_the_data():
 
 def test_data_of_the_library_stay_where_they_are(tmp_path):
     train = load("digits", "train", batch_size=50, fraction=0.1, data_dir=tmp_path)
-    train.position.set_batch(3)
+    train.cursor.set_batch(3)
     cached = cache_teacher(train, convnet(0, 8), **QUIET)
-    assert train.position.batch == 3
+    assert train.cursor.batch == 3
     assert cached.num_examples == train.num_examples == 100
     augmented = load(
         "digits", "train", batch_size=50, fraction=0.1, data_dir=tmp_path, augment="crop"
@@ -645,7 +645,7 @@ SETTINGS = {
     "teacher": {},
     "teacher, half": {"replace_fraction": 0.5},
     "teacher, no KD": {"kd_weight": 0.0},
-    "methods": {"region_weight": 0.0, "distillation_losses": [methods.DecoupledKD()]},
+    "methods": {"region_weight": 0.0, "distillation_losses": [methods.DKD()]},
     "inner features": {
         "distillation_losses": [methods.SimilarityPreserving()],
         "distillation_losses_at": "both",
@@ -769,10 +769,10 @@ def test_callbacks_that_ask_the_teacher_say_so(teacher):
 
 
 def test_indices_in_order_are_permutations_of_all_examples():
-    data, position = order.indices_in_order(7, 3, seed=4, shuffle=True)
+    data, cursor = epoch_order.indices_in_order(7, 3, seed=4, shuffle=True)
     stream = [batch.tolist() for batch in data.repeat(2).as_numpy_iterator()]
     assert [len(batch) for batch in stream] == [3, 3, 1] * 2
     passes = [sum(stream[:3], []), sum(stream[3:], [])]
     assert sorted(passes[0]) == sorted(passes[1]) == list(range(7)) and passes[0] != passes[1]
-    position.set_batch(4)
+    cursor.set_batch(4)
     assert [batch.tolist() for batch in data.as_numpy_iterator()][:2] == stream[4:]

@@ -8,14 +8,21 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cache_replicas import CACHES, train
 from keras import layers
-from strategies import two_replicas
-from test_distiller import CLASSES, assert_equal_weights, compiled, convnet, cross_entropy, images
-from test_precision import under
 
 from l2rkd_tf import L2RKDDistiller, callbacks, methods
 from l2rkd_tf.teacher_cache import CachedInputs, cache_teacher
+from tests.cache_replicas import CACHES, train
+from tests.strategies import two_replicas
+from tests.test_distiller import (
+    CLASSES,
+    assert_equal_weights,
+    compiled,
+    convnet,
+    cross_entropy,
+    images,
+)
+from tests.test_precision import under
 
 ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES, BATCH, FEATURES = 10, 4, 4  # the last batch of a pass has 2 examples
@@ -101,7 +108,7 @@ CASES = {
     "binary": ((X, ONE_HOT), {"divergence": "binary_kl"}, BINARY),
     "no labels": ((X,), {"hard_weight": 0.0}, {"loss": None}),
     "executions": ((X, Y), {"replace_fraction": 0.5}, IN_A_GRAPH | {"steps_per_execution": 2}),
-    "methods": ((X, Y), {"distillation_losses": [methods.DecoupledKD(), methods.DIST()]}, {}),
+    "methods": ((X, Y), {"distillation_losses": [methods.DKD(), methods.DIST()]}, {}),
     "loss of Keras": (
         (X, Y),
         {"distillation_losses": keras.distillation.LogitsDistillation()},
@@ -187,7 +194,7 @@ def test_mixed_precision_trains_as_with_a_live_teacher(policies):
 
 
 @pytest.mark.parametrize("activation", [None, "softmax"])
-@pytest.mark.parametrize("method", [None, methods.DecoupledKD])
+@pytest.mark.parametrize("method", [None, methods.DKD])
 def test_half_precision_of_the_cache_moves_updates_by_its_rounding_alone(activation, method):
     arguments = INTERPOLATED | {"from_logits": activation is None}
     if method:

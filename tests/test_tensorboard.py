@@ -100,8 +100,8 @@ def test_curves_are_those_of_the_history(tmp_path):
         distiller,
         callbacks.LossWeightScheduler(schedules.linear_warmup(0.8, epochs=4)),
         callbacks.RegionRadiusScheduler(schedules.cosine(1.0, 0.25, epochs=3)),
-        callbacks.LocalShapeMonitor(data(), every=2),
-        callbacks.TrainingBoard(tmp_path),
+        callbacks.LocalShapeMonitor(data(), measure_freq=2),
+        callbacks.DistillationTensorBoard(tmp_path),
     )
     assert {"kd_loss", "region_loss", "hard_loss", "val_hard_loss", "val_accuracy"} <= set(history)
     assert history["region_weight"] == [0.2, 0.4, pytest.approx(0.6)]
@@ -121,7 +121,7 @@ def test_curves_are_those_of_the_history(tmp_path):
 
 def test_radii_of_a_mixture_are_numbered(tmp_path):
     region = regions.Mixture([regions.Segment(radius=0.5), regions.Ball(2.0)])
-    fit(make_distiller(region=region), callbacks.TrainingBoard(tmp_path), epochs=1)
+    fit(make_distiller(region=region), callbacks.DistillationTensorBoard(tmp_path), epochs=1)
     found = scalars(tmp_path / "train")
     radii = {tag: float(curve[0]) for tag, curve in found.items() if "radius" in tag}
     assert radii == {"epoch_region_radius_0": 0.5, "epoch_region_radius_1": 2.0}
@@ -130,7 +130,7 @@ def test_radii_of_a_mixture_are_numbered(tmp_path):
 def test_a_plain_model_has_no_objective(tmp_path):
     model = network(3)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    history = fit(model, callbacks.TrainingBoard(tmp_path, histogram_freq=1), epochs=2)
+    history = fit(model, callbacks.DistillationTensorBoard(tmp_path, histogram_freq=1), epochs=2)
     tags = {value.tag for _, value in values(tmp_path / "train")}
     assert not {f"epoch_{name}" for name in OBJECTIVE} & tags
     assert any(tag.endswith("/histogram") for tag in tags)
@@ -140,7 +140,7 @@ def test_a_plain_model_has_no_objective(tmp_path):
 def test_settings_are_texts_and_hyperparameters(tmp_path):
     config = {"region": "patch:grid=4", "widths": ["4", "8"], "odd": "a|b\nc"}
     hparams = {"temperature": 4.0, "epochs": 2, "method": "kd", "jit": True, "rate": np.float32(2)}
-    board = callbacks.TrainingBoard(tmp_path, config=config, hparams=hparams)
+    board = callbacks.DistillationTensorBoard(tmp_path, config=config, hparams=hparams)
     fit(make_distiller(), board, epochs=2)
     (text_step, text), (hparams_step, session) = values(tmp_path)
     assert (text_step, text.tag) == (0, "configuration")
@@ -162,7 +162,7 @@ def test_settings_are_texts_and_hyperparameters(tmp_path):
 
 
 def test_figures_are_images_of_their_epochs(tmp_path):
-    monitor = callbacks.LocalShapeMonitor(data(), every=2)
+    monitor = callbacks.LocalShapeMonitor(data(), measure_freq=2)
     drawn = []
 
     def decisions(distiller):
@@ -175,7 +175,12 @@ def test_figures_are_images_of_their_epochs(tmp_path):
         "decision_map": decisions,
     }
     distiller = make_distiller()
-    fit(distiller, monitor, callbacks.TrainingBoard(tmp_path, figures=figures, every=2), epochs=3)
+    fit(
+        distiller,
+        monitor,
+        callbacks.DistillationTensorBoard(tmp_path, figures=figures, figure_freq=2),
+        epochs=3,
+    )
     images = values(tmp_path)
     assert [(step, value.tag) for step, value in images] == [
         (step, name) for step in (0, 1, 2) for name in figures
@@ -203,13 +208,13 @@ class Crash(keras.callbacks.Callback):
 
 def test_a_run_that_goes_on_leaves_the_files_of_one_that_was_not_interrupted(tmp_path):
     def run(folder, *crashes):
-        board = callbacks.TrainingBoard(
+        board = callbacks.DistillationTensorBoard(
             folder / "board",
             config={"seed": 0},
             hparams={"seed": 0},
             figures={"nothing": lambda _: figure.Figure(figsize=(1, 1))},
         )
-        backup = callbacks.TrainingBackup(folder / "backup", every=2)
+        backup = callbacks.TrainingBackup(folder / "backup", save_freq=2)
         return fit(make_distiller(), board, *crashes, backup, epochs=4)
 
     def read(folder):
@@ -233,7 +238,7 @@ def test_a_run_that_goes_on_leaves_the_files_of_one_that_was_not_interrupted(tmp
 
 
 def test_a_new_run_replaces_an_earlier_one(tmp_path):
-    board = callbacks.TrainingBoard(tmp_path, hparams={"a": 1})
+    board = callbacks.DistillationTensorBoard(tmp_path, hparams={"a": 1})
     first = fit(make_distiller(), board, epochs=3)
     second = fit(make_distiller(kd_weight=0.5), board, epochs=2)
     found = scalars(tmp_path / "train")["epoch_loss"]
@@ -251,7 +256,7 @@ def test_everything_is_on_the_disk_when_an_epoch_ends(tmp_path):
         def on_epoch_end(self, epoch, logs=None):
             seen.append(list(scalars(tmp_path / "train")["epoch_loss"]))
 
-    fit(make_distiller(), callbacks.TrainingBoard(tmp_path), Look(), epochs=2)
+    fit(make_distiller(), callbacks.DistillationTensorBoard(tmp_path), Look(), epochs=2)
     assert seen == [[0], [0, 1]]
 
 
@@ -263,7 +268,7 @@ def test_epochs_of_no_folder_are_none(tmp_path):
 def test_a_missing_tensorboard_is_told_when_it_is_needed(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(ImportError, match=r"pip install l2rkd-tf\[tensorboard\]"):
-        callbacks.TrainingBoard("logs")
+        callbacks.DistillationTensorBoard("logs")
 
 
 @pytest.mark.parametrize(
@@ -271,7 +276,10 @@ def test_a_missing_tensorboard_is_told_when_it_is_needed(monkeypatch):
     [
         ({"log_dir": ""}, "`log_dir` must be the path.*Received: log_dir=''"),
         ({"log_dir": 3}, "`log_dir` must be the path.*Received: log_dir=3"),
-        ({"every": 0}, "`every` must be an integer of at least 1. Received: every=0"),
+        (
+            {"figure_freq": 0},
+            "`figure_freq` must be an integer of at least 1. Received: figure_freq=0",
+        ),
         ({"hparams": {"widths": [1]}}, r"`hparams` must be numbers.*Received: widths=\[1\]"),
         ({"figures": {"map": 3}}, "`figures` must be functions.*Received: map=3"),
         ({"update_freq": 5}, "`update_freq` must be 'epoch'.*Received: update_freq=5"),
@@ -279,4 +287,4 @@ def test_a_missing_tensorboard_is_told_when_it_is_needed(monkeypatch):
 )
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        callbacks.TrainingBoard(**{"log_dir": "logs"} | arguments)
+        callbacks.DistillationTensorBoard(**{"log_dir": "logs"} | arguments)

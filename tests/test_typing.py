@@ -7,7 +7,8 @@ import sys
 import types
 
 import pytest
-from test_house import FILES, IDS, PACKAGE, import_file, public_objects
+
+from tests.test_architecture import FILES, IDS, PACKAGE, import_file, public_objects
 
 ROOT = PACKAGE.parent
 DOWNSTREAM = pathlib.Path(__file__).with_name("downstream.py")

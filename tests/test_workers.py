@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from replica_cases import CASES, train
-from strategies import two_replicas
+
+from tests.replica_cases import CASES, train
+from tests.strategies import two_replicas
 
 ROOT = pathlib.Path(__file__).parent.parent
 

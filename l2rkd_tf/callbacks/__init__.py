@@ -6,7 +6,7 @@
 - `LocalShapeMonitor` logs how closely the student follows the teacher around the data.
 - `BlindRegionSearch` trains where the student knows least of the teacher.
 - `TrainingBackup`, for any model, has a run that was killed go on exactly.
-- `TrainingBoard`, for any model, shows a run in TensorBoard, which is imported only then.
+- `DistillationTensorBoard`, for any model, shows a run in TensorBoard, which is imported only then.
 """
 
 from l2rkd_tf.callbacks import schedules
@@ -19,7 +19,7 @@ from l2rkd_tf.callbacks.schedulers import (
     RegionRadiusScheduler,
     TemperatureScheduler,
 )
-from l2rkd_tf.callbacks.tensorboard import TrainingBoard
+from l2rkd_tf.callbacks.tensorboard import DistillationTensorBoard
 
 __all__ = [
     "BlindRegionSearch",
@@ -29,6 +29,6 @@ __all__ = [
     "StudentCheckpoint",
     "TemperatureScheduler",
     "TrainingBackup",
-    "TrainingBoard",
+    "DistillationTensorBoard",
     "schedules",
 ]

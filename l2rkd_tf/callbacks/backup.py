@@ -11,12 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf import replicas
 from l2rkd_tf.callbacks.base import check_counts
-from l2rkd_tf.callbacks.files import check_space
+from l2rkd_tf.utils.files import check_space
 from l2rkd_tf.distiller import L2RKDDistiller
 from l2rkd_tf.regions import Mixture, Region
-from l2rkd_tf.types import Logs, PathLike
+from l2rkd_tf.utils import distribution
+from l2rkd_tf.utils.types import Logs, PathLike
 
 __all__ = ["TrainingBackup"]
 
@@ -51,9 +51,9 @@ class TrainingBackup(keras.callbacks.Callback):
             kept. `fit` must take all its batches in their order: the data set itself, or one made
             from it by `repeat`, `map` or `prefetch`; and nothing else may iterate it meanwhile.
             `None` for data whose passes are all alike.
-        every: Epochs from one backup to the next, at least 1.
-        keep: Whether backups outlast training. The same `fit` then ends at once, and one with more
-            `epochs` goes on.
+        save_freq: Epochs from one backup to the next, at least 1.
+        delete_checkpoint: Whether the backups are deleted when training has ended. If not, the same
+            `fit` ends at once, and one with more `epochs` resumes.
 
     Raises:
         ValueError: If an argument is wrong; before training, if the model is not built or is not
@@ -66,7 +66,7 @@ class TrainingBackup(keras.callbacks.Callback):
         >>> model.compile("sgd", "mse")
         >>> folder = tempfile.mkdtemp()
         >>> for epochs in (2, 5):  # as if the first were a run that is interrupted after 2 epochs
-        ...     backup = TrainingBackup(folder, keep=epochs == 2)
+        ...     backup = TrainingBackup(folder, delete_checkpoint=epochs == 5)
         ...     history = model.fit(
         ...         np.ones((8, 4)), np.ones((8, 3)), epochs=epochs, callbacks=[backup], verbose=0
         ...     )
@@ -80,15 +80,15 @@ class TrainingBackup(keras.callbacks.Callback):
         self,
         directory: PathLike,
         data: tf.data.Dataset | None = None,
-        every: int = 1,
-        keep: bool = False,
+        save_freq: int = 1,
+        delete_checkpoint: bool = True,
     ) -> None:
         super().__init__()
-        check_counts(every=every)
+        check_counts(save_freq=save_freq)
         self.directory = _checked_directory(directory)
-        self.every = every
-        self.keep = keep
-        self._position = _position_of(data)
+        self.save_freq = save_freq
+        self.delete_checkpoint = delete_checkpoint
+        self._cursor = _cursor_of(data)
         self._folder = self.directory
         self._state: dict[str, Any] = {}
         self._region: Region | None = None
@@ -108,15 +108,15 @@ class TrainingBackup(keras.callbacks.Callback):
         self._is_begun = False
         self.model._initial_epoch = None
         with self.model.distribute_strategy.scope():
-            worker = replicas.worker_name()
+            worker = distribution.worker_name()
             self._folder = os.path.join(self.directory, worker) if worker else self.directory
             with _explained(f"`directory` {self._folder!r} could not be made"):
                 os.makedirs(self._folder, exist_ok=True)
-            epochs = replicas.common_numbers(_epochs_in(self._folder), _KEPT)
+            epochs = distribution.common_numbers(_epochs_in(self._folder), _KEPT)
             if epochs:
                 self._restore(max(epochs))
         # So that whatever looks at the data before the first step sees the same in every run.
-        self._set_position(0)
+        self._set_cursor(0)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Before the first one, tells history and data where the run is."""
@@ -126,7 +126,7 @@ class TrainingBackup(keras.callbacks.Callback):
         self._is_begun = True
         self.model._initial_epoch = None  # a later fit() of the model begins where it says itself
         self._restore_history()
-        self._set_position(self._state["batches"])
+        self._set_cursor(self._state["batches"])
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Counts batches."""
@@ -139,7 +139,7 @@ class TrainingBackup(keras.callbacks.Callback):
         for name, value in (logs or {}).items():
             self._state["history"].setdefault(name, []).append(_plain(value))
         is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
-        if (epoch + 1) % self.every == 0 or (self.keep and is_last):
+        if (epoch + 1) % self.save_freq == 0 or (is_last and not self.delete_checkpoint):
             with self.model.distribute_strategy.scope():
                 self._write(epoch + 1)
 
@@ -148,7 +148,7 @@ class TrainingBackup(keras.callbacks.Callback):
         if not self._is_begun:  # the run was complete when it was restored
             self.model._initial_epoch = None
             self._restore_history()
-        if self.keep:
+        if not self.delete_checkpoint:
             return
         for name in _names_in(self._folder):
             shutil.rmtree(os.path.join(self._folder, name))
@@ -156,9 +156,9 @@ class TrainingBackup(keras.callbacks.Callback):
             with contextlib.suppress(OSError):  # not empty, or gone already
                 os.rmdir(folder)
 
-    def _set_position(self, batch):
-        if self._position is not None:
-            self._position.set_batch(batch)
+    def _set_cursor(self, batch):
+        if self._cursor is not None:
+            self._cursor.set_batch(batch)
 
     def _count_batches(self):
         """Adds the batches of an epoch to those of the run.
@@ -167,12 +167,12 @@ class TrainingBackup(keras.callbacks.Callback):
         left: then all that the data gave were taken.
         """
         batches = self._state["batches"] + self._batches_of_epoch
-        if self._position is not None:
-            missing = batches - self._position.batch
+        if self._cursor is not None:
+            missing = batches - self._cursor.batch
             if missing >= self.model.steps_per_execution:
                 raise ValueError(
                     "`data` must be what fit() takes its batches from. Received: data that gave "
-                    f"{self._position.batch} batches, where {batches} were trained on. Do not "
+                    f"{self._cursor.batch} batches, where {batches} were trained on. Do not "
                     "`cache` it, and pass TrainingBackup the same object as fit()."
                 )
             batches -= max(missing, 0)
@@ -266,15 +266,15 @@ def _checked_directory(directory):
     return os.fspath(directory)
 
 
-def _position_of(data):
-    position = getattr(data, "position", None)
-    if data is not None and position is None:
+def _cursor_of(data):
+    cursor = getattr(data, "cursor", None)
+    if data is not None and cursor is None:
         raise ValueError(
             "`data` must be a data set from l2rkd_tf.data.load that is shuffled or augmented, or "
             f"None. Received: data={data!r}. For data sets made from one, such as "
             "`train.repeat()`, pass `train`."
         )
-    return position
+    return cursor
 
 
 @contextlib.contextmanager

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.distiller import L2RKDDistiller
 from l2rkd_tf.geometry.evaluation import batched, per_example
-from l2rkd_tf.types import Data
+from l2rkd_tf.utils.types import Data
+from l2rkd_tf.utils.validation import is_positive_integer
 
 __all__ = [
     "DistillerCallback",

@@ -13,12 +13,13 @@ from l2rkd_tf.callbacks.base import (
     take_points,
     try_points,
 )
-from l2rkd_tf.checks import checked_seed
 from l2rkd_tf.distiller import L2RKDDistiller
-from l2rkd_tf.geometry.evaluation import batched, outputs_of, per_example
+from l2rkd_tf.features import model_outputs
+from l2rkd_tf.geometry.evaluation import batched, per_example
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
 from l2rkd_tf.regions import Region
-from l2rkd_tf.types import Data, Logs
+from l2rkd_tf.utils.types import Data, Logs
+from l2rkd_tf.utils.validation import checked_seed
 
 __all__ = ["BlindRegionSearch"]
 
@@ -45,8 +46,8 @@ class BlindRegionSearch(DistillerCallback):
             as `Patch(grid=1)` and `Patch(grid=2)`, are what the search was made for.
         data: As in `LocalShapeMonitor`; the training data, as in the paper, or other data. Of a
             shuffled `tf.data.Dataset` make a second one for it.
-        every: Epochs from one search to the next, at least 1. Every `fit` begins with a search, so
-            that a resumed run does not train in another region until the next one.
+        search_freq: Epochs from one search to the next, at least 1. Every `fit` begins with a
+            search, so that a resumed run does not train in another region until the next one.
         max_points: Largest number of points, as in `LocalShapeMonitor`.
         start_epoch: Epoch of the first search, counted from 0.
         verbose: 1 for a message with the divergences at each search.
@@ -63,8 +64,8 @@ class BlindRegionSearch(DistillerCallback):
 
     Example:
         >>> Patch = l2rkd_tf.regions.Patch
-        >>> candidates = [Patch(grid=g, concentration=c) for g in (1, 2) for c in (0.1, 0.5, 1.0)]
-        >>> search = BlindRegionSearch(candidates, np.zeros((32, 8, 8, 1)), every=50)
+        >>> candidates = [Patch(grid=g, alpha=c) for g in (1, 2) for c in (0.1, 0.5, 1.0)]
+        >>> search = BlindRegionSearch(candidates, np.zeros((32, 8, 8, 1)), search_freq=50)
         >>> len(search.regions)
         6
 
@@ -78,7 +79,7 @@ class BlindRegionSearch(DistillerCallback):
         self,
         regions: Sequence[Region],
         data: Data,
-        every: int = 1,
+        search_freq: int = 1,
         max_points: int = 512,
         start_epoch: int = 0,
         verbose: int = 0,
@@ -86,10 +87,10 @@ class BlindRegionSearch(DistillerCallback):
     ) -> None:
         super().__init__()
         self.regions = _checked_regions(regions)
-        check_counts(every=every, max_points=max_points)
+        check_counts(search_freq=search_freq, max_points=max_points)
         check_epoch("start_epoch", start_epoch)
         self.data = data
-        self.every = every
+        self.search_freq = search_freq
         self.max_points = max_points
         self.start_epoch = start_epoch
         self.verbose = verbose
@@ -119,7 +120,7 @@ class BlindRegionSearch(DistillerCallback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Searches, where the epoch is one for it."""
         since_start = epoch - self.start_epoch
-        if since_start < 0 or (self._index >= 0 and since_start % self.every):
+        if since_start < 0 or (self._index >= 0 and since_start % self.search_freq):
             return
         self.divergences = self._mean_divergences()
         self._index = int(np.argmax(self.divergences))
@@ -137,7 +138,7 @@ class BlindRegionSearch(DistillerCallback):
     def _try_regions(self, inputs, labels):
         drawn = [region.draw(inputs, [self.seed, 0], labels) for region in self.regions]
         points = [r.apply(inputs, one) for r, one in zip(self.regions, drawn, strict=True)]
-        return outputs_of(self.model.get_teacher(), inputs), points
+        return model_outputs(self.model.get_teacher(), inputs), points
 
     def _mean_divergences(self):
         """Mean divergence at points of each region, shape `(regions,)`; all in one trace."""
@@ -148,7 +149,7 @@ class BlindRegionSearch(DistillerCallback):
             def in_region(region):
                 drawn = region.draw(inputs, tf.stack([self.seed, number]), labels)
                 points = region.apply(inputs, drawn)
-                outputs = [outputs_of(model, points) for model in models]
+                outputs = [model_outputs(model, points) for model in models]
                 if not from_logits:
                     outputs = [logits_from_probabilities(output, divergence) for output in outputs]
                 return DIVERGENCES[divergence](*outputs)

@@ -7,9 +7,9 @@ from typing import Literal
 import keras
 
 from l2rkd_tf.callbacks.base import check_distiller
-from l2rkd_tf.callbacks.files import check_space
+from l2rkd_tf.utils.files import check_space
 from l2rkd_tf.distiller import L2RKDDistiller
-from l2rkd_tf.types import PathLike
+from l2rkd_tf.utils.types import PathLike
 
 __all__ = ["StudentCheckpoint"]
 

@@ -15,12 +15,12 @@ from l2rkd_tf.callbacks.base import (
     try_points,
 )
 from l2rkd_tf.callbacks.events import write_figure
-from l2rkd_tf.checks import checked_seed, is_number
+from l2rkd_tf.features import model_outputs
 from l2rkd_tf.geometry import FidelityProfile, fidelity_profile
-from l2rkd_tf.geometry.evaluation import outputs_of
 from l2rkd_tf.plots import style
 from l2rkd_tf.regions import Region
-from l2rkd_tf.types import Data, Logs, PathLike
+from l2rkd_tf.utils.types import Data, Logs, PathLike
+from l2rkd_tf.utils.validation import checked_seed, is_number
 
 __all__ = ["LocalShapeMonitor"]
 
@@ -60,8 +60,8 @@ class LocalShapeMonitor(DistillerCallback):
             training sees other batches than without the monitor.)
         region: A `l2rkd_tf.regions.Region`; `None` for the distiller's, whatever it is at the time.
         fractions: Fractions `a` of the way, from 0 (the examples) to 1 (the edge).
-        every: Epochs from one measurement to the next: at epochs `every`, `2 * every`, ..., counted
-            from 1, and at the first and last epoch of each `fit`.
+        measure_freq: Epochs from one measurement to the next: at epochs `measure_freq`,
+            `2 * measure_freq`, ..., counted from 1, and at the first and last epoch of each `fit`.
         max_points: Largest number of points: the first ones of a data set, a random subset of
             arrays. They are read once, when training starts.
         log_dir: Folder in which to write the profile as an image for TensorBoard, under the tag
@@ -76,7 +76,7 @@ class LocalShapeMonitor(DistillerCallback):
             no `L2RKDDistiller`, or if the data do not suit it and the region.
         ImportError: If `log_dir` is given and Matplotlib is not installed.
         NotImplementedError: Before training, if the region is one of your own without
-            `towards_edge`.
+            `at_fraction`.
 
     Example:
         >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -100,7 +100,7 @@ class LocalShapeMonitor(DistillerCallback):
         data: Data,
         region: Region | None = None,
         fractions: Sequence[float] | np.ndarray = (0.0, 0.5, 1.0),
-        every: int = 1,
+        measure_freq: int = 1,
         max_points: int = 512,
         log_dir: PathLike | None = None,
         seed: int = 0,
@@ -111,13 +111,13 @@ class LocalShapeMonitor(DistillerCallback):
                 "`region` must be a l2rkd_tf.regions.Region, or None for the distiller's. "
                 f"Received: region={region!r}"
             )
-        check_counts(every=every, max_points=max_points)
+        check_counts(measure_freq=measure_freq, max_points=max_points)
         if log_dir is not None:
             style.require_matplotlib()
         self.data = data
         self.region = region
         self.fractions = _checked_fractions(fractions)
-        self.every = every
+        self.measure_freq = measure_freq
         self.max_points = max_points
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self.seed = checked_seed(seed)
@@ -152,15 +152,15 @@ class LocalShapeMonitor(DistillerCallback):
 
     def _is_due(self, epoch):
         is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
-        return self._values is None or (epoch + 1) % self.every == 0 or is_last
+        return self._values is None or (epoch + 1) % self.measure_freq == 0 or is_last
 
     def _at_edge(self, inputs, labels):
         """The teacher's outputs at the edge of a region, if it is known yet."""
         region = self.region or self.model.region
         if region is not None:
             drawn = region.draw(inputs, [self.seed, 0], labels)
-            inputs = region.apply(inputs, region.towards_edge(drawn, 1.0))
-        return outputs_of(self.model.get_teacher(), inputs)
+            inputs = region.apply(inputs, region.at_fraction(drawn, 1.0))
+        return model_outputs(self.model.get_teacher(), inputs)
 
     def _measure(self):
         inputs, labels = self._points

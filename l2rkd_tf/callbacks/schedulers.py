@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from l2rkd_tf.callbacks.base import DistillerCallback
-from l2rkd_tf.checks import check_choice
 from l2rkd_tf.regions import Mixture
-from l2rkd_tf.types import Logs, Schedule
+from l2rkd_tf.utils.types import Logs, Schedule
+from l2rkd_tf.utils.validation import check_choice
 
 __all__ = ["LossWeightScheduler", "RegionRadiusScheduler", "TemperatureScheduler"]
 

@@ -9,8 +9,8 @@ import math
 import numpy as np
 
 from l2rkd_tf.callbacks.base import check_counts, check_epoch
-from l2rkd_tf.checks import is_number
-from l2rkd_tf.types import Schedule
+from l2rkd_tf.utils.types import Schedule
+from l2rkd_tf.utils.validation import is_number
 
 __all__ = ["cosine", "linear_warmup", "start_at"]
 

@@ -11,14 +11,14 @@ import tensorflow as tf
 from l2rkd_tf.callbacks.base import check_counts
 from l2rkd_tf.callbacks.events import drop_epochs, write_figure
 from l2rkd_tf.distiller import L2RKDDistiller
-from l2rkd_tf.types import Logs, PathLike
+from l2rkd_tf.utils.types import Logs, PathLike
 
-__all__ = ["TrainingBoard"]
+__all__ = ["DistillationTensorBoard"]
 
 _NUMBERS = ("temperature", "hard_weight", "kd_weight", "region_weight")
 
 
-class TrainingBoard(keras.callbacks.TensorBoard):
+class DistillationTensorBoard(keras.callbacks.TensorBoard):
     """Keras's TensorBoard callback with what distillation has beside losses and metrics.
 
     Of Keras's it has the curves: every log of an epoch as `epoch_<name>`, in the run `train` or,
@@ -45,8 +45,8 @@ class TrainingBoard(keras.callbacks.TensorBoard):
         hparams: Dict of numbers, booleans and strings by which runs are compared.
         figures: Functions by the names of figures. Each gets the model that is fitted and returns
             a `matplotlib.figure.Figure`.
-        every: Epochs from one drawing of the figures to the next: at epochs `every`, `2 * every`,
-            ..., counted from 1, and at the first and last epoch of each `fit`.
+        figure_freq: Epochs from one drawing of the figures to the next: at epochs `figure_freq`,
+            `2 * figure_freq`, ..., counted from 1, and at the first and last epoch of each `fit`.
         **kwargs: Arguments of `keras.callbacks.TensorBoard`, such as `histogram_freq`, all but
             `update_freq`, since batches are not counted on when a run goes on. `write_graph` is
             `False` when omitted.
@@ -62,7 +62,7 @@ class TrainingBoard(keras.callbacks.TensorBoard):
         >>> distiller = l2rkd_tf.L2RKDDistiller(teacher, student, hard_weight=0)
         >>> distiller.compile("sgd")
         >>> folder = tempfile.mkdtemp()
-        >>> board = TrainingBoard(folder, hparams={"temperature": 4.0})
+        >>> board = DistillationTensorBoard(folder, hparams={"temperature": 4.0})
         >>> _ = distiller.fit(np.ones((8, 4)), callbacks=[board], verbose=0)
         >>> sorted(name.partition(".")[0] for name in os.listdir(folder))
         ['events', 'train']
@@ -77,22 +77,22 @@ class TrainingBoard(keras.callbacks.TensorBoard):
         config: Mapping[str, Any] | None = None,
         hparams: Mapping[str, Any] | None = None,
         figures: Mapping[str, Callable[[keras.Model], Any]] | None = None,
-        every: int = 1,
+        figure_freq: int = 1,
         **kwargs: Any,
     ) -> None:
         _require_tensorboard()
-        check_counts(every=every)
+        check_counts(figure_freq=figure_freq)
         if kwargs.get("update_freq", "epoch") != "epoch":
             raise ValueError(
-                "`update_freq` must be 'epoch' for a TrainingBoard, whose steps are epochs. "
-                f"Received: update_freq={kwargs['update_freq']!r}. Use keras.callbacks.TensorBoard "
+                "`update_freq` must be 'epoch' for a DistillationTensorBoard, whose steps are "
+                f"epochs. Received: update_freq={kwargs['update_freq']!r}. Use keras.callbacks.TensorBoard "
                 "in another folder for curves of batches."
             )
         super().__init__(_checked_folder(log_dir), **({"write_graph": False} | kwargs))
         self.config = dict(config or {})
         self.hparams = _checked_hparams(hparams)
         self.figures = _checked_figures(figures)
-        self.every = every
+        self.figure_freq = figure_freq
         self._own_writer = None
         self._is_first = True
 
@@ -144,7 +144,7 @@ class TrainingBoard(keras.callbacks.TensorBoard):
 
     def _is_due(self, epoch):
         is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
-        return self._is_first or (epoch + 1) % self.every == 0 or is_last
+        return self._is_first or (epoch + 1) % self.figure_freq == 0 or is_last
 
     def _flush(self):
         """Writes what Keras holds back for minutes, and loses when the process is killed.
@@ -183,7 +183,8 @@ def _require_tensorboard():
         import tensorboard  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "TrainingBoard needs TensorBoard. Install it with `pip install l2rkd-tf[tensorboard]`."
+            "DistillationTensorBoard needs TensorBoard. Install it with "
+            "`pip install l2rkd-tf[tensorboard]`."
         ) from error
 
 

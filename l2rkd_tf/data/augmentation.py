@@ -4,7 +4,7 @@ import numbers
 
 import tensorflow as tf
 
-from l2rkd_tf.types import TensorLike
+from l2rkd_tf.utils.types import TensorLike
 
 __all__ = ["AUGMENTATIONS", "crop", "crop_flip"]
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf import order
-from l2rkd_tf.checks import is_positive_integer
+from l2rkd_tf.data import epoch_order
 from l2rkd_tf.data.augmentation import AUGMENTATIONS
 from l2rkd_tf.data.subsets import check_fraction, class_balanced_subset
-from l2rkd_tf.types import PathLike
+from l2rkd_tf.utils.types import PathLike
+from l2rkd_tf.utils.validation import is_positive_integer
 
 __all__ = ["load"]
 
@@ -37,7 +37,7 @@ def load(
     which are part of this library and need no download; so will a folder of images.
     Order and augmentation of a pass depend on `seed` and on the number of the pass alone. Passes
     are counted from 0 with every iteration of the data set, also under `repeat`;
-    `position.set_batch` has the next iteration begin with any batch since the beginning of
+    `cursor.set_batch` has the next iteration begin with any batch since the beginning of
     training, so that a run that was interrupted goes on as it would have: see
     `l2rkd_tf.callbacks.TrainingBackup`. It is Python that says where a pass begins: the data set
     works in the process that has made it.
@@ -69,10 +69,10 @@ def load(
         A `tf.data.Dataset` of batches `(images, labels)`: images float32 in `[0, 1]`, shape
         `(batch, height, width, channels)`; labels int64, shape `(batch,)`. Inputs other than
         uint8 images come as tfds has them. The data set has the attributes `class_names`, a list
-        of strings (None where labels are not classes), `num_examples`, an integer, and `position`,
+        of strings (None where labels are not classes), `num_examples`, an integer, and `cursor`,
         None where all passes are alike: its attribute `batch` is the number of the batch, counted
         from 0 through all passes, that the next iteration begins with, and
-        `position.set_batch(number)` sets it. Data sets made from it, by `map` or `repeat` for
+        `cursor.set_batch(number)` sets it. Data sets made from it, by `map` or `repeat` for
         instance, go on with that batch too, but have no such attributes.
 
     Raises:
@@ -100,14 +100,14 @@ def load(
     examples, decode = _kept(source, examples, num_examples, fraction < 1)
     finish = _finish(decode, augment)
     if shuffle or augment is not None:
-        dataset, position = order.in_order(
+        dataset, cursor = epoch_order.in_order(
             examples, num_examples, batch_size, seed, shuffle, finish
         )
     else:
         ready = _parallel(lambda *example: finish(example, None))(examples)
-        dataset, position = ready.batch(batch_size), None
-    dataset = order.ready(dataset)
-    dataset.position = position
+        dataset, cursor = ready.batch(batch_size), None
+    dataset = epoch_order.ready(dataset)
+    dataset.cursor = cursor
     dataset.class_names = source.class_names
     dataset.num_examples = num_examples
     return dataset
@@ -128,7 +128,7 @@ def _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment):
             f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}"
         )
     check_fraction(fraction)
-    order.check_seed(seed)
+    epoch_order.check_seed(seed)
     if shuffle not in (None, True, False):
         raise ValueError(f"`shuffle` must be None, True or False. Received: shuffle={shuffle!r}")
     known = isinstance(augment, str) and augment in AUGMENTATIONS

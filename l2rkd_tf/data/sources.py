@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from l2rkd_tf.data import digits, glyphs, offline
-from l2rkd_tf.types import PathLike
+from l2rkd_tf.utils.types import PathLike
 
 __all__ = ["Source", "find_builder", "open_split"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from l2rkd_tf import order
-from l2rkd_tf.checks import is_number
+from l2rkd_tf.data import epoch_order
+from l2rkd_tf.utils.validation import is_number
 
 __all__ = ["class_balanced_subset"]
 
@@ -37,7 +37,7 @@ def class_balanced_subset(
         [1, 2, 4]
     """
     check_fraction(fraction)
-    order.check_seed(seed)
+    epoch_order.check_seed(seed)
     labels = np.asarray(labels)
     if labels.ndim != 1:
         raise ValueError(

@@ -12,7 +12,7 @@ half-precision operations; the student itself is left as it is.
 writes it, and `wilson_interval` gives the intervals of the accuracies on it.
 """
 
-from l2rkd_tf.export.exporting import DEFAULT_TOLERANCE, export_litert, export_saved_model
+from l2rkd_tf.export.exporters import DEFAULT_TOLERANCE, export_litert, export_saved_model
 from l2rkd_tf.export.model_card import model_card_text, wilson_interval, write_model_card
 from l2rkd_tf.export.report import ExportError, ExportReport
 

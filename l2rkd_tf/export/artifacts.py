@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from l2rkd_tf.export.inputs import Examples, batches
 from l2rkd_tf.export.report import ExportError
-from l2rkd_tf.types import PathLike, Quantization
+from l2rkd_tf.utils.types import PathLike, Quantization
 
 __all__ = ["Run", "run_litert", "run_saved_model", "write_litert", "write_saved_model"]
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.types import Data
+from l2rkd_tf.utils.types import Data
 
 __all__ = ["Examples", "batches", "declared_inputs", "examples_for"]
 

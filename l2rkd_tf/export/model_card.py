@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from l2rkd_tf.checks import is_number, is_positive_integer
 from l2rkd_tf.export.report import ExportReport
-from l2rkd_tf.types import PathLike
+from l2rkd_tf.utils.types import PathLike
+from l2rkd_tf.utils.validation import is_number, is_positive_integer
 
 __all__ = ["model_card_text", "wilson_interval", "write_model_card"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from l2rkd_tf.export.inputs import Examples, examples_for
 from l2rkd_tf.export.parity import check_finite, student_outputs
 from l2rkd_tf.export.precision import check_copy, float32_copy, is_half_precision
-from l2rkd_tf.types import Data
+from l2rkd_tf.utils.types import Data
 
 __all__ = ["Reference", "reference_for"]
 

@@ -6,7 +6,7 @@ import pathlib
 import tempfile
 from collections.abc import Iterator
 
-from l2rkd_tf.types import PathLike
+from l2rkd_tf.utils.types import PathLike
 
 __all__ = ["checked_file", "checked_folder", "replacing", "report_path"]
 

@@ -15,19 +15,16 @@ from l2rkd_tf.geometry.piecewise import (
     linear_radius,
 )
 from l2rkd_tf.geometry.profile import FidelityProfile, fidelity_profile
-from l2rkd_tf.geometry.scores import (
-    decision_agreement,
-    expected_calibration_error,
-    teacher_stddev,
-)
+from l2rkd_tf.geometry.region_ranking import RegionScore, rank_regions
+from l2rkd_tf.geometry.scores import expected_calibration_error, teacher_stddev, top1_agreement
 
 __all__ = [
     "BallRadius",
     "FidelityProfile",
     "JacobianDistance",
     "LinearityGap",
+    "RegionScore",
     "activation_pattern",
-    "decision_agreement",
     "expected_calibration_error",
     "fidelity_profile",
     "jacobian_distance",
@@ -35,5 +32,7 @@ __all__ = [
     "linear_radius",
     "linearity_gap",
     "linearity_gaps",
+    "rank_regions",
     "teacher_stddev",
+    "top1_agreement",
 ]

@@ -7,20 +7,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_number, is_positive_float32, is_positive_integer
+from l2rkd_tf.features import model_outputs
 from l2rkd_tf.regions import Region
-from l2rkd_tf.types import Data, TensorLike, Tensors
+from l2rkd_tf.utils.types import Data, TensorLike, Tensors
+from l2rkd_tf.utils.validation import is_number, is_positive_float32, is_positive_integer
 
 __all__ = [
     "Batches",
     "as_arrays",
     "batched",
-    "check_models_are_built",
     "check_region",
     "check_temperature",
     "checked_fractions",
     "mean_and_stderr",
-    "outputs_of",
     "outputs_of_both",
     "per_example",
     "ratio_and_stderr",
@@ -139,38 +138,15 @@ def _as_float(tensor):
     return tf.cast(tensor, tf.float32) if tensor.dtype == tf.uint8 else tensor
 
 
-def outputs_of(model: keras.Model, inputs: Tensors) -> tf.Tensor:
-    """A model's outputs in inference mode, float32, shape `(batch, outputs)`."""
-    outputs = model(inputs, training=False)
-    if keras.tree.is_nested(outputs) or outputs.shape.rank != 2:
-        shapes = [tuple(output.shape) for output in keras.tree.flatten(outputs)]
-        raise ValueError(
-            "`teacher`, `student` or `model` must have one output of shape (batch, outputs). "
-            f"Received: the model {model.name!r} with outputs of shapes {shapes}"
-        )
-    return tf.cast(outputs, tf.float32)
-
-
 def outputs_of_both(teacher: keras.Model, student: keras.Model, inputs: Tensors) -> list[tf.Tensor]:
-    """As `outputs_of`, of two models that have the same number of outputs."""
-    outputs = [outputs_of(model, inputs) for model in (teacher, student)]
+    """As `model_outputs`, of two models that have the same number of outputs."""
+    outputs = [model_outputs(model, inputs) for model in (teacher, student)]
     if outputs[0].shape[-1] != outputs[1].shape[-1]:
         raise ValueError(
             "`teacher` and `student` must have the same number of outputs. Received: outputs "
             f"of shapes {outputs[0].shape} and {outputs[1].shape}"
         )
     return outputs
-
-
-def check_models_are_built(**models: object) -> None:
-    """Checks that arguments are Keras models with weights."""
-    for argument, model in models.items():
-        if not isinstance(model, keras.Model) or not model.built:
-            kind = "unbuilt model" if isinstance(model, keras.Model) else "value"
-            raise ValueError(
-                f"`{argument}` must be a keras.Model that has been built. Received: the {kind} "
-                f"{model!r}. Call an unbuilt model on a batch first."
-            )
 
 
 def check_region(region: object) -> None:

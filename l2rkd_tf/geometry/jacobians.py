@@ -5,17 +5,16 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.checks import check_outputs, checked_seed, is_positive_integer
 from l2rkd_tf.features import feature_model
-from l2rkd_tf.geometry.evaluation import (
-    batched,
-    check_models_are_built,
-    outputs_of_both,
-    per_example,
-    ratio_and_stderr,
-)
+from l2rkd_tf.geometry.evaluation import batched, outputs_of_both, per_example, ratio_and_stderr
 from l2rkd_tf.methods.jacobian import draw_directions, projected_gradients
-from l2rkd_tf.types import Data
+from l2rkd_tf.utils.types import Data
+from l2rkd_tf.utils.validation import (
+    check_models_are_built,
+    check_outputs,
+    checked_seed,
+    is_positive_integer,
+)
 
 __all__ = ["JacobianDistance", "jacobian_distance"]
 

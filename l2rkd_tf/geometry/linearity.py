@@ -7,17 +7,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from l2rkd_tf.features import model_outputs
 from l2rkd_tf.geometry.evaluation import (
     as_arrays,
     batched,
-    check_models_are_built,
     checked_fractions,
     mean_and_stderr,
-    outputs_of,
     per_example,
     ratio_and_stderr,
 )
-from l2rkd_tf.types import Tensors
+from l2rkd_tf.utils.types import Tensors
+from l2rkd_tf.utils.validation import check_models_are_built
 
 __all__ = ["LinearityGap", "linearity_gap", "linearity_gaps"]
 
@@ -134,7 +134,7 @@ def linearity_gaps(
     def step(inputs, labels, number):
         del labels, number
         starts, ends = (keras.tree.map_structure(_float_inputs, side) for side in inputs)
-        at_start, at_end = outputs_of(model, starts), outputs_of(model, ends)
+        at_start, at_end = model_outputs(model, starts), model_outputs(model, ends)
 
         def gap(fraction):
             points = keras.tree.map_structure(
@@ -143,7 +143,7 @@ def linearity_gaps(
                 ends,
             )
             straight = at_start + fraction * (at_end - at_start)
-            return tf.norm(outputs_of(model, points) - straight, axis=-1)
+            return tf.norm(model_outputs(model, points) - straight, axis=-1)
 
         gaps = tf.map_fn(gap, fractions, fn_output_signature=tf.float32)
         return tf.transpose(gaps), tf.norm(at_end - at_start, axis=-1)

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import check_choice, checked_seed, is_positive_integer
-from l2rkd_tf.geometry.piecewise_graph import run, trace
-from l2rkd_tf.types import TensorLike
+from l2rkd_tf.piecewise_linear.graph import run, trace
+from l2rkd_tf.utils.types import TensorLike
+from l2rkd_tf.utils.validation import check_choice, checked_seed, is_positive_integer
 
 __all__ = ["BallRadius", "activation_pattern", "linear_ball_radius", "linear_radius"]
 

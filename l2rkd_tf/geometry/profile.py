@@ -7,15 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import (
-    check_choice,
-    check_number_of_outputs,
-    check_outputs,
-    checked_seed,
-)
 from l2rkd_tf.geometry.evaluation import (
     batched,
-    check_models_are_built,
     check_region,
     check_temperature,
     checked_fractions,
@@ -25,7 +18,14 @@ from l2rkd_tf.geometry.evaluation import (
 )
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
 from l2rkd_tf.regions import Region
-from l2rkd_tf.types import Data, Divergence, TensorLike
+from l2rkd_tf.utils.types import Data, Divergence, TensorLike
+from l2rkd_tf.utils.validation import (
+    check_choice,
+    check_models_are_built,
+    check_number_of_outputs,
+    check_outputs,
+    checked_seed,
+)
 
 __all__ = ["FidelityProfile", "fidelity_profile"]
 
@@ -81,7 +81,7 @@ def fidelity_profile(
         student: Built Keras model with outputs of the same shape.
         x: Inputs, an array of shape `(examples, ...)` or a list or dict of such; or a batched
             `tf.data.Dataset` of inputs or `(inputs, labels[, weights])`. Weights are ignored.
-        region: `l2rkd_tf.regions.Region` with a method `towards_edge`.
+        region: `l2rkd_tf.regions.Region` with a method `at_fraction`.
         fractions: Fractions of the way to the edge, from 0 to 1.
         temperature: `tau`, positive.
         divergence: `"kl"`, `"binary_kl"` or `"mse"`, as in `l2rkd_tf.losses`. Independent outputs
@@ -98,7 +98,7 @@ def fidelity_profile(
 
     Raises:
         ValueError: If an argument is wrong, or the models do not fit together.
-        NotImplementedError: If the region has no `towards_edge`.
+        NotImplementedError: If the region has no `at_fraction`.
 
     Example:
         >>> models = [keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]) for _ in "TS"]
@@ -133,7 +133,7 @@ def fidelity_profile(
         drawn = region.draw(inputs, tf.stack([seed, number]), labels)
 
         def at_fraction(fraction):
-            return at_points(region.apply(inputs, region.towards_edge(drawn, fraction)))
+            return at_points(region.apply(inputs, region.at_fraction(drawn, fraction)))
 
         # A loop in the graph: the models are traced once, however many fractions.
         values = tf.map_fn(at_fraction, fractions, fn_output_signature=(tf.float32, tf.float32))

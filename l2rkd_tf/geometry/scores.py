@@ -4,29 +4,29 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import (
+from l2rkd_tf.features import model_outputs
+from l2rkd_tf.geometry.evaluation import (
+    Batches,
+    batched,
+    check_region,
+    check_temperature,
+    outputs_of_both,
+    per_example,
+)
+from l2rkd_tf.regions import Region
+from l2rkd_tf.utils.types import Data, TensorLike
+from l2rkd_tf.utils.validation import (
+    check_models_are_built,
     check_number_of_outputs,
     check_outputs,
     checked_seed,
     is_positive_integer,
 )
-from l2rkd_tf.geometry.evaluation import (
-    Batches,
-    batched,
-    check_models_are_built,
-    check_region,
-    check_temperature,
-    outputs_of,
-    outputs_of_both,
-    per_example,
-)
-from l2rkd_tf.regions import Region
-from l2rkd_tf.types import Data, TensorLike
 
-__all__ = ["decision_agreement", "expected_calibration_error", "teacher_stddev"]
+__all__ = ["top1_agreement", "expected_calibration_error", "teacher_stddev"]
 
 
-def decision_agreement(
+def top1_agreement(
     teacher: keras.Model, student: keras.Model, x: Data, *, batch_size: int = 256
 ) -> float:
     """Share of examples at which a student decides as its teacher does.
@@ -54,9 +54,9 @@ def decision_agreement(
         >>> def model(scale):
         ...     return keras.Sequential([keras.Input((2,)), keras.layers.Rescaling(scale)])
         >>> x = [[1.0, 0.0], [0.0, 1.0], [2.0, 3.0]]
-        >>> decision_agreement(model(1.0), model(5.0), x)
+        >>> top1_agreement(model(1.0), model(5.0), x)
         1.0
-        >>> decision_agreement(model(1.0), model(-1.0), x)
+        >>> top1_agreement(model(1.0), model(-1.0), x)
         0.0
 
     Source: agreement as a measure of fidelity is from Stanton et al., Does Knowledge
@@ -227,7 +227,7 @@ def _mean_probabilities(teacher, data, region, rows, temperature, batch_size, se
     def step(inputs, labels, number):
         drawn = region.draw(inputs, tf.stack([seed, number]), labels)
         points = (inputs, region.apply(inputs, drawn))
-        outputs = [outputs_of(teacher, z) for z in points]
+        outputs = [model_outputs(teacher, z) for z in points]
         check_number_of_outputs("teacher", outputs[0].shape, "kl")
         return sum(tf.nn.softmax(output / temperature) for output in outputs) / 2.0
 

@@ -5,44 +5,44 @@ Methods that are regions with certain settings are functions that return argumen
 `L2RKDDistiller`: `funmatch`, `mixup_kd`, `noise_kd`, `pe_bkd`.
 """
 
-from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, LearnedMethod, Method
-from l2rkd_tf.methods.contrast import ContrastiveRepresentation
-from l2rkd_tf.methods.hints import FitNet, VariationalInformation
+from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, Method, TrainableMethod
+from l2rkd_tf.methods.contrast import CRD
+from l2rkd_tf.methods.hints import VID, FitNet
 from l2rkd_tf.methods.jacobian import JacobianMatching
 from l2rkd_tf.methods.layers import find_layers
-from l2rkd_tf.methods.logits import DIST, DecoupledKD, NormalizedLogits
+from l2rkd_tf.methods.logits import DIST, DKD, LogitStandardization
 from l2rkd_tf.methods.maps import (
+    FSP,
     AttentionTransfer,
-    FlowOfSolutionProcedure,
     NeuronSelectivityTransfer,
 )
 from l2rkd_tf.methods.presets import funmatch, mixup_kd, noise_kd, pe_bkd
 from l2rkd_tf.methods.relations import (
+    PKT,
     CorrelationCongruence,
-    ProbabilisticKT,
     RelationalKD,
     SimilarityPreserving,
 )
 
 __all__ = [
     "AttentionTransfer",
-    "ContrastiveRepresentation",
+    "CRD",
     "CorrelationCongruence",
     "DIST",
-    "DecoupledKD",
+    "DKD",
     "FeatureMethod",
     "FitNet",
-    "FlowOfSolutionProcedure",
+    "FSP",
     "JacobianMatching",
     "LayersMethod",
-    "LearnedMethod",
+    "TrainableMethod",
     "Method",
     "NeuronSelectivityTransfer",
-    "NormalizedLogits",
-    "ProbabilisticKT",
+    "LogitStandardization",
+    "PKT",
     "RelationalKD",
     "SimilarityPreserving",
-    "VariationalInformation",
+    "VID",
     "find_layers",
     "funmatch",
     "mixup_kd",

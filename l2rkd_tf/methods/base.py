@@ -8,9 +8,9 @@ import tensorflow as tf
 from absl import logging
 
 from l2rkd_tf.methods.layers import EMBEDDING, MAPS, find_layers, shapes_of
-from l2rkd_tf.types import Config, TensorLike, Tensors
+from l2rkd_tf.utils.types import Config, TensorLike, Tensors
 
-__all__ = ["FeatureMethod", "LayersMethod", "LearnedMethod", "Method"]
+__all__ = ["FeatureMethod", "LayersMethod", "TrainableMethod", "Method"]
 
 
 class Method(keras.distillation.DistillationLoss):
@@ -192,7 +192,7 @@ class LayersMethod(_OnLayers):
         return super().get_config() | names
 
 
-class LearnedMethod(Method, keras.layers.Layer):
+class TrainableMethod(Method, keras.layers.Layer):
     """Mixed into a method with parts of its own, such as a projector, that are trained or kept.
 
     A subclass makes the parts, in float32, in `build(teacher_shapes, student_shapes)`: the shapes
@@ -212,19 +212,19 @@ class LearnedMethod(Method, keras.layers.Layer):
             shapes_of(student, self.student_layers),
         )
         if None not in shapes:
-            self.make_parts(*shapes)
+            self.build_from_shapes(*shapes)
 
     def values(
         self, teacher_outputs: Tensors, student_outputs: Tensors, labels: TensorLike | None = None
     ) -> tf.Tensor:
         """As in `Method`; makes the parts, where no shapes were known before."""
         outputs = (teacher_outputs, student_outputs)
-        self.make_parts(
+        self.build_from_shapes(
             *(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), o) for o in outputs)
         )
         return super().values(*outputs, labels=labels)
 
-    def make_parts(self, teacher_shapes: Any, student_shapes: Any) -> None:
+    def build_from_shapes(self, teacher_shapes: Any, student_shapes: Any) -> None:
         """Makes the parts, once, for features of these shapes."""
         if self.built:
             return

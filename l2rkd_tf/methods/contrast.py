@@ -3,12 +3,12 @@
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_positive_float32, is_positive_integer
-from l2rkd_tf.methods.base import FeatureMethod, LearnedMethod
+from l2rkd_tf.methods.base import FeatureMethod, TrainableMethod
 from l2rkd_tf.methods.vectors import directions, flattened
-from l2rkd_tf.types import Config, Shape, TensorLike
+from l2rkd_tf.utils.types import Config, Shape, TensorLike
+from l2rkd_tf.utils.validation import is_positive_float32, is_positive_integer
 
-__all__ = ["ContrastiveRepresentation"]
+__all__ = ["CRD"]
 
 # Labels, besides class numbers.
 _UNKNOWN = -1
@@ -16,7 +16,7 @@ _EMPTY = -2
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
-class ContrastiveRepresentation(LearnedMethod, FeatureMethod):
+class CRD(TrainableMethod, FeatureMethod):
     """Contrastive distillation, CRD: an example is recognised from one model by the other.
 
     Learned linear maps followed by division by the length give embeddings `t` and `s` of teacher
@@ -58,7 +58,7 @@ class ContrastiveRepresentation(LearnedMethod, FeatureMethod):
         ValueError: If an argument is none of the above.
 
     Example:
-        >>> method = ContrastiveRepresentation(feature_dim=8, num_negatives=32)
+        >>> method = CRD(feature_dim=8, num_negatives=32)
         >>> values = method.values(tf.ones((4, 5)), tf.ones((4, 3)))  # nothing to compare to yet
         >>> values.numpy().tolist()
         [0.0, 0.0, 0.0, 0.0]

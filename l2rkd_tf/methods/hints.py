@@ -7,17 +7,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_positive_float32
-from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, LearnedMethod
+from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, TrainableMethod
 from l2rkd_tf.methods.layers import MIDDLE_MAP
 from l2rkd_tf.methods.pooling import match_sizes
-from l2rkd_tf.types import Config, Shape
+from l2rkd_tf.utils.types import Config, Shape
+from l2rkd_tf.utils.validation import is_positive_float32
 
-__all__ = ["FitNet", "VariationalInformation"]
+__all__ = ["FitNet", "VID"]
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
-class FitNet(LearnedMethod, FeatureMethod):
+class FitNet(TrainableMethod, FeatureMethod):
     """Hints (FitNets): a layer of the student predicts the features of a layer of the teacher.
 
     ```
@@ -78,7 +78,7 @@ class FitNet(LearnedMethod, FeatureMethod):
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
-class VariationalInformation(LearnedMethod, LayersMethod):
+class VID(TrainableMethod, LayersMethod):
     """Variational information distillation (VID): the student keeps what it takes to know `T`.
 
     The teacher's features are given a normal distribution, whose mean is predicted from the
@@ -112,7 +112,7 @@ class VariationalInformation(LearnedMethod, LayersMethod):
             both vectors, or maps of known size.
 
     Example:
-        >>> method = VariationalInformation("features", "features", init_variance=2.0)
+        >>> method = VID("features", "features", init_variance=2.0)
         >>> values = method.values(tf.ones((2, 16)), tf.zeros((2, 12)))
         >>> np.testing.assert_allclose(values, [0.5 * (1 / 2 + np.log(2))] * 2, rtol=1e-6)
 

@@ -6,11 +6,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.methods.base import Method
 from l2rkd_tf.regions.draws import random_bits
-from l2rkd_tf.types import Config, Features, TensorLike, Tensors
+from l2rkd_tf.utils.types import Config, Features, TensorLike, Tensors
+from l2rkd_tf.utils.validation import is_positive_integer
 
 __all__ = ["JacobianMatching", "draw_directions", "projected_gradients"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 
 from l2rkd_tf.features import layer_shapes
-from l2rkd_tf.types import Shape
+from l2rkd_tf.utils.types import Shape
 
 __all__ = ["EMBEDDING", "LAST_MAP", "MAPS", "MIDDLE_MAP", "find_layers", "shapes_of"]
 

@@ -3,15 +3,15 @@
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_positive_float32, is_weight
 from l2rkd_tf.losses import binary_kl_divergence, kl_divergence
 from l2rkd_tf.methods.base import Method
-from l2rkd_tf.types import Config, TensorLike
+from l2rkd_tf.utils.types import Config, TensorLike
+from l2rkd_tf.utils.validation import is_positive_float32, is_weight
 
 __all__ = [
     "DIST",
-    "DecoupledKD",
-    "NormalizedLogits",
+    "DKD",
+    "LogitStandardization",
     "correlation_distance",
     "decoupled_kl",
 ]
@@ -23,7 +23,7 @@ _CONSTANT = 1e-6
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
-class DecoupledKD(Method):
+class DKD(Method):
     """Distils the confidence in the target class apart from the shares of all other classes.
 
     ```
@@ -53,7 +53,7 @@ class DecoupledKD(Method):
             `(batch, classes)` with at least two classes.
 
     Example:
-        >>> method = DecoupledKD(alpha=1.0, beta=8.0, temperature=4.0)
+        >>> method = DKD(alpha=1.0, beta=8.0, temperature=4.0)
         >>> teacher, student = tf.constant([[3.0, 1.0, 0.0]]), tf.constant([[1.0, 0.0, 0.0]])
         >>> method.values(teacher, student, labels=tf.constant([0])).shape
         TensorShape([1])
@@ -154,7 +154,7 @@ class DIST(Method):
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
-class NormalizedLogits(Method):
+class LogitStandardization(Method):
     """Distils logits after each example's are standardized, so that their scale is left free.
 
     ```
@@ -176,7 +176,7 @@ class NormalizedLogits(Method):
             `(batch, classes)` with at least two classes.
 
     Example:
-        >>> method = NormalizedLogits()
+        >>> method = LogitStandardization()
         >>> logits = tf.constant([[3.0, 1.0, 0.0]])
         >>> np.allclose(method.per_example(logits, 2.0 * logits + 1.0), 0.0, atol=1e-5)
         True

@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_positive_float32
 from l2rkd_tf.methods.base import LayersMethod
 from l2rkd_tf.methods.pooling import match_sizes
-from l2rkd_tf.types import Config
+from l2rkd_tf.utils.types import Config
+from l2rkd_tf.utils.validation import is_positive_float32
 
-__all__ = ["AttentionTransfer", "FlowOfSolutionProcedure", "NeuronSelectivityTransfer"]
+__all__ = ["AttentionTransfer", "FSP", "NeuronSelectivityTransfer"]
 
 # Features below it count as zero: they are not blown up to unit length.
 _SMALLEST_FEATURE = 1e-12
@@ -136,7 +136,7 @@ class NeuronSelectivityTransfer(LayersMethod):
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
-class FlowOfSolutionProcedure(LayersMethod):
+class FSP(LayersMethod):
     """Flow of solution procedure (FSP): the student goes from layer to layer as the teacher does.
 
     What happens between layer `l` and layer `l + 1` of one model is the matrix of inner products
@@ -166,7 +166,7 @@ class FlowOfSolutionProcedure(LayersMethod):
             features are no maps of known size, or teacher and student differ in channels.
 
     Example:
-        >>> method = FlowOfSolutionProcedure(["block1", "block2"], ["block1", "block2"])
+        >>> method = FSP(["block1", "block2"], ["block1", "block2"])
         >>> teacher = [tf.ones((1, 4, 4, 3)), tf.ones((1, 2, 2, 5))]
         >>> student = [tf.ones((1, 4, 4, 3)), tf.zeros((1, 2, 2, 5))]
         >>> method.per_example(teacher, student).numpy().tolist()
@@ -261,6 +261,6 @@ def _check_number_of_layers(layers):
     if layers is not None and len(layers) < 2:
         raise ValueError(
             "`teacher_layer_names` and `student_layer_names` must name two layers or more, since "
-            "FlowOfSolutionProcedure compares what happens between two layers of one model. "
+            "FSP compares what happens between two layers of one model. "
             f"Received: {list(layers)}"
         )

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.types import TensorLike
+from l2rkd_tf.utils.types import TensorLike
 
 __all__ = ["match_sizes"]
 

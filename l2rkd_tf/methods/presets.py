@@ -6,17 +6,17 @@ change one of them, `**(funmatch() | {"region_weight": 2.0})`; `temperature` is 
 
 from typing import Any
 
-from l2rkd_tf.checks import is_positive_float32
 from l2rkd_tf.regions import Ball, Patch, Segment
+from l2rkd_tf.utils.validation import is_positive_float32
 
 __all__ = ["funmatch", "mixup_kd", "noise_kd", "pe_bkd"]
 
 
-def mixup_kd(concentration: float = 1.0) -> dict[str, Any]:
+def mixup_kd(alpha: float = 1.0) -> dict[str, Any]:
     """Distillation at mixup points, whose targets the teacher gives.
 
     ```
-    x' = x + lambda (x_1 - x),    lambda ~ Beta(concentration, concentration)
+    x' = x + lambda (x_1 - x),    lambda ~ Beta(alpha, alpha)
     ```
 
     As in the papers: the points, and the teacher asked at them. Different: the hard loss is that
@@ -28,16 +28,16 @@ def mixup_kd(concentration: float = 1.0) -> dict[str, Any]:
     Add `replace_fraction=0.5` for the cost of plain distillation.
 
     Args:
-        concentration: Parameter of the Beta distribution, positive; 1 is uniform.
+        alpha: Parameter of the Beta distribution, positive; 1 is uniform.
 
     Returns:
         Keyword arguments of `L2RKDDistiller`.
 
     Raises:
-        ValueError: If `concentration` is not positive.
+        ValueError: If `alpha` is not positive.
 
     Example:
-        >>> sorted(mixup_kd(concentration=0.2))
+        >>> sorted(mixup_kd(alpha=0.2))
         ['hard_weight', 'kd_weight', 'region', 'region_weight']
 
     Source: Zhang et al., mixup (arXiv:1710.09412), equation 1; used for distillation by Liang et
@@ -45,7 +45,7 @@ def mixup_kd(concentration: float = 1.0) -> dict[str, Any]:
     a "Good" Data Augmentation in Knowledge Distillation (arXiv:2012.02909).
     """
     return {
-        "region": Segment(concentration=concentration),
+        "region": Segment(alpha=alpha),
         "hard_weight": 0.1,
         "kd_weight": 0.0,
         "region_weight": 0.9,
@@ -122,7 +122,7 @@ def noise_kd(stddev: float) -> dict[str, Any]:
     }
 
 
-def pe_bkd(grid: int | tuple[int, int] = 2, concentration: float = 1.0) -> dict[str, Any]:
+def pe_bkd(grid: int | tuple[int, int] = 2, alpha: float = 1.0) -> dict[str, Any]:
     """Distillation at images mixed patch by patch, the points of PE-BKD, without its search.
 
     As in the paper: patches of two images are mixed by coefficients of a Beta distribution, and
@@ -131,13 +131,13 @@ def pe_bkd(grid: int | tuple[int, int] = 2, concentration: float = 1.0) -> dict[
     (teacher): here 0.7 of every batch are mixtures, and the weights are such that the objective is
     the expectation of theirs.
 
-    Different: the paper looks every 50 epochs for the patch size and the concentration at which
+    Different: the paper looks every 50 epochs for the patch size and the alpha at which
     student and teacher differ most, which is what it is named after: `callbacks.BlindRegionSearch`
     does that. Each example draws coefficients of its own, and never mixes with itself.
 
     Args:
         grid: Patches in each direction. The authors choose between 1 and 2 for images of 32 x 32.
-        concentration: Parameter of the Beta distribution, positive. The authors choose among 0.1,
+        alpha: Parameter of the Beta distribution, positive. The authors choose among 0.1,
             0.5 and 1.
 
     Returns:
@@ -147,7 +147,7 @@ def pe_bkd(grid: int | tuple[int, int] = 2, concentration: float = 1.0) -> dict[
         ValueError: If an argument is out of range.
 
     Example:
-        >>> settings = pe_bkd(grid=2, concentration=0.5)
+        >>> settings = pe_bkd(grid=2, alpha=0.5)
         >>> settings["region"].grid, settings["replace_fraction"]
         ((2, 2), 0.7)
 
@@ -155,7 +155,7 @@ def pe_bkd(grid: int | tuple[int, int] = 2, concentration: float = 1.0) -> dict[
     2022); settings from the authors' code.
     """
     return {
-        "region": Patch(grid=grid, concentration=concentration),
+        "region": Patch(grid=grid, alpha=alpha),
         "replace_fraction": 0.7,
         "hard_weight": 0.03,
         "kd_weight": 0.27,

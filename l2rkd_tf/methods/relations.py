@@ -12,15 +12,15 @@ import math
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_positive_float32, is_positive_integer, is_weight
 from l2rkd_tf.methods.base import FeatureMethod
 from l2rkd_tf.methods.layers import LAST_MAP
 from l2rkd_tf.methods.vectors import directions, flattened, or_one, scaled
-from l2rkd_tf.types import Config
+from l2rkd_tf.utils.types import Config
+from l2rkd_tf.utils.validation import is_positive_float32, is_positive_integer, is_weight
 
 __all__ = [
     "CorrelationCongruence",
-    "ProbabilisticKT",
+    "PKT",
     "RelationalKD",
     "SimilarityPreserving",
 ]
@@ -234,7 +234,7 @@ class RelationalKD(FeatureMethod):
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
-class ProbabilisticKT(FeatureMethod):
+class PKT(FeatureMethod):
     """The student should find an example's neighbours as probable as the teacher does.
 
     ```
@@ -259,7 +259,7 @@ class ProbabilisticKT(FeatureMethod):
         ValueError: If a name is not the name of a layer.
 
     Example:
-        >>> method = ProbabilisticKT()
+        >>> method = PKT()
         >>> student = tf.constant([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
         >>> method.per_example(tf.eye(3), student).numpy().round(4)
         array([0.0196, 0.0196, 0.    ], dtype=float32)

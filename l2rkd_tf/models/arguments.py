@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from l2rkd_tf.checks import check_flag, is_number, is_positive_integer
+from l2rkd_tf.utils.validation import check_flag, is_number, is_positive_integer
 
 __all__ = ["check_dropout", "check_input_shape", "check_network", "check_positive_integer"]
 

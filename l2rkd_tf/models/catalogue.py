@@ -10,7 +10,7 @@ from l2rkd_tf.models.resnets import is_resnet_depth, resnet, resnet50
 from l2rkd_tf.models.shufflenets import shufflenet_v1, shufflenet_v2
 from l2rkd_tf.models.vggs import VGG_DEPTHS, vgg
 from l2rkd_tf.models.wide_resnets import is_wide_resnet_depth, wide_resnet
-from l2rkd_tf.types import Shape
+from l2rkd_tf.utils.types import Shape
 
 __all__ = ["get", "names"]
 

@@ -2,10 +2,10 @@
 
 import keras
 
-from l2rkd_tf.checks import is_positive_float32
 from l2rkd_tf.models.arguments import check_network
 from l2rkd_tf.models.layers import classifier, conv_norm, conv_norm_relu, depthwise_norm, stack
-from l2rkd_tf.types import Shape
+from l2rkd_tf.utils.types import Shape
+from l2rkd_tf.utils.validation import is_positive_float32
 
 __all__ = ["mobilenet_v2"]
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import keras
 
-from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.models.arguments import check_network, check_positive_integer
 from l2rkd_tf.models.layers import (
     classifier,
@@ -14,7 +13,8 @@ from l2rkd_tf.models.layers import (
     stack,
     stages,
 )
-from l2rkd_tf.types import Shape
+from l2rkd_tf.utils.types import Shape
+from l2rkd_tf.utils.validation import is_positive_integer
 
 __all__ = ["is_resnet_depth", "resnet", "resnet50"]
 

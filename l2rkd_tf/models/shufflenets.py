@@ -4,7 +4,6 @@ import functools
 
 import keras
 
-from l2rkd_tf.checks import is_number
 from l2rkd_tf.models.arguments import check_network
 from l2rkd_tf.models.layers import (
     average_pool,
@@ -20,7 +19,8 @@ from l2rkd_tf.models.layers import (
     stack,
     stages,
 )
-from l2rkd_tf.types import Shape
+from l2rkd_tf.utils.types import Shape
+from l2rkd_tf.utils.validation import is_number
 
 __all__ = ["shufflenet_v1", "shufflenet_v2"]
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import keras
 
-from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.models.arguments import check_dropout, check_input_shape, check_positive_integer
-from l2rkd_tf.types import Shape
+from l2rkd_tf.utils.types import Shape
+from l2rkd_tf.utils.validation import is_positive_integer
 
 __all__ = ["convnet"]
 

@@ -2,10 +2,10 @@
 
 import keras
 
-from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.models.arguments import check_network
 from l2rkd_tf.models.layers import classifier, conv, norm_relu
-from l2rkd_tf.types import Shape
+from l2rkd_tf.utils.types import Shape
+from l2rkd_tf.utils.validation import is_positive_integer
 
 __all__ = ["VGG_DEPTHS", "vgg"]
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import keras
 
-from l2rkd_tf.checks import is_positive_integer
 from l2rkd_tf.models.arguments import check_dropout, check_network, check_positive_integer
 from l2rkd_tf.models.layers import classifier, conv, fan_in_uniform, norm_relu, stack, stages
-from l2rkd_tf.types import Shape
+from l2rkd_tf.utils.types import Shape
+from l2rkd_tf.utils.validation import is_positive_integer
 
 __all__ = ["is_wide_resnet_depth", "wide_resnet"]
 

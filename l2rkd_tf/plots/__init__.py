@@ -2,7 +2,7 @@
 
 `decision_map` draws the plane through three examples as a teacher and its students classify it,
 side by side. The numbers behind the picture are functions of their own: `plane_grid` gives the
-plane, `class_agreement` compares two models on it. `fidelity_profiles`, `linearity_gap` and
+plane, `top1_agreement` compares two models on it. `fidelity_profiles`, `linearity_gap` and
 `linear_radii` draw what `l2rkd_tf.geometry` measures, `training_curves` what `fit` logs. All
 return a `matplotlib.figure.Figure`, which pyplot does not know and so does not keep open.
 
@@ -12,12 +12,12 @@ Matplotlib is imported only when something is drawn: `pip install l2rkd-tf[examp
 from l2rkd_tf.plots.curves import training_curves
 from l2rkd_tf.plots.linearity import linear_radii, linearity_gap
 from l2rkd_tf.plots.maps import decision_map
-from l2rkd_tf.plots.plane import Plane, class_agreement, plane_grid
+from l2rkd_tf.plots.plane import Plane, plane_grid, top1_agreement
 from l2rkd_tf.plots.profiles import fidelity_profiles
 
 __all__ = [
     "Plane",
-    "class_agreement",
+    "top1_agreement",
     "decision_map",
     "fidelity_profiles",
     "linear_radii",

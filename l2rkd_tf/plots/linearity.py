@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from l2rkd_tf.checks import is_number
 from l2rkd_tf.geometry import BallRadius, LinearityGap
 from l2rkd_tf.plots import style
+from l2rkd_tf.utils.validation import is_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,8 +8,8 @@ import numpy as np
 
 from l2rkd_tf.plots import panel, style
 from l2rkd_tf.plots.colours import OTHER_CLASSES, class_palette
-from l2rkd_tf.plots.plane import class_agreement, plane_grid
-from l2rkd_tf.types import PathLike, TensorLike
+from l2rkd_tf.plots.plane import plane_grid, top1_agreement
+from l2rkd_tf.utils.types import PathLike, TensorLike
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +88,7 @@ def decision_map(
         subtitle = "reference" if len(models) > 1 else ""
         if name != reference_name:
             panel.draw_boundaries(axes, plane, reference, panel.DASHED)
-            agreement = class_agreement(values, reference)
+            agreement = top1_agreement(values, reference)
             subtitle = f"agrees with {reference_name}: {100 * agreement:.1f} %"
         covered = panel.draw_examples(axes, plane, examples)
         panel.draw_names(axes, plane, values, covered, names)

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from l2rkd_tf.types import TensorLike
+from l2rkd_tf.utils.types import TensorLike
 
-__all__ = ["Plane", "class_agreement", "plane_grid"]
+__all__ = ["Plane", "top1_agreement", "plane_grid"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _check_grid(examples, resolution, extent):
         )
 
 
-def class_agreement(scores: TensorLike, reference_scores: TensorLike) -> float:
+def top1_agreement(scores: TensorLike, reference_scores: TensorLike) -> float:
     """Fraction of points at which two models predict the same class.
 
     Args:
@@ -131,7 +131,7 @@ def class_agreement(scores: TensorLike, reference_scores: TensorLike) -> float:
         ValueError: If the shapes differ.
 
     Example:
-        >>> class_agreement([[2.0, 1.0], [0.0, 1.0]], [[3.0, 0.0], [1.0, 0.0]])
+        >>> top1_agreement([[2.0, 1.0], [0.0, 1.0]], [[3.0, 0.0], [1.0, 0.0]])
         0.5
     """
     scores, reference_scores = np.asarray(scores), np.asarray(reference_scores)

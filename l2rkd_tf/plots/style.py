@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from l2rkd_tf.types import PathLike
+from l2rkd_tf.utils.types import PathLike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

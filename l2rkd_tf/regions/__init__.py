@@ -12,12 +12,15 @@ Because `apply` is linear it serves inputs, logits and one-hot labels alike.
 
 from l2rkd_tf.regions.ball import Ball
 from l2rkd_tf.regions.base import Region
+from l2rkd_tf.regions.linear import LinearCoefficients, LinearRegion
 from l2rkd_tf.regions.mixing import Coefficients, Patch, Segment, Simplex, default_region
 from l2rkd_tf.regions.mixture import Mixture, MixtureCoefficients
 
 __all__ = [
     "Ball",
     "Coefficients",
+    "LinearCoefficients",
+    "LinearRegion",
     "Mixture",
     "MixtureCoefficients",
     "Patch",

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import check_choice
 from l2rkd_tf.regions.base import Region, in_float, mixable_leaves, register, scaled
 from l2rkd_tf.regions.draws import in_unit_l2_ball, in_unit_linf_ball, normal, split
-from l2rkd_tf.types import Config, TensorLike, Tensors
+from l2rkd_tf.utils.types import Config, TensorLike, Tensors
+from l2rkd_tf.utils.validation import check_choice
 
 _NORMS = {"l2": in_unit_l2_ball, "linf": in_unit_linf_ball, "gaussian": normal}
 
@@ -72,8 +72,8 @@ class Ball(Region):
 
         return keras.tree.map_structure(add, tensor, coefficients)
 
-    def towards_edge(self, coefficients: Any, fraction: TensorLike) -> Any:
-        """See `Region.towards_edge`; Gaussian noise has no edge: its end is the drawn point."""
+    def at_fraction(self, coefficients: Any, fraction: TensorLike) -> Any:
+        """See `Region.at_fraction`; Gaussian noise has no edge: its end is the drawn point."""
         if self.norm == "gaussian":
             return keras.tree.map_structure(lambda noise: scaled(noise, fraction), coefficients)
 

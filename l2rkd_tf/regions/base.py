@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_positive_float32
-from l2rkd_tf.types import Config, TensorLike, Tensors
+from l2rkd_tf.utils.types import Config, TensorLike, Tensors
+from l2rkd_tf.utils.validation import is_positive_float32
 
 register = keras.saving.register_keras_serializable("l2rkd_tf")
 
@@ -104,11 +104,11 @@ class Region:
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `apply`.")
 
-    def towards_edge(self, coefficients: Any, fraction: TensorLike) -> Any:
+    def at_fraction(self, coefficients: Any, fraction: TensorLike) -> Any:
         """Coefficients of points between the examples and the edge of the region.
 
         ```
-        apply(x, towards_edge(coefficients, fraction)) = x + fraction * (edge - x)
+        apply(x, at_fraction(coefficients, fraction)) = x + fraction * (edge - x)
         ```
 
         where `edge` is the point at which the ray from the example `x` through its drawn point
@@ -131,11 +131,11 @@ class Region:
             >>> region = Segment(radius=0.5)
             >>> x = tf.constant([[0.0], [2.0]])
             >>> drawn = region.draw(x, seed=[0, 0])
-            >>> region.apply(x, region.towards_edge(drawn, 1.0)).numpy().tolist()
+            >>> region.apply(x, region.at_fraction(drawn, 1.0)).numpy().tolist()
             [[1.0], [1.0]]
         """
         raise NotImplementedError(
-            f"{type(self).__name__} must implement `towards_edge(coefficients, fraction)` to be "
+            f"{type(self).__name__} must implement `at_fraction(coefficients, fraction)` to be "
             "measured at fractions of the way to its edge: it returns the coefficients of "
             "`x + fraction * (edge - x)`."
         )
@@ -152,7 +152,7 @@ class Region:
         """
         return self.apply(outputs, coefficients)
 
-    def bind(self, teacher: keras.Model | None) -> None:
+    def set_teacher(self, teacher: keras.Model | None) -> None:
         """Gives the region its teacher, if it asks one; a distiller does so when it is loaded."""
 
     def get_config(self) -> Config:

@@ -44,10 +44,10 @@ def in_unit_linf_ball(shape, seed):
     return 2.0 * uniform(shape, seed) - 1.0
 
 
-def beta_quantiles(concentration, intervals=4096):
+def beta_quantiles(alpha, intervals=4096):
     """Quantiles of `Beta(c, c)` at `0, 1/intervals, ..., 1`, by bisection."""
     levels = np.linspace(0.0, 1.0, intervals + 1)
-    parameter = np.full_like(levels, concentration)
+    parameter = np.full_like(levels, alpha)
     low, high = np.zeros_like(levels), np.ones_like(levels)
     with tf.init_scope():
         for _ in range(60):

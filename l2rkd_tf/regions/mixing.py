@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.checks import check_choice, is_positive_float32, is_positive_integer
 from l2rkd_tf.regions.base import (
     Region,
     append_axes,
@@ -16,7 +15,8 @@ from l2rkd_tf.regions.base import (
 )
 from l2rkd_tf.regions.draws import beta_quantiles, interpolate, split, uniform
 from l2rkd_tf.regions.partners import PARTNERS, draw_partners
-from l2rkd_tf.types import Config, Partner, TensorLike, Tensors
+from l2rkd_tf.utils.types import Config, Partner, TensorLike, Tensors
+from l2rkd_tf.utils.validation import check_choice, is_positive_float32, is_positive_integer
 
 
 class Coefficients(NamedTuple):
@@ -24,12 +24,12 @@ class Coefficients(NamedTuple):
 
     Attributes:
         partners: Rows of the batch, int32, shape `(batch, num_partners)`.
-        weights: `lambda`, float32, shape `(batch, num_partners)`, or
+        lam: `lambda`, float32, shape `(batch, num_partners)`, or
             `(batch, num_partners, rows, columns)` with one `lambda` for each cell of an image.
     """
 
     partners: tf.Tensor
-    weights: tf.Tensor
+    lam: tf.Tensor
 
 
 @register
@@ -43,7 +43,7 @@ class Segment(Region):
         partner: How the partner is chosen among the other examples of the batch: `"random"`,
             `"nearest"` (in Euclidean distance of the inputs) or `"same_class"` (random among
             those with the same label; an example without such a partner stays where it is).
-        concentration: `None` for a uniform `lambda`; a positive number `c` for
+        alpha: `None` for a uniform `lambda`; a positive number `c` for
             `lambda / radius ~ Beta(c, c)`, as in mixup. (Drawn by linear interpolation in a table
             of 4097 quantiles, since samplers of Beta do not compile under XLA.)
 
@@ -62,18 +62,18 @@ class Segment(Region):
     """
 
     def __init__(
-        self, radius: float = 1.0, partner: Partner = "random", concentration: float | None = None
+        self, radius: float = 1.0, partner: Partner = "random", alpha: float | None = None
     ) -> None:
         super().__init__(radius)
         check_choice("partner", partner, PARTNERS)
-        if concentration is not None and not is_positive_float32(concentration):
+        if alpha is not None and not is_positive_float32(alpha):
             raise ValueError(
-                "`concentration` must be a positive number, or None for a uniform draw. "
-                f"Received: concentration={concentration!r}"
+                "`alpha` must be a positive number, or None for a uniform draw. "
+                f"Received: alpha={alpha!r}"
             )
         self.partner = partner
-        self.concentration = concentration
-        self._quantiles = None if concentration is None else beta_quantiles(concentration)
+        self.alpha = alpha
+        self._quantiles = None if alpha is None else beta_quantiles(alpha)
 
     def draw(self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None) -> Any:
         """See `Region.draw`."""
@@ -96,19 +96,19 @@ class Segment(Region):
         """See `Region.apply`."""
         return _move_towards_partners(tensor, coefficients)
 
-    def towards_edge(self, coefficients: Any, fraction: TensorLike) -> Any:
-        """See `Region.towards_edge`: the largest `lambda` becomes `fraction * radius`."""
-        partners, weights = coefficients
-        largest = tf.reduce_max(weights, axis=list(range(1, weights.shape.rank)), keepdims=True)
+    def at_fraction(self, coefficients: Any, fraction: TensorLike) -> Any:
+        """See `Region.at_fraction`: the largest `lambda` becomes `fraction * radius`."""
+        partners, lam = coefficients
+        largest = tf.reduce_max(lam, axis=list(range(1, lam.shape.rank)), keepdims=True)
         # A `lambda` of exactly 0 still knows its partner.
-        direction = tf.where(largest > 0.0, tf.math.divide_no_nan(weights, largest), 1.0)
+        direction = tf.where(largest > 0.0, tf.math.divide_no_nan(lam, largest), 1.0)
         return Coefficients(partners, scaled(self.radius_variable * direction, fraction))
 
     def get_config(self) -> Config:
         """See `Region.get_config`."""
         return super().get_config() | {
             "partner": self.partner,
-            "concentration": self.concentration,
+            "alpha": self.alpha,
         }
 
 
@@ -127,7 +127,7 @@ class Patch(Segment):
             one pixel where the grid does not divide the image.
         radius: Largest `lambda`, in `(0, 1]`.
         partner: See `Segment`.
-        concentration: See `Segment`.
+        alpha: See `Segment`.
 
     Raises:
         ValueError: If an argument is out of range, if no input is an image (rank 4), or if an
@@ -137,7 +137,7 @@ class Patch(Segment):
         >>> region = Patch(grid=2)
         >>> x = tf.random.uniform((8, 28, 28, 1))
         >>> coefficients = region.draw(x, seed=[0, 0])
-        >>> coefficients.weights.shape.as_list()
+        >>> coefficients.lam.shape.as_list()
         [8, 1, 2, 2]
         >>> region.apply(x, coefficients).shape.as_list()
         [8, 28, 28, 1]
@@ -151,9 +151,9 @@ class Patch(Segment):
         grid: int | tuple[int, int] = 4,
         radius: float = 1.0,
         partner: Partner = "random",
-        concentration: float | None = None,
+        alpha: float | None = None,
     ) -> None:
-        super().__init__(radius, partner, concentration)
+        super().__init__(radius, partner, alpha)
         self.grid = _checked_grid(grid)
 
     def _cells(self, leaves):
@@ -197,8 +197,8 @@ class Simplex(Region):
     Example:
         >>> region = Simplex(num_partners=2)
         >>> x = tf.random.uniform((8, 3))
-        >>> weights = region.draw(x, seed=[0, 0]).weights
-        >>> bool(tf.reduce_all(tf.reduce_sum(weights, axis=1) <= 1.0))
+        >>> lam = region.draw(x, seed=[0, 0]).lam
+        >>> bool(tf.reduce_all(tf.reduce_sum(lam, axis=1) <= 1.0))
         True
 
     Source: this library's definition.
@@ -229,12 +229,12 @@ class Simplex(Region):
         """See `Region.apply`."""
         return _move_towards_partners(tensor, coefficients)
 
-    def towards_edge(self, coefficients: Coefficients, fraction: TensorLike) -> Coefficients:
-        """See `Region.towards_edge`: the sum of all `lambda` becomes `fraction * radius`."""
-        partners, weights = coefficients
-        total = tf.reduce_sum(weights, axis=1, keepdims=True)
-        shares = tf.math.divide_no_nan(weights, total)
-        shares = tf.where(total > 0.0, shares, 1.0 / weights.shape[1])
+    def at_fraction(self, coefficients: Coefficients, fraction: TensorLike) -> Coefficients:
+        """See `Region.at_fraction`: the sum of all `lambda` becomes `fraction * radius`."""
+        partners, lam = coefficients
+        total = tf.reduce_sum(lam, axis=1, keepdims=True)
+        shares = tf.math.divide_no_nan(lam, total)
+        shares = tf.where(total > 0.0, shares, 1.0 / lam.shape[1])
         return Coefficients(partners, scaled(self.radius_variable * shares, fraction))
 
     def get_config(self) -> Config:
@@ -260,26 +260,26 @@ def default_region(inputs: Tensors) -> Region:
 
 def _move_towards_partners(tensor, coefficients):
     """`x + sum_j lambda_j (x_j - x)` for every tensor of a structure."""
-    partners, weights = coefficients
+    partners, lam = coefficients
 
     def move(points):
         own = tf.expand_dims(points, 1)
-        spread = tf.cast(_spread(weights, tf.shape(points), points.shape.rank), points.dtype)
+        spread = tf.cast(_spread(lam, tf.shape(points), points.shape.rank), points.dtype)
         return points + tf.reduce_sum(spread * (tf.gather(points, partners) - own), axis=1)
 
     return keras.tree.map_structure(lambda leaf: in_float(leaf, move), tensor)
 
 
-def _spread(weights, shape, rank):
+def _spread(lam, shape, rank):
     """Weights in the shape that multiplies `(batch, num_partners, ...)` of the given rank."""
-    if weights.shape.rank == 4 and rank == 4:
+    if lam.shape.rank == 4 and rank == 4:
         for axis, image_axis in zip((2, 3), _image_axes(), strict=True):
-            cells, pixels = weights.shape[axis], shape[image_axis]
-            weights = tf.gather(weights, tf.range(pixels) * cells // pixels, axis=axis)
-        return tf.expand_dims(weights, 2 if _image_axes() == (2, 3) else 4)
-    if weights.shape.rank == 4:
-        weights = tf.reduce_mean(weights, axis=(2, 3))
-    return append_axes(weights, rank + 1)
+            cells, pixels = lam.shape[axis], shape[image_axis]
+            lam = tf.gather(lam, tf.range(pixels) * cells // pixels, axis=axis)
+        return tf.expand_dims(lam, 2 if _image_axes() == (2, 3) else 4)
+    if lam.shape.rank == 4:
+        lam = tf.reduce_mean(lam, axis=(2, 3))
+    return append_axes(lam, rank + 1)
 
 
 def _image_axes():

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.checks import is_number, is_weight
 from l2rkd_tf.regions.base import Region, append_axes, mixable_leaves, register
 from l2rkd_tf.regions.draws import split, uniform
-from l2rkd_tf.types import Config, TensorLike, Tensors
+from l2rkd_tf.utils.types import Config, TensorLike, Tensors
+from l2rkd_tf.utils.validation import is_number, is_weight
 
 
 class MixtureCoefficients(NamedTuple):
@@ -123,14 +123,14 @@ class Mixture(Region):
     def bind(self, teacher: keras.Model | None) -> None:
         """See `Region.bind`."""
         for region in self.regions:
-            region.bind(teacher)
+            region.set_teacher(teacher)
 
-    def towards_edge(
+    def at_fraction(
         self, coefficients: MixtureCoefficients, fraction: TensorLike
     ) -> MixtureCoefficients:
-        """See `Region.towards_edge`; the edge is that of the region that the example drew."""
+        """See `Region.at_fraction`; the edge is that of the region that the example drew."""
         moved = tuple(
-            region.towards_edge(drawn, fraction)
+            region.at_fraction(drawn, fraction)
             for region, drawn in zip(self.regions, coefficients.coefficients, strict=True)
         )
         return MixtureCoefficients(coefficients.choice, moved)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.draws import random_bits, split
-from l2rkd_tf.types import TensorLike, Tensors
+from l2rkd_tf.utils.types import TensorLike, Tensors
 
 __all__ = ["RegionPoints", "draw_points"]
 

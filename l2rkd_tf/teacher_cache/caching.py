@@ -12,14 +12,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf import order
-from l2rkd_tf.checks import check_choice, check_flag, is_positive_integer
+from l2rkd_tf.data import epoch_order
 from l2rkd_tf.teacher_cache import fingerprints, shards
 from l2rkd_tf.teacher_cache.examples import InMemory, OnDisk
 from l2rkd_tf.teacher_cache.inputs import with_outputs
 from l2rkd_tf.teacher_cache.origin import inputs_from, origin_of
 from l2rkd_tf.teacher_cache.source import Chunk, Source
-from l2rkd_tf.types import PathLike
+from l2rkd_tf.utils.types import PathLike
+from l2rkd_tf.utils.validation import check_choice, check_flag, is_positive_integer
 
 __all__ = ["cache_teacher"]
 
@@ -82,7 +82,7 @@ def cache_teacher(
 
     Returns:
         A `tf.data.Dataset` of batches as those of `dataset`, with `CachedInputs` for inputs. It
-        has the attributes `num_examples` and `position`, as that of `l2rkd_tf.data.load`.
+        has the attributes `num_examples` and `cursor`, as that of `l2rkd_tf.data.load`.
 
     Raises:
         ValueError: If an argument is wrong, or two passes of the data differ.
@@ -99,26 +99,26 @@ def cache_teacher(
     Source: this library.
     """
     _check_arguments(teacher, path, batch_size, dtype, compression, memory_bytes, fingerprint)
-    order.check_seed(seed)
+    epoch_order.check_seed(seed)
     check_flag("shuffle", shuffle)
     check_flag("verbose", verbose)
     source = Source(dataset)
     source.check_batches_for(teacher)
     with _from_the_beginning(dataset):
         known = source.fingerprint(verbose) if fingerprint is None else None
-        asking = Asking(source, teacher, dtype, verbose)
+        runner = TeacherRunner(source, teacher, dtype, verbose)
         if path is None:
-            examples = _in_memory(asking, known, shuffle)
+            examples = _in_memory(runner, known, shuffle)
         else:
-            content = fingerprint or known, source.structure, fingerprints.of_model(teacher)
-            name = fingerprints.joined(_FORMAT, *content, dtype, str(compression))
+            content = fingerprint or known, source.structure, fingerprints.hash_model(teacher)
+            name = fingerprints.hash_parts(_FORMAT, *content, dtype, str(compression))
             folder = pathlib.Path(path) / name
-            examples = _on_disk(folder, asking, known, compression, memory_bytes)
+            examples = _on_disk(folder, runner, known, compression, memory_bytes)
         batch_size = batch_size or source.batch_size()
-    batches, position = examples.in_batches(batch_size, shuffle, seed)
+    batches, cursor = examples.in_batches(batch_size, shuffle, seed)
     kind = inputs_from(origin_of(teacher))
-    cached = order.ready(batches.map(lambda *rows: _as_element(source, rows, kind)))
-    cached.position = position
+    cached = epoch_order.ready(batches.map(lambda *rows: _as_element(source, rows, kind)))
+    cached.cursor = cursor
     cached.num_examples = examples.number
     return cached
 
@@ -158,37 +158,37 @@ def _as_element(source, rows, kind):
 
 @contextlib.contextmanager
 def _from_the_beginning(dataset):
-    """Passes of a data set from `l2rkd_tf.data.load` are whole, and its position stays."""
-    position = getattr(dataset, "position", None)
-    if position is None:
+    """Passes of a data set from `l2rkd_tf.data.load` are whole, and its cursor stays."""
+    cursor = getattr(dataset, "cursor", None)
+    if cursor is None:
         yield
         return
-    batch = position.batch
-    position.set_batch(0)
+    batch = cursor.batch
+    cursor.set_batch(0)
     try:
         yield
     finally:
-        position.set_batch(batch)
+        cursor.set_batch(batch)
 
 
-def _in_memory(asking, known, shuffle):
-    parts = [asking.rows(chunk) for chunk, _ in asking.chunks(known)]
+def _in_memory(runner, known, shuffle):
+    parts = [runner.rows(chunk) for chunk, _ in runner.chunks(known)]
     rows = [np.concatenate(part) for part in zip(*parts, strict=True)]
     if shuffle:
         # The order of a pass must not depend on that of the data set, which may be another one in
         # a run that is resumed, or on another worker.
-        order_of_rows = np.argsort(fingerprints.of_each(rows[:-1]), kind="stable")
+        order_of_rows = np.argsort(fingerprints.hash_examples(rows[:-1]), kind="stable")
         rows = [part[order_of_rows] for part in rows]
     return InMemory.of_arrays(rows)
 
 
-def _on_disk(folder, asking, known, compression, memory_bytes):
+def _on_disk(folder, runner, known, compression, memory_bytes):
     """The examples of a folder, which is filled with them where it has not been."""
     shards.remove_abandoned(folder)
     manifest = _complete(folder)
     if manifest is None:
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = _build(folder, asking, known, compression)
+        manifest = _build(folder, runner, known, compression)
     specs = [tf.TensorSpec(*spec) for spec in manifest["components"]]
     paths = [str(folder / name) for name in manifest["shards"]]
     found = OnDisk(paths, manifest["num_examples"], specs, compression, memory_bytes)
@@ -204,7 +204,7 @@ def _complete(folder):
         return None
     try:
         manifest = json.loads(content)
-        content_is_intact = manifest.pop("digest") == fingerprints.joined(manifest)
+        content_is_intact = manifest.pop("digest") == fingerprints.hash_parts(manifest)
         damaged = [name for name in manifest["shards"] if not shards.is_intact(folder / name)]
     except (ValueError, KeyError, TypeError, AttributeError):
         content_is_intact, damaged = False, []
@@ -219,22 +219,22 @@ def _complete(folder):
     return None
 
 
-def _build(folder, asking, known, compression):
+def _build(folder, runner, known, compression):
     """Writes the shards that are not there yet, then the manifest, which it returns."""
     names, number = [], 0
-    for chunk, fingerprint in asking.chunks(known):
+    for chunk, fingerprint in runner.chunks(known):
         name = shards.find_shard(folder, len(names), fingerprint)
         if name is None:
-            rows = asking.rows(chunk)
+            rows = runner.rows(chunk)
             name = shards.write_shard(folder, len(names), fingerprint, rows, compression)
         names.append(name)
         number += chunk.num_examples
     manifest = {
         "num_examples": number,
-        "components": asking.component_specs(),
+        "components": runner.component_specs(),
         "shards": names,
     }
-    manifest["digest"] = fingerprints.joined(manifest)
+    manifest["digest"] = fingerprints.hash_parts(manifest)
     return _publish(manifest, folder)
 
 
@@ -263,7 +263,7 @@ def _link_or_move(partial, path):
         os.replace(partial, path)
 
 
-class Asking:
+class TeacherRunner:
     """A teacher that is asked for the examples of a source.
 
     Args:
@@ -291,7 +291,7 @@ class Asking:
         for chunk in self.source.chunks(_SHARD_BYTES):
             fingerprint = chunk.fingerprint()
             yield chunk, fingerprint
-            total = fingerprints.together(total, fingerprint)
+            total = fingerprints.combine(total, fingerprint)
             self._progress.add(chunk.num_examples)
         if known not in (None, total):
             raise ValueError(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf import order
+from l2rkd_tf.data import epoch_order
 from l2rkd_tf.teacher_cache import shards
 
 __all__ = ["InMemory", "OnDisk"]
@@ -39,10 +39,10 @@ class InMemory:
 
     def in_batches(
         self, batch_size: int, shuffle: bool, seed: int
-    ) -> tuple[tf.data.Dataset, order.Position]:
-        """A `tf.data.Dataset` of lists of tensors, and its `order.Position`."""
-        indices, position = order.indices_in_order(self.number, batch_size, seed, shuffle)
-        return indices.map(self._gather, num_parallel_calls=tf.data.AUTOTUNE), position
+    ) -> tuple[tf.data.Dataset, epoch_order.BatchCursor]:
+        """A `tf.data.Dataset` of lists of tensors, and its `epoch_order.BatchCursor`."""
+        indices, cursor = epoch_order.indices_in_order(self.number, batch_size, seed, shuffle)
+        return indices.map(self._gather, num_parallel_calls=tf.data.AUTOTUNE), cursor
 
     def _gather(self, indices):
         return tuple(tf.gather(rows, indices) for rows in self.rows)
@@ -83,11 +83,11 @@ class OnDisk:
 
     def in_batches(
         self, batch_size: int, shuffle: bool, seed: int
-    ) -> tuple[tf.data.Dataset, order.Position]:
+    ) -> tuple[tf.data.Dataset, epoch_order.BatchCursor]:
         """As `InMemory.in_batches`; shuffled by shards, and in a buffer of `memory_bytes`."""
         buffer_size = max(1, self.memory_bytes // self.example_bytes)
         shuffled = functools.partial(self._shuffled, min(buffer_size, self.number))
-        records, position = order.in_order(
+        records, cursor = epoch_order.in_order(
             self._records(self.paths),
             self.number,
             batch_size,
@@ -95,14 +95,14 @@ class OnDisk:
             shuffled if shuffle else False,
             lambda record, seed: record,
         )
-        return records.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE), position
+        return records.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE), cursor
 
     def _shuffled(self, buffer_size, seeds):
         paths = tf.data.Dataset.from_tensor_slices(self.paths)
-        mixed = order.shuffled(paths, len(self.paths), seeds).interleave(
+        mixed = epoch_order.shuffled(paths, len(self.paths), seeds).interleave(
             self._records, cycle_length=_READ_AT_ONCE, block_length=16
         )
-        return order.shuffled(mixed, buffer_size, seeds)
+        return epoch_order.shuffled(mixed, buffer_size, seeds)
 
     def _records(self, paths):
         return shards.read_records(paths, self.compression)

@@ -9,24 +9,24 @@ from typing import Any
 import keras
 import numpy as np
 
-from l2rkd_tf.types import PathLike
+from l2rkd_tf.utils.types import PathLike
 
 __all__ = [
     "EMPTY",
-    "joined",
-    "of_each",
-    "of_examples",
-    "of_file",
-    "of_model",
-    "of_weights",
-    "together",
+    "hash_parts",
+    "hash_examples",
+    "hash_batch",
+    "hash_file",
+    "hash_model",
+    "hash_weights",
+    "combine",
 ]
 
 #: The fingerprint of no examples.
 EMPTY = "0" * 32
 
 
-def of_model(model: keras.Model) -> str:
+def hash_model(model: keras.Model) -> str:
     """Fingerprint of a model: its architecture and its weights.
 
     Args:
@@ -40,7 +40,7 @@ def of_model(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def of_weights(model: keras.Model) -> str:
+def hash_weights(model: keras.Model) -> str:
     """Fingerprint of a model's weights alone, as hexadecimal digits."""
     digest = _new()
     _add_weights(digest, model)
@@ -66,7 +66,7 @@ def _architecture(model):
         return repr([type(layer).__qualname__ for layer in [model, *model.layers]])
 
 
-def of_each(components: Sequence[np.ndarray]) -> list[int]:
+def hash_examples(components: Sequence[np.ndarray]) -> list[int]:
     """Fingerprint of each example of a batch, as an integer.
 
     Args:
@@ -87,7 +87,7 @@ def of_each(components: Sequence[np.ndarray]) -> list[int]:
     return found
 
 
-def of_examples(components: Sequence[np.ndarray]) -> str:
+def hash_batch(components: Sequence[np.ndarray]) -> str:
     """Fingerprint of the examples of a batch, whatever their order.
 
     Args:
@@ -96,20 +96,20 @@ def of_examples(components: Sequence[np.ndarray]) -> str:
     Returns:
         Hexadecimal digits.
     """
-    return _as_digits(sum(of_each(components)))
+    return _as_digits(sum(hash_examples(components)))
 
 
-def together(one: str, other: str) -> str:
+def combine(one: str, other: str) -> str:
     """Fingerprint of the examples that two fingerprints stand for."""
     return _as_digits(int(one, 16) + int(other, 16))
 
 
-def joined(*parts: Any) -> str:
+def hash_parts(*parts: Any) -> str:
     """Fingerprint of several strings, in this order."""
     return _new(json.dumps(parts).encode()).hexdigest()
 
 
-def of_file(path: PathLike) -> str:
+def hash_file(path: PathLike) -> str:
     """Fingerprint of the bytes of a file."""
     digest = _new()
     with open(path, "rb") as file:

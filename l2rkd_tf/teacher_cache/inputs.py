@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-__all__ = ["CachedInputs", "separated", "unpacked", "with_outputs"]
+__all__ = ["CachedInputs", "split_inputs", "unpack_batch", "with_outputs"]
 
 
 class CachedInputs(NamedTuple):
@@ -29,7 +29,7 @@ class CachedInputs(NamedTuple):
     origin = None  # type: ignore[misc]  # no field: see `inputs_from` in origin.py
 
 
-def unpacked(data: Any) -> tuple[Any, Any, Any, Any]:
+def unpack_batch(data: Any) -> tuple[Any, Any, Any, Any]:
     """Inputs, teacher outputs, labels and weights of a batch; `None` for what it does not carry.
 
     Raises:
@@ -41,10 +41,10 @@ def unpacked(data: Any) -> tuple[Any, Any, Any, Any]:
             "and labels. Received: CachedInputs alone; give `(CachedInputs(...),)`."
         )
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    return *separated(x), y, sample_weight
+    return *split_inputs(x), y, sample_weight
 
 
-def separated(x: Any) -> tuple[Any, Any]:
+def split_inputs(x: Any) -> tuple[Any, Any]:
     """Inputs and the teacher's outputs, which are `None` where the inputs carry none."""
     return tuple(x) if isinstance(x, CachedInputs) else (x, None)
 

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import keras
 
-from l2rkd_tf.checks import check_activation, output_activation
 from l2rkd_tf.teacher_cache import fingerprints
 from l2rkd_tf.teacher_cache.inputs import CachedInputs
+from l2rkd_tf.utils.validation import check_activation, output_activation
 
 __all__ = ["Origin", "check_origin", "inputs_from", "origin_of"]
 
@@ -29,7 +29,7 @@ class Origin(NamedTuple):
 def origin_of(teacher: keras.Model) -> Origin:
     """The `Origin` of what this Keras model gives."""
     activation = output_activation(teacher) if getattr(teacher, "outputs", None) else None
-    return Origin(fingerprints.of_weights(teacher), activation)
+    return Origin(fingerprints.hash_weights(teacher), activation)
 
 
 @functools.cache
@@ -64,7 +64,7 @@ def check_origin(
     check_activation(
         "The teacher of the cached inputs `x`", x.origin.activation, divergence, from_logits
     )
-    if teacher is not None and fingerprints.of_weights(teacher) != x.origin.weights:
+    if teacher is not None and fingerprints.hash_weights(teacher) != x.origin.weights:
         raise ValueError(
             "`x` must carry the outputs of the distiller's own `teacher`. Received: a cache of a "
             f"teacher with other weights than those of {teacher.name!r}. Build it anew with "

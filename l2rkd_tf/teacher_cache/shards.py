@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.teacher_cache import fingerprints
-from l2rkd_tf.types import PathLike
+from l2rkd_tf.utils.types import PathLike
 
 __all__ = [
     "find_shard",
@@ -66,7 +66,7 @@ def find_shard(folder: pathlib.Path, number: int, examples: str) -> str | None:
 def is_intact(path: PathLike) -> bool:
     """Whether a shard is there and has the bytes that were written, by the digest in its name."""
     path = pathlib.Path(path)
-    return path.is_file() and fingerprints.of_file(path) == path.stem.rpartition("-")[2]
+    return path.is_file() and fingerprints.hash_file(path) == path.stem.rpartition("-")[2]
 
 
 def write_shard(
@@ -96,7 +96,7 @@ def write_shard(
         with tf.io.TFRecordWriter(str(partial), options=compression or "") as writer:
             for row in zip(*components, strict=True):
                 writer.write(_record(row))
-        digest = fingerprints.of_file(partial)
+        digest = fingerprints.hash_file(partial)
         name = f"{_stem(number, examples)}-{digest}{_SUFFIX}"
         os.replace(partial, folder / name)
     except tf.errors.OpError as error:

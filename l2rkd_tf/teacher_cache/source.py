@@ -41,7 +41,7 @@ class Chunk:
 
     def fingerprint(self) -> str:
         """Fingerprint of the examples."""
-        return fingerprints.of_examples(self.components)
+        return fingerprints.hash_batch(self.components)
 
 
 class Source:
@@ -180,6 +180,6 @@ class Source:
         progress = keras.utils.Progbar(None, verbose=int(verbose), unit_name="fingerprint")
         total = fingerprints.EMPTY
         for batch in self.batches():
-            total = fingerprints.together(total, fingerprints.of_examples(batch))
+            total = fingerprints.combine(total, fingerprints.hash_batch(batch))
             progress.add(len(batch[0]))
         return total

@@ -1,0 +1,1 @@
+"""The programs behind the console command `l2rkd`, one module each: `run(flags)`."""

@@ -1,0 +1,194 @@
+"""A batch of a training step: its training points, its region points, and what belongs to them."""
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from l2rkd_tf.regions import Region
+from l2rkd_tf.regions.points import RegionPoints, draw_points
+from l2rkd_tf.utils import distribution
+from l2rkd_tf.utils.types import Features, TensorLike, Tensors, Where
+
+__all__ = ["Batch", "Points", "draw_batch", "num_rows", "plain_batch"]
+
+
+class Points(NamedTuple):
+    """Points and what belongs to each of them.
+
+    Attributes:
+        inputs: Tensor of shape `(points, ...)`, or a structure of such.
+        labels: As given to `fit`; `None` where the points have none.
+        weights: Example weights; `None` for 1 each.
+        directions: What their outputs are projected on, shape `(points, projections, outputs)`;
+            `None` where nothing asks for gradients of the outputs.
+        count: `distribution.Count` of the points.
+    """
+
+    inputs: Any
+    labels: Any
+    weights: Any
+    directions: Any
+    count: distribution.Count  # type: ignore[assignment]  # in the place of `tuple.count`
+
+
+class Batch(NamedTuple):
+    """A batch, split into training points (`data`) and points of their regions (`region`).
+
+    Attributes:
+        whole: The points as they came from the data set.
+        data: The points that stay training points.
+        region: The region points; `None` where no term asks for any: all others are then one.
+        both: The points of `data`, then those of `region`: they pass through a model together.
+        drawn: The draw that made the region points, or `None`.
+    """
+
+    whole: Points
+    data: Points
+    region: Points | None
+    both: Points
+    drawn: RegionPoints | None
+
+    def at(self, where: Where) -> Points:
+        """The points at `"data"`, `"region"` or `"both"`."""
+        return getattr(self, where)
+
+    def split(self, features: Features) -> dict[str, Features]:
+        """Features of the points of `both`, as `{"data": ..., "region": ..., "both": ...}`.
+
+        Untouched where there are no region points. A slice of a softmax is no softmax to Keras,
+        which then clips probabilities at 1e-7.
+        """
+        if self.region is None:
+            return {"data": features, "both": features}
+        count = self.data.count.local
+        return {
+            "data": keras.tree.map_structure(lambda feature: feature[:count], features),
+            "region": keras.tree.map_structure(lambda feature: feature[count:], features),
+            "both": features,
+        }
+
+    def at_training_points(self, features: Features) -> Features:
+        """Features of the points of `data`, from those of `whole`."""
+        at_data = self.drawn.at_data  # type: ignore[union-attr]  # only asked for after a draw
+        return {name: at_data(value) for name, value in features.items()}
+
+    def class_numbers(self, where: Where) -> tf.Tensor | None:
+        """Classes of the points, int32, shape `(points,)`, -1 without a label; `None`: no labels.
+
+        A region point has no label: nobody knows the class between two examples.
+        """
+        numbers = _class_numbers(self.data.labels)
+        if where == "data" or self.region is None or numbers is None:
+            return numbers
+        unknown = tf.fill([self.region.count.local], -1)
+        return unknown if where == "region" else tf.concat([numbers, unknown], 0)
+
+
+def plain_batch(
+    inputs: Tensors, labels: Any, weights: TensorLike | None, directions: tf.Tensor | None = None
+) -> Batch:
+    """A batch of training points alone.
+
+    Args:
+        inputs: Inputs as they come from a data set.
+        labels: Labels, or `None`.
+        weights: Example weights, or `None`.
+        directions: As in `Points`.
+
+    Returns:
+        `Batch`.
+    """
+    if directions is not None:
+        inputs = _as_floats(inputs)
+    (count,) = distribution.global_counts(num_rows(inputs))
+    points = Points(inputs, labels, weights, directions, count)
+    return Batch(points, points, None, points, None)
+
+
+def draw_batch(
+    region: Region,
+    inputs: Tensors,
+    labels: Any,
+    weights: TensorLike | None,
+    directions: tf.Tensor | None = None,
+    *,
+    seed: TensorLike,
+    whole_numbers: bool = False,
+    **options: Any,
+) -> Batch:
+    """Draws region points for a batch: beside the training points, or in the place of some.
+
+    Args:
+        region: The region.
+        inputs: Inputs as they come from a data set; uint8 becomes float32.
+        labels: Labels, or `None`.
+        weights: Example weights, or `None`. A region point takes over that of its example.
+        directions: As in `Points`. A region point takes over those of its example.
+        seed: Stateless seed of the draw.
+        whole_numbers: Whether points in the regions of uint8 inputs are rounded to whole grey
+            levels, from 0 to 255.
+        **options: `num_points` and `replace_fraction` of `draw_points`.
+
+    Returns:
+        `Batch`.
+    """
+    given = keras.tree.map_structure(tf.convert_to_tensor, inputs)
+    drawn = draw_points(region, given, seed, labels=labels, **options)
+    inputs = _as_floats(given)
+    at_data, at_region = drawn.at_data(inputs), drawn.at_region(inputs)
+    if whole_numbers:
+        at_region = keras.tree.map_structure(_to_grey_levels, given, at_region)
+    counts = distribution.global_counts(*map(num_rows, (inputs, at_data, at_region)))
+    whole = Points(inputs, labels, weights, directions, counts[0])
+    data = Points._make([at_data, *_if_given(drawn.at_data, whole[1:4]), counts[1]])
+    moved = Points._make([at_region, None, *_if_given(drawn.of_owner, whole[2:4]), counts[2]])
+    return Batch(whole, data, moved, _together(data, moved), drawn)
+
+
+def num_rows(batch: Tensors) -> tf.Tensor:
+    """Number of examples of a tensor or a structure of tensors, an int32 scalar."""
+    return tf.shape(keras.tree.flatten(batch)[0])[0]
+
+
+def _together(data, region):
+    return Points(
+        keras.tree.map_structure(_one_after_the_other, data.inputs, region.inputs),
+        None,
+        None if data.weights is None else _one_after_the_other(data.weights, region.weights),
+        None
+        if data.directions is None
+        else _one_after_the_other(data.directions, region.directions),
+        distribution.Count(
+            *(one + other for one, other in zip(data.count, region.count, strict=True))
+        ),
+    )
+
+
+def _one_after_the_other(first, second):
+    return tf.concat([first, second], 0)
+
+
+def _if_given(function, values):
+    return [None if value is None else function(value) for value in values]
+
+
+def _as_floats(inputs):
+    return keras.tree.map_structure(
+        lambda tensor: tf.cast(tensor, tf.float32) if tensor.dtype == tf.uint8 else tensor,
+        keras.tree.map_structure(tf.convert_to_tensor, inputs),
+    )
+
+
+def _to_grey_levels(image, point):
+    # Noise leaves the grey levels, and a cast to integers would wrap around.
+    return tf.clip_by_value(tf.round(point), 0, 255) if image.dtype == tf.uint8 else point
+
+
+def _class_numbers(labels):
+    if labels is None or keras.tree.is_nested(labels):
+        return None
+    labels = tf.convert_to_tensor(labels)
+    if labels.shape.rank == 2 and labels.shape[-1] != 1:  # one-hot
+        return tf.argmax(labels, axis=-1, output_type=tf.int32)
+    return tf.cast(tf.reshape(labels, [-1]), tf.int32)

@@ -1,0 +1,86 @@
+"""Ends training where numbers are not finite, instead of training on."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.utils.types import Logs, TensorLike
+
+__all__ = ["NonFiniteGuard"]
+
+_LOG = "not_finite"
+
+
+class NonFiniteGuard:
+    """Looks for numbers that are not finite in steps, compiled ones and those of replicas too.
+
+    TensorFlow's own checks are left out by XLA. Here a step only counts, and the count comes back
+    with its logs.
+
+    Args:
+        names: What is looked at, `{name: what an error calls it}`, in the order in which a step
+            computes it.
+    """
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = dict(names)
+        # Steps since the first one in which a value was not finite; each replica counts its own.
+        self._ages = tf.Variable(
+            tf.zeros(len(self._names)),
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.SUM,
+        )
+
+    def note(self, step: TensorLike, values: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """Notes, within a step, which values are not finite.
+
+        Args:
+            step: Number of the step, an integer scalar.
+            values: A tensor, or a structure of tensors, for each name; those that are missing or
+                None are taken to be finite.
+
+        Returns:
+            An entry for the logs of the step, which `raising` takes out again.
+        """
+        bad = tf.stack([_is_bad(values.get(name)) for name in self._names])
+        ages = self._ages.read_value()
+        ages = tf.where(tf.logical_or(bad, ages > 0), ages + 1, ages)
+        self._ages.assign(ages)
+        return {_LOG: tf.concat([ages, [tf.cast(step, tf.float32)]], axis=0)}
+
+    def raising(self, train_function: Callable[[Any], Logs]) -> Callable[[Any], Logs]:
+        """The train function of a Keras model, which then raises what its steps have noted."""
+
+        def function(iterator):
+            logs = train_function(iterator)
+            if _LOG in logs:
+                self._check(*np.split(logs.pop(_LOG).numpy(), [-1]))
+            return logs
+
+        return function
+
+    def _check(self, ages, step):
+        ages = np.ceil(ages)  # a mean over replicas, above 0 where one of them has counted
+        if not ages.any():
+            return
+        self._ages.assign(tf.zeros(len(self._names)))
+        first = int(step.item() + 1 - ages.max())
+        names = [name for name, age in zip(self._names, ages, strict=True) if age == ages.max()]
+        raise FloatingPointError(
+            f"Training stopped at step {first}, counted from 0, where not finite were "
+            f"{', '.join(self._names[name] for name in names)}. The first of them is the cause: "
+            f"look at batch {first} of training, at the teacher, or at the learning rate. The "
+            "student may be spoiled: go back to its last checkpoint. With check_finite=False "
+            "training would go on."
+        )
+
+
+def _is_bad(value):
+    tensors = [tensor for tensor in tf.nest.flatten(value) if tensor is not None]
+    floats = [tensor for tensor in tensors if tf.as_dtype(tensor.dtype).is_floating]
+    if not floats:
+        return tf.constant(False)
+    return tf.reduce_any([tf.reduce_any(~tf.math.is_finite(tensor)) for tensor in floats])

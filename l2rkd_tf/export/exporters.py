@@ -1,0 +1,218 @@
+"""The exporters: each writes an artifact, runs it, and reports on it."""
+
+import math
+from typing import Literal
+
+import keras
+import tensorflow as tf
+
+from l2rkd_tf.export.artifacts import (
+    run_litert,
+    run_saved_model,
+    write_litert,
+    write_saved_model,
+)
+from l2rkd_tf.export.parity import check_finite, compare
+from l2rkd_tf.export.reference import reference_for
+from l2rkd_tf.export.report import ExportError, ExportReport
+from l2rkd_tf.export.writing import checked_file, checked_folder, replacing, report_path
+from l2rkd_tf.utils.types import Data, PathLike, Quantization
+from l2rkd_tf.utils.validation import check_choice, is_number
+
+__all__ = ["DEFAULT_TOLERANCE", "export_litert", "export_saved_model"]
+
+# Ten times, in float32 a few hundred times, what small networks show: see `export_litert`.
+DEFAULT_TOLERANCE = {None: 1e-4, "float16": 1e-2, "dynamic": 5e-2, "int8": 0.15}
+
+
+def export_saved_model(
+    student: keras.Model,
+    path: PathLike,
+    *,
+    representative_data: Data | None = None,
+    tolerance: float | None = None,
+) -> ExportReport:
+    """Exports the student as a TensorFlow SavedModel, for a server, and verifies it.
+
+    The artifact is one folder with a `serving_default` signature. A dict of inputs keeps its
+    keys as names; a named `keras.Input` keeps its name; any other input is called `input_0`,
+    `input_1` and so on. The output is `output_0`.
+
+    Args:
+        student: A built `keras.Model` with one output of shape `(batch, ...)`.
+        path: Folder to write, `str` or `pathlib.Path`. Missing parents are made. An older
+            export at `path` is replaced once the new one has been verified.
+        representative_data: Inputs on which the artifact and the student are compared: a batched
+            `tf.data.Dataset` of `x`, `(x, y)` or `(x, y, sample_weight)`, or arrays of shape
+            `(examples, ...)` in the structure of the student's inputs. At most 256 examples are
+            used. Without it 32 examples uniform on [0, 1] are.
+        tolerance: Largest accepted absolute difference of the outputs, as a fraction of the
+            spread (largest minus smallest) of the student's outputs. Default: 1e-4.
+
+    Returns:
+        An `ExportReport`, also written to `<path>.json`.
+
+    Raises:
+        ValueError: If an argument cannot be used; the message says what would work.
+        ExportError: If the artifact gives a value that is not finite, or differs from the student
+            by more than `tolerance`. What was at `path` is then still there.
+
+    Example:
+        >>> import os, tempfile
+        >>> student = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+        >>> report = export_saved_model(student, os.path.join(tempfile.mkdtemp(), "student"))
+        >>> report.top1_agreement
+        1.0
+    """
+    path = checked_folder(path)
+    tolerance = _checked_tolerance(tolerance, None)
+    reference = reference_for(student, representative_data)
+    with replacing(path) as artifact:
+        write_saved_model(reference.model, reference.examples.specs, artifact)
+        run = run_saved_model(artifact, reference.examples.by_name)
+        return _verify(artifact, run, reference, None, tolerance)
+
+
+def export_litert(
+    student: keras.Model,
+    path: PathLike,
+    quantization: Quantization | None = None,
+    representative_data: Data | None = None,
+    *,
+    tolerance: float | None = None,
+    batch_size: Literal[1] | None = None,
+) -> ExportReport:
+    """Exports the student as a LiteRT (`.tflite`) file, for a device, and verifies it.
+
+    Only LiteRT's own operations are used, so that every LiteRT runtime can run the file. Any
+    batch size is accepted, except where LiteRT cannot compute the student that way (recurrent
+    layers): then the file takes one example at a time, and the report's `inputs` say so. Inputs
+    and output are named as in `export_saved_model`.
+
+    | `quantization` | weights | activations | default tolerance | measured |
+    |---|---|---|---|---|
+    | `None` | float32 | float32 | 1e-4 | 3e-7 |
+    | `"float16"` | float16 | float32 | 1e-2 | 5e-4 |
+    | `"dynamic"` | int8 | float32 | 5e-2 | 6e-3 |
+    | `"int8"` | int8 | int8 | 0.15 | 2e-2 |
+
+    Measured is the largest difference, as a fraction of the spread of the outputs, of a small
+    convolutional, a residual, a depthwise-separable and a dense network on 8x8 digits. The inputs
+    and outputs of the file stay float32 in each case; with `"int8"` its first operation quantizes
+    and its last one dequantizes them, and all between is integer arithmetic.
+
+    Args:
+        student: A built `keras.Model` with one output of shape `(batch, ...)`.
+        path: File to write, ending in `.tflite`, `str` or `pathlib.Path`. Missing parents are
+            made. An older file is replaced once the new one has been verified.
+        quantization: `None`, `"dynamic"`, `"float16"` or `"int8"`.
+        representative_data: Inputs on which the artifact and the student are compared, as in
+            `export_saved_model`. `"int8"` requires them, and takes the ranges of the activations
+            from them.
+        tolerance: Largest accepted absolute difference of the outputs, as a fraction of the
+            spread (largest minus smallest) of the student's outputs. Default: see the table.
+        batch_size: `None` for any batch size, or 1 for one example at a time, which some
+            runtimes require: that for browsers, and delegates to accelerators.
+
+    Returns:
+        An `ExportReport`, also written to `<path>.json`.
+
+    Raises:
+        ValueError: If an argument cannot be used; the message says what would work.
+        ExportError: If LiteRT cannot express the student, or the artifact gives a value that is
+            not finite or differs from the student by more than `tolerance`. What was at
+            `path` is then still there.
+
+    Example:
+        >>> import os, tempfile
+        >>> student = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+        >>> images = np.random.default_rng(0).random((64, 8), dtype="float32")
+        >>> path = os.path.join(tempfile.mkdtemp(), "student.tflite")
+        >>> report = export_litert(student, path, "int8", images)
+        >>> report.num_examples
+        64
+    """
+    path = checked_file(path)
+    check_choice("quantization", quantization, list(DEFAULT_TOLERANCE))
+    if quantization == "int8" and representative_data is None:
+        raise ValueError(
+            "`representative_data` is required for quantization='int8', which takes the ranges of "
+            "the activations from it. Pass the training data set, or an array of some 100 inputs."
+        )
+    if batch_size not in (None, 1):
+        raise ValueError(
+            "`batch_size` must be None, for any batch size, or 1. Received: "
+            f"batch_size={batch_size!r}"
+        )
+    tolerance = _checked_tolerance(tolerance, quantization)
+    reference = reference_for(student, representative_data)
+    with replacing(path) as artifact:
+        batch_sizes = [None, 1] if batch_size is None else [batch_size]
+        write_litert(reference.model, reference.examples, artifact, quantization, batch_sizes)
+        run = run_litert(artifact, reference.examples.by_name)
+        return _verify(artifact, run, reference, quantization, tolerance)
+
+
+def _checked_tolerance(tolerance, quantization):
+    if tolerance is None:
+        return DEFAULT_TOLERANCE[quantization]
+    if not is_number(tolerance) or not 0 <= tolerance < math.inf:
+        raise ValueError(
+            "`tolerance` must be a finite number that is not negative: the accepted difference as "
+            f"a fraction of the spread of the outputs. Received: tolerance={tolerance!r}"
+        )
+    return float(tolerance)
+
+
+def _verify(artifact, run, reference, quantization, tolerance):
+    """Writes the report beside an artifact that is as expected; another one is an error."""
+    source = reference.examples.source
+    check_finite(run.results, "exported artifact", source)
+    comparison = compare(reference.outputs, run.results)
+    if not comparison.is_within(tolerance):
+        largest, mean, spread, top1 = comparison
+        raise ExportError(
+            f"The export with quantization={quantization!r} differs from the Keras student by "
+            f"{largest:.3g} (mean {mean:.3g}), which is {largest / spread:.3g} of the spread "
+            f"{spread:.3g} of its outputs; tolerance={tolerance:g}. Top-1 agreement: {top1}, on "
+            f"{len(run.results)} inputs from {source}. Try another quantization, more "
+            "representative data, or a larger `tolerance`."
+        )
+    report = _report(artifact, run, reference, quantization, tolerance, comparison)
+    report_path(artifact).write_text(report.to_json())
+    return report
+
+
+def _report(artifact, run, reference, quantization, tolerance, comparison):
+    files = _file_sizes(artifact)
+    return ExportReport(
+        artifact=artifact.name,
+        format="saved_model" if artifact.is_dir() else "litert",
+        quantization=quantization,
+        bytes=sum(files.values()),
+        files=files,
+        parameters=reference.model.count_params(),
+        **comparison._asdict(),
+        tolerance=tolerance,
+        num_examples=len(run.results),
+        example_source=reference.examples.source,
+        input_range={
+            name: [float(array.min()), float(array.max())]
+            for name, array in reference.examples.by_name.items()
+        },
+        inputs=run.inputs,
+        outputs=run.outputs,
+        rebuilt_in_float32=reference.copy_difference is not None,
+        rebuild_max_abs_difference=reference.copy_difference,
+        versions={"keras": keras.__version__, "tensorflow": tf.__version__, **run.versions},
+    )
+
+
+def _file_sizes(artifact):
+    if artifact.is_file():
+        return {artifact.name: artifact.stat().st_size}
+    return {
+        file.relative_to(artifact).as_posix(): file.stat().st_size
+        for file in sorted(artifact.rglob("*"))
+        if file.is_file()
+    }

@@ -1,0 +1,1 @@
+"""What the other packages share: types, checks of arguments, files, `tf.distribute`."""

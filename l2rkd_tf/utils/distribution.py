@@ -1,0 +1,208 @@
+"""What the library knows of `tf.distribute`: seeds per replica and means over the global batch.
+
+Optimizers sum gradients over replicas. A loss that each replica divides by the *global* number of
+examples therefore gives the gradient of one device, also where the replicas hold unequal shares.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from l2rkd_tf.utils.types import TensorLike
+
+__all__ = [
+    "Count",
+    "is_multi_worker",
+    "check_compilation",
+    "check_strategy",
+    "common_numbers",
+    "global_counts",
+    "local_mean",
+    "num_replicas",
+    "replica_share_of_mean",
+    "replica_share_of_weighted_mean",
+    "step_seed",
+    "explain_worker_failure",
+    "worker_name",
+]
+
+
+def num_replicas() -> int:
+    """Number of replicas that run the current step together, at least 1."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def is_multi_worker() -> bool:
+    """Whether the replicas are on several machines, or workers, that train together."""
+    strategy = tf.distribute.get_strategy()
+    workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return workers and strategy.num_replicas_in_sync > 1
+
+
+def check_strategy() -> None:
+    """Refuses a strategy that Keras cannot train with.
+
+    Raises:
+        ValueError: If it is a `ParameterServerStrategy`.
+    """
+    strategy = tf.distribute.get_strategy()
+    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+        raise ValueError(
+            "`strategy.scope()` must be that of a strategy with synchronous updates, such as "
+            "MirroredStrategy or MultiWorkerMirroredStrategy: Keras 3 cannot train under others. "
+            f"Received: {type(strategy).__name__}"
+        )
+
+
+@contextlib.contextmanager
+def explain_worker_failure() -> Iterator[None]:
+    """Says in plain words what TensorFlow means when another worker has ended.
+
+    Raises:
+        RuntimeError: In place of TensorFlow's error, which is its cause.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        if not is_multi_worker():
+            raise
+        raise RuntimeError(
+            "Training stopped, since another worker has ended or cannot be reached: the error "
+            "above names it. Start all workers again; with "
+            "l2rkd_tf.callbacks.TrainingBackup they go on from where they were."
+        ) from error
+
+
+def check_compilation(jit_compile: bool | str, steps_per_execution: int) -> None:
+    """Refuses options of `compile` that Keras cannot run on several replicas.
+
+    Args:
+        jit_compile: Whether XLA compiles the whole step.
+        steps_per_execution: Steps of one call.
+
+    Raises:
+        ValueError: If there are several replicas, not on a TPU, and either is asked for.
+    """
+    strategy = tf.distribute.get_strategy()
+    if num_replicas() == 1 or isinstance(strategy, tf.distribute.TPUStrategy):
+        return
+    if jit_compile:
+        raise ValueError(
+            "`jit_compile` must be 'auto' or False on several replicas: XLA cannot compile what "
+            f"they exchange. Received: jit_compile={jit_compile!r} on {num_replicas()} replicas"
+        )
+    if steps_per_execution != 1:
+        raise ValueError(
+            "`steps_per_execution` must be 1 on several replicas: Keras cannot run more. "
+            f"Received: steps_per_execution={steps_per_execution!r} on {num_replicas()} replicas"
+        )
+
+
+def step_seed(seed: int, step: TensorLike) -> tf.Tensor:
+    """Stateless seed of one step on one replica.
+
+    The same in eager mode, graphs and XLA; different in every step and on every replica; the
+    same again when a run is repeated or resumed.
+
+    Args:
+        seed: Python integer, the seed of the run.
+        step: Integer scalar, the number of the step.
+
+    Returns:
+        Seed for `tf.random.stateless_*`, int32, shape `(2,)`.
+    """
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    step_key = tf.random.fold_in([seed, 0], tf.cast(step, tf.int32), alg="philox")
+    return tf.random.fold_in(step_key, replica, alg="philox")
+
+
+class Count(NamedTuple):
+    """A number of examples.
+
+    Attributes:
+        local: On this replica, int32.
+        total: On all replicas, int32.
+    """
+
+    local: tf.Tensor
+    total: tf.Tensor
+
+
+def global_counts(*counts: tf.Tensor) -> list[Count]:
+    """Numbers of examples on this replica and on all, in one exchange.
+
+    Args:
+        *counts: Integer scalars, each a number of examples on this replica.
+
+    Returns:
+        A `Count` for each.
+    """
+    if num_replicas() == 1:
+        return [Count(count, count) for count in counts]
+    context = tf.distribute.get_replica_context()
+    totals = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack(counts))
+    return [Count(*pair) for pair in zip(counts, tf.unstack(totals), strict=True)]
+
+
+def replica_share_of_weighted_mean(
+    values: tf.Tensor, count: Count, weights: TensorLike | None = None
+) -> tf.Tensor:
+    """This replica's part of `sum_i w_i v_i / n` over the `n` values of all replicas.
+
+    Args:
+        values: One value per example, float32, shape `(count.local,)`; there may be none.
+        count: `Count` of the values.
+        weights: Example weights, as many as values; `None` for 1 each.
+
+    Returns:
+        Scalar; the parts of all replicas add up to the mean.
+    """
+    if weights is not None:
+        values *= tf.reshape(tf.cast(weights, values.dtype), tf.shape(values))
+    return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(count.total, values.dtype))
+
+
+def replica_share_of_mean(mean: tf.Tensor, count: Count) -> tf.Tensor:
+    """This replica's part of a mean over all replicas, from its own mean over its examples."""
+    if num_replicas() == 1:
+        return mean
+    share = tf.cast(count.local, mean.dtype) / tf.cast(count.total, mean.dtype)
+    return tf.math.multiply_no_nan(mean, share)
+
+
+def local_mean(part: tf.Tensor, count: Count) -> tf.Tensor:
+    """The mean over the replica's examples with this share: inverse of `replica_share_of_mean`."""
+    if num_replicas() == 1:
+        return part
+    total = tf.cast(count.total, part.dtype)
+    return part * tf.math.divide_no_nan(total, tf.cast(count.local, part.dtype))
+
+
+def worker_name() -> str | None:
+    """Name of this worker, such as `"worker-0"`, where several machines train; else None."""
+    if not is_multi_worker():
+        return None
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    # Without a name where the replicas are devices of one machine after all.
+    return f"{resolver.task_type}-{resolver.task_id}" if resolver.task_type else None
+
+
+def common_numbers(numbers: Iterable[int], count: int = 2) -> set[int]:
+    """Which numbers all workers have; to be called by all of them, and outside of a step.
+
+    Args:
+        numbers: Integers from 0, those of this worker.
+        count: How many of them count, the largest ones.
+
+    Returns:
+        The set of those that every worker has.
+    """
+    own = set(sorted(numbers)[-count:])
+    if worker_name() is None:
+        return own
+    strategy = tf.distribute.get_strategy()
+    row = tf.constant([[*own, *[-1] * (count - len(own))]], tf.int32)
+    rows = strategy.gather(strategy.run(tf.function(lambda: tf.identity(row))), axis=0)
+    return set.intersection(*map(set, rows.numpy().tolist())) - {-1}

@@ -1,0 +1,1 @@
+"""Comparisons of distillation methods: `python -m studies NAME`."""
