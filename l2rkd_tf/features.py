@@ -9,13 +9,15 @@ import tensorflow as tf
 
 from l2rkd_tf.utils.types import FeatureFunction, Features, Shape, Tensors
 
-__all__ = ["INPUT_GRADIENT", "OUTPUT", "feature_model", "layer_shapes", "model_outputs"]
+__all__ = ["INPUT_GRADIENT", "LOGITS", "OUTPUT", "feature_model", "layer_shapes", "model_outputs"]
 
 # Shapes of models that were traced before, with the layers that they had then.
 _SHAPES: Any = weakref.WeakKeyDictionary()
 
 #: Key of a model's own output among its features; no layer has an empty name.
 OUTPUT = ""
+#: Key of the model's output as float32 logits; no layer's name.
+LOGITS = "logits/of/the/output"
 #: Key of the projected gradient of a model's output with respect to its inputs; no layer's name.
 INPUT_GRADIENT = "gradient/of/the/output"
 
@@ -52,7 +54,7 @@ def feature_model(
     missing = sorted(set(layer_names) - set(existing))
     if missing:
         raise ValueError(
-            f"`distillation_losses` asks for layers {missing}, which the model {model.name!r} "
+            f"`distillation_losses` compares layers {missing}, which the model {model.name!r} "
             f"does not have. Its layers: {existing}"
         )
     names = sorted(set(layer_names))
@@ -94,7 +96,7 @@ def layer_shapes(model: keras.Model) -> dict[str, Shape]:
 def _explicit_features(model, names, explicit):
     if explicit is None:
         raise ValueError(
-            f"`distillation_losses` asks for layers {names} of the model "
+            f"`distillation_losses` compares layers {names} of the model "
             f"{model.name!r}, whose layers are not connected in a graph. Use a Functional model, "
             "or a Sequential model with a keras.Input, or pass the distiller a callable "
             "`features(model, inputs, training)` that returns (outputs, {name: feature})."
@@ -116,7 +118,7 @@ def _explicit_features(model, names, explicit):
         missing = [name for name in names if name not in features]
         if missing:
             raise ValueError(
-                f"`distillation_losses` asks for {missing}, which `features` does not return for "
+                f"`distillation_losses` compares {missing}, which `features` does not return for "
                 f"the model {model.name!r}. It returns: {sorted(features)}"
             )
         return {OUTPUT: output, **{name: features[name] for name in names}}

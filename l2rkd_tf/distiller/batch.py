@@ -5,12 +5,24 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from l2rkd_tf.methods.jacobian import draw_directions
 from l2rkd_tf.regions import Region
-from l2rkd_tf.regions.points import RegionPoints, draw_points
+from l2rkd_tf.regions.points import RegionPoints, count_moved, draw_points
 from l2rkd_tf.utils import distribution
 from l2rkd_tf.utils.types import Features, TensorLike, Tensors, Where
 
-__all__ = ["Batch", "Points", "draw_batch", "num_rows", "plain_batch"]
+__all__ = [
+    "Batch",
+    "BatchSampler",
+    "Points",
+    "PointsPerStep",
+    "draw_batch",
+    "num_rows",
+    "plain_batch",
+]
+
+# Sets the draw of directions apart from those of the region, which count from 0.
+_DIRECTIONS = 2**30
 
 
 class Points(NamedTuple):
@@ -32,24 +44,40 @@ class Points(NamedTuple):
     count: distribution.Count  # type: ignore[assignment]  # in the place of `tuple.count`
 
 
+class PointsPerStep(NamedTuple):
+    """How many points a training step passes through each model: what it costs.
+
+    Attributes:
+        student: Points that pass forward and backward through the student.
+        teacher: Points at which the teacher is run.
+    """
+
+    student: int
+    teacher: int
+
+
 class Batch(NamedTuple):
     """A batch, split into training points (`data`) and points of their regions (`region`).
 
     Attributes:
-        whole: The points as they came from the data set.
+        original: The points as they came from the dataset.
         data: The points that stay training points.
         region: The region points; `None` where no term asks for any: all others are then one.
         both: The points of `data`, then those of `region`: they pass through a model together.
         drawn: The draw that made the region points, or `None`.
+        given: The inputs as they came from the dataset, before any cast.
+        cached: The teacher's outputs at the points of `original`, where the data carry them.
     """
 
-    whole: Points
+    original: Points
     data: Points
     region: Points | None
     both: Points
     drawn: RegionPoints | None
+    given: Any = None
+    cached: tf.Tensor | None = None
 
-    def at(self, where: Where) -> Points:
+    def points_at(self, where: Where) -> Points:
         """The points at `"data"`, `"region"` or `"both"`."""
         return getattr(self, where)
 
@@ -69,7 +97,7 @@ class Batch(NamedTuple):
         }
 
     def at_training_points(self, features: Features) -> Features:
-        """Features of the points of `data`, from those of `whole`."""
+        """Features of the points of `data`, from those of `original`."""
         at_data = self.drawn.at_data  # type: ignore[union-attr]  # only asked for after a draw
         return {name: at_data(value) for name, value in features.items()}
 
@@ -85,13 +113,94 @@ class Batch(NamedTuple):
         return unknown if where == "region" else tf.concat([numbers, unknown], 0)
 
 
+class BatchSampler:
+    """Makes the batch of a step: draws region points, where a term needs any.
+
+    All draws are keyed by seed, step and replica: nothing needs saving, and a resumed run draws
+    what an uninterrupted one would have drawn.
+
+    Args:
+        seed: Integer seed of the run.
+        num_region_points: Region points drawn for each example.
+        replace_fraction: Fraction of a batch that moves into its region instead, or `None`.
+
+    Attributes:
+        region: The region; may be replaced.
+    """
+
+    def __init__(self, seed: int, num_region_points: int, replace_fraction: float | None) -> None:
+        self.region: Region | None = None
+        self._seed = seed
+        self._num_points = num_region_points
+        self._replace_fraction = replace_fraction
+
+    def __call__(
+        self,
+        inputs: Tensors,
+        labels: Any,
+        weights: TensorLike | None,
+        cached: tf.Tensor | None,
+        *,
+        step: TensorLike,
+        with_region: bool,
+        projections: tuple[int, int] | None = None,
+        whole_numbers: bool = False,
+    ) -> Batch:
+        """The batch of a step.
+
+        Args:
+            inputs: Inputs as they come from a dataset.
+            labels: Labels, or `None`.
+            weights: Example weights, or `None`.
+            cached: The teacher's outputs that the data carry, or `None`.
+            step: Number of the step, an integer scalar.
+            with_region: Whether to draw region points.
+            projections: Number of projections of the models' outputs, and number of these outputs,
+                where a term compares gradients.
+            whole_numbers: As in `draw_batch`.
+
+        Returns:
+            `Batch`.
+        """
+        seed = distribution.step_seed(self._seed, step)
+        directions = None
+        if projections is not None:
+            directions_seed = tf.random.fold_in(seed, _DIRECTIONS, alg="philox")
+            directions = draw_directions(num_rows(inputs), *projections, directions_seed)
+        if not with_region:
+            batch = plain_batch(inputs, labels, weights, directions)
+        else:
+            assert self.region is not None
+            batch = draw_batch(
+                self.region,
+                inputs,
+                labels,
+                weights,
+                directions,
+                seed=seed,
+                num_points=self._num_points,
+                replace_fraction=self._replace_fraction,
+                whole_numbers=whole_numbers,
+            )
+        return batch._replace(given=inputs, cached=cached)
+
+    def count_points(self, batch_size: int, with_region: bool) -> tuple[int, int]:
+        """Numbers of training points and of region points that a batch is split into."""
+        if not with_region:
+            return batch_size, 0
+        if self._replace_fraction is None:
+            return batch_size, batch_size * self._num_points
+        num_moved = count_moved(batch_size, self._replace_fraction)
+        return batch_size - num_moved, num_moved
+
+
 def plain_batch(
     inputs: Tensors, labels: Any, weights: TensorLike | None, directions: tf.Tensor | None = None
 ) -> Batch:
-    """A batch of training points alone.
+    """A batch of training points only.
 
     Args:
-        inputs: Inputs as they come from a data set.
+        inputs: Inputs as they come from a dataset.
         labels: Labels, or `None`.
         weights: Example weights, or `None`.
         directions: As in `Points`.
@@ -121,7 +230,7 @@ def draw_batch(
 
     Args:
         region: The region.
-        inputs: Inputs as they come from a data set; uint8 becomes float32.
+        inputs: Inputs as they come from a dataset; uint8 becomes float32.
         labels: Labels, or `None`.
         weights: Example weights, or `None`. A region point takes over that of its example.
         directions: As in `Points`. A region point takes over those of its example.
@@ -140,10 +249,10 @@ def draw_batch(
     if whole_numbers:
         at_region = keras.tree.map_structure(_to_grey_levels, given, at_region)
     counts = distribution.global_counts(*map(num_rows, (inputs, at_data, at_region)))
-    whole = Points(inputs, labels, weights, directions, counts[0])
-    data = Points._make([at_data, *_if_given(drawn.at_data, whole[1:4]), counts[1]])
-    moved = Points._make([at_region, None, *_if_given(drawn.of_owner, whole[2:4]), counts[2]])
-    return Batch(whole, data, moved, _together(data, moved), drawn)
+    original = Points(inputs, labels, weights, directions, counts[0])
+    data = Points._make([at_data, *_if_given(drawn.at_data, original[1:4]), counts[1]])
+    moved = Points._make([at_region, None, *_if_given(drawn.of_owner, original[2:4]), counts[2]])
+    return Batch(original, data, moved, _together(data, moved), drawn)
 
 
 def num_rows(batch: Tensors) -> tf.Tensor:

@@ -1,6 +1,6 @@
-"""Ends training where numbers are not finite, instead of training on."""
+"""Stops training at the first NaN or Inf, and names where it appeared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ _LOG = "not_finite"
 
 
 class NonFiniteGuard:
-    """Looks for numbers that are not finite in steps, compiled ones and those of replicas too.
+    """Looks for NaN and Inf in training steps, also in compiled ones and on several replicas.
 
-    TensorFlow's own checks are left out by XLA. Here a step only counts, and the count comes back
-    with its logs.
+    XLA leaves out TensorFlow's own checks. Here a step only counts, and the count comes back with
+    its logs.
 
     Args:
         names: What is looked at, `{name: what an error calls it}`, in the order in which a step
@@ -34,6 +34,12 @@ class NonFiniteGuard:
             aggregation=tf.VariableAggregation.SUM,
         )
 
+    @classmethod
+    def of_terms(cls, names: Iterable[str]) -> "NonFiniteGuard":
+        """A guard of inputs, teacher outputs, terms of these names, and their sum."""
+        watched = {"x": "the inputs `x`", "teacher": "the teacher's outputs"}
+        return cls(watched | {name: f"`{name}`" for name in (*names, "loss")})
+
     def note(self, step: TensorLike, values: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Notes, within a step, which values are not finite.
 
@@ -43,7 +49,7 @@ class NonFiniteGuard:
                 None are taken to be finite.
 
         Returns:
-            An entry for the logs of the step, which `raising` takes out again.
+            An entry for the logs of the step, which `checked` takes out again.
         """
         bad = tf.stack([_is_bad(values.get(name)) for name in self._names])
         ages = self._ages.read_value()
@@ -51,8 +57,8 @@ class NonFiniteGuard:
         self._ages.assign(ages)
         return {_LOG: tf.concat([ages, [tf.cast(step, tf.float32)]], axis=0)}
 
-    def raising(self, train_function: Callable[[Any], Logs]) -> Callable[[Any], Logs]:
-        """The train function of a Keras model, which then raises what its steps have noted."""
+    def checked(self, train_function: Callable[[Any], Logs]) -> Callable[[Any], Logs]:
+        """The train function of a Keras model that raises what its steps have noted."""
 
         def function(iterator):
             logs = train_function(iterator)
@@ -70,11 +76,11 @@ class NonFiniteGuard:
         first = int(step.item() + 1 - ages.max())
         names = [name for name, age in zip(self._names, ages, strict=True) if age == ages.max()]
         raise FloatingPointError(
-            f"Training stopped at step {first}, counted from 0, where not finite were "
-            f"{', '.join(self._names[name] for name in names)}. The first of them is the cause: "
-            f"look at batch {first} of training, at the teacher, or at the learning rate. The "
-            "student may be spoiled: go back to its last checkpoint. With check_finite=False "
-            "training would go on."
+            f"NaN or Inf in {', '.join(self._names[name] for name in names)} at step {first}, "
+            "counted from 0: training stopped. If several are named, the first one is the cause. "
+            f"Check batch {first} of the training data, the teacher, and the learning rate. The "
+            "student's weights may be unusable: restore its last checkpoint. With "
+            "check_finite=False, training continues."
         )
 
 

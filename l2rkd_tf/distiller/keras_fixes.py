@@ -1,7 +1,8 @@
-"""Keras's training loop, mended where it fails under `tf.distribute`, and watched for NaN.
+"""Every underscore of Keras's that the library uses, each with its reason.
 
-Keras has no public place for the repairs, so some of its underscored names are overridden; each
-says why. `tests/test_keras_fixes.py` fails when Keras no longer needs one of them.
+Keras has no public place for these repairs and readings. `tests/distiller/test_keras_fixes.py`
+fails when Keras no longer needs one of them. Nothing else in the library uses a private name of
+Keras's.
 """
 
 import warnings
@@ -12,10 +13,10 @@ import tensorflow as tf
 
 from l2rkd_tf.utils import distribution
 
-__all__ = ["Trainer"]
+__all__ = ["DistributedModel", "batch_number", "compiled_loss", "compiled_metrics", "loss_tracker"]
 
 
-class Trainer(keras.Model):
+class DistributedModel(keras.Model):
     """A Keras model whose `fit`, `evaluate` and `predict` work under TensorFlow's strategies.
 
     A `train_step` may add what `NonFiniteGuard.note` returns to its logs, under the guard's name,
@@ -46,12 +47,13 @@ class Trainer(keras.Model):
         if self.distribute_strategy.num_replicas_in_sync > 1:
             _warn_of_separate_statistics(self)
         if self.non_finite_guard is not None:
-            self.train_function = self.non_finite_guard.raising(self.train_function)
+            self.train_function = self.non_finite_guard.checked(self.train_function)
 
     def _make_function(self, step_function):
+        # Keras fails late, or not at all, where several replicas cannot run what `compile` was
+        # asked for; and on several machines it cannot join logs that are numbers.
         with self.distribute_strategy.scope():
             distribution.check_compilation(self.jit_compile, self.steps_per_execution)
-
             if distribution.is_multi_worker():
                 return _with_one_log(step_function, super()._make_function)
         return super()._make_function(step_function)
@@ -122,3 +124,33 @@ def _warn_of_separate_statistics(model):
             "BatchNormalization(synchronized=True) to train as on one device.",
             stacklevel=4,
         )
+
+
+def compiled_loss(model: keras.Model, y: Any, y_pred: Any, sample_weight: Any) -> tf.Tensor:
+    """The loss that was given to `compile`, without regularization.
+
+    The public `compute_loss` adds the regularization losses, which a distiller reduces itself.
+    """
+    return model._compile_loss(y, y_pred, sample_weight)
+
+
+def loss_tracker(model: keras.Model) -> keras.metrics.Mean:
+    """The metric that logs `loss`; the public list of metrics does not tell which one it is."""
+    return model._loss_tracker
+
+
+def compiled_metrics(model: keras.Model) -> Any:
+    """The metrics that were given to `compile`, or `None`.
+
+    One object for all of them. Its public name, `model.metrics`, mixes it with all others; a
+    distiller must leave it out of the logs as long as it has seen no labels.
+    """
+    return model._compile_metrics
+
+
+def batch_number(optimizer: keras.optimizers.Optimizer) -> Any:
+    """Number of batches seen; where gradients are accumulated, `iterations` counts updates."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if not inner.gradient_accumulation_steps:
+        return optimizer.iterations
+    return next(variable for variable in inner.variables if variable.name == "iteration")

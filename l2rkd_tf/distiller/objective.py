@@ -1,223 +1,304 @@
-"""Distillation methods as terms of a distiller's objective."""
+"""The objective of a distiller: terms, each one small object, and their weighted sum.
 
-import dataclasses
-import itertools
-import re
-from collections.abc import Sequence
+A term compares the student with labels or with its teacher at some points of a batch. To add one,
+write a subclass of `Term` and put it into the list that `L2RKDDistiller` makes; trackers, weights,
+needed points and logs follow from it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.features import INPUT_GRADIENT, OUTPUT
-from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, Method, TrainableMethod
+from l2rkd_tf.distiller import keras_fixes
+from l2rkd_tf.distiller.batch import Batch
+from l2rkd_tf.distiller.settings import Number, Settings
+from l2rkd_tf.features import LOGITS, OUTPUT
+from l2rkd_tf.losses import DIVERGENCES
 from l2rkd_tf.utils import distribution
-from l2rkd_tf.utils.types import DistillationLosses, Features, Where
-from l2rkd_tf.utils.validation import check_choice, is_weight
+from l2rkd_tf.utils.types import Features, Where
+from l2rkd_tf.utils.validation import check_loss, check_number_of_outputs
 
-__all__ = ["AttachedMethod", "attach"]
+__all__ = [
+    "DivergenceTerm",
+    "HardLossTerm",
+    "Losses",
+    "Needs",
+    "Objective",
+    "Term",
+]
 
-_POINTS = ("data", "region", "both")
-# What `attach` and a distiller call their arguments.
-_METHODS, _WEIGHTS = "distillation_losses", "distillation_loss_weights"
-_AT = "distillation_losses_at"
 
+class Term:
+    """One term of an objective.
 
-@dataclasses.dataclass(frozen=True)
-class AttachedMethod:
-    """A method as a term of an objective.
+    A subclass implements `values`, and sets the attributes that differ from these.
 
     Attributes:
-        method: The `keras.distillation.DistillationLoss`.
-        name: Its name in the logs.
-        weight: Its weight.
-        at: Where it compares: at `"data"`, `"region"` points or `"both"`.
-        layers: Names of the teacher's and the student's layers that it compares; empty for the
-            outputs. They are those of one pair of models: a method may be attached to others.
+        name: Name in the logs.
+        weight: Its weight now, a float; a term of weight 0 is not computed.
+        weight_tensor: What a traced step multiplies it by.
+        at: The points at which it compares: `"data"`, `"region"` or `"both"`.
+        needs_teacher: Whether it compares with the teacher.
+        needs_inner_features: Whether it compares more of the teacher than its outputs.
+        num_projections: Number of projected gradients of the outputs that it compares.
+        layers: Names of the teacher's and of the student's layers that it compares.
     """
 
-    method: keras.distillation.DistillationLoss
     name: str
     weight: float
-    at: str
-    layers: tuple[tuple[str, ...], tuple[str, ...]]
+    weight_tensor: Any
+    at: Where = "data"
+    needs_teacher = True
+    needs_inner_features = False
+    num_projections = 0
+    layers: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
-    @property
-    def num_projections(self) -> int:
-        """Number of projected gradients of the outputs that it compares."""
-        return self.method.num_projections if isinstance(self.method, Method) else 0
-
-    @property
-    def uses_labels(self) -> bool:
-        """Whether it takes the classes of the training points into account."""
-        return isinstance(self.method, Method) and self.method.uses_labels
-
-    def build_from_shapes(self, teacher: Features, student: Features) -> None:
-        """Makes what the method trains itself, for features of these shapes, where it must."""
-        if isinstance(self.method, TrainableMethod):
-            compared = zip((teacher, student), self.layers, strict=True)
-            shapes = (
-                keras.tree.map_structure(lambda f: tuple(f.shape), self._compared(*one))
-                for one in compared
-            )
-            self.method.build_from_shapes(*shapes)
-
-    def part(
-        self,
-        teacher: Features,
-        student: Features,
-        labels: tf.Tensor | None,
-        weights: tf.Tensor | None,
-        count: distribution.Count,
-    ) -> tf.Tensor:
-        """This replica's part of the method's mean over its points.
+    def values(self, batch: Batch, teacher: Features | None, student: Features) -> tf.Tensor:
+        """What the term is worth at its points, `batch.points_at(self.at)`.
 
         Args:
-            teacher: The teacher's features at the points, by name.
-            student: The student's features at the points, by name.
-            labels: Classes of the points, as `Method` takes them.
-            weights: Example weights of the points, or `None`. The losses of
-                `keras.distillation` are means over a batch without weights.
-            count: `distribution.Count` of the points.
+            batch: The batch, with labels and whatever else belongs to its points.
+            teacher: The teacher's features at the points; `None` if the term needs none.
+            student: The student's features at the points.
 
         Returns:
-            Scalar, float32.
+            One value for each point, float32, shape `(points,)`; or a scalar, where Keras has
+            reduced already: the mean over the points of this replica, weights included.
         """
-        teacher, student = (
-            self._compared(features, names)
-            for features, names in zip((teacher, student), self.layers, strict=True)
-        )
-        try:
-            if isinstance(self.method, Method):
-                values = self.method.values(teacher, student, labels)
-                return distribution.replica_share_of_weighted_mean(values, count, weights)
-            # Squares of half-precision features overflow.
-            mean = self.method.compute_loss(*(tf.cast(f, tf.float32) for f in (teacher, student)))
-        except (ValueError, tf.errors.InvalidArgumentError) as error:
-            raise ValueError(self._cannot_compare(teacher, student, error)) from error
-        return distribution.replica_share_of_mean(
-            tf.cast(mean, tf.float32) * self._divided_by(), count
-        )
+        raise NotImplementedError(f"{type(self).__name__} must implement `values`.")
 
-    def _compared(self, features, names):
-        if self.num_projections:
-            return features[INPUT_GRADIENT][:, : self.num_projections]
-        found = [features[name] for name in names or (OUTPUT,)]
-        return found[0] if len(found) == 1 else found
+    def is_computable(self, labels: Any) -> bool:
+        """Whether a batch with these labels, or `None`, has all that the term needs."""
+        return True
 
-    def _cannot_compare(self, teacher, student, error):
-        def of(features, layers):
-            shapes = [tuple(feature.shape) for feature in keras.tree.flatten(features)]
-            named = ", ".join(map(repr, layers)) or "output"
-            return f"{named} of shape {', '.join(map(str, shapes))}"
+    def check(self, labels: Any) -> None:
+        """Raises a `ValueError` if the term, which is active, lacks what it needs."""
 
-        sides = map(of, (teacher, student), self.layers)
-        return (
-            f"`{_METHODS}`: {type(self.method).__name__} cannot compare "
-            f"the teacher's {next(sides)} with the student's {next(sides)}: {error}"
-        )
-
-    def _divided_by(self):
-        """What a loss of Keras divided its mean by: loss objects, by the number of replicas."""
-        loss = getattr(self.method, "loss", None)
-        functions = [function for function in keras.tree.flatten(loss) if function is not None]
-        divide = {isinstance(function, keras.losses.Loss) for function in functions}
-        if len(divide) > 1 and distribution.num_replicas() > 1:
-            raise ValueError(
-                f"`{_METHODS}` must hold either loss objects or names and functions, not both "
-                f"in one method, on several replicas. Received: {functions} in {self.method!r}"
-            )
-        return distribution.num_replicas() if divide == {True} else 1
+    def build(self, teacher: Features | None, student: Features) -> None:
+        """Makes what the term trains itself, for features of these shapes."""
 
 
-def attach(
-    methods: DistillationLosses,
-    weights: float | Sequence[float] | None,
-    at: Where | Sequence[Where],
-    teacher: keras.Model | None,
-    student: keras.Model,
-) -> list[AttachedMethod]:
-    """Makes terms of methods, which find their layers if they have to.
+class _WeightedByNumber(Term):
+    """A term whose weight is a `Number` of the distiller."""
+
+    def __init__(self, name: str, weight: Number) -> None:
+        self.name = name
+        self._weight = weight
+        self.weight_tensor = weight.variable
+
+    @property
+    def weight(self) -> float:  # type: ignore[override]
+        """Its weight now."""
+        return self._weight.value
+
+
+class HardLossTerm(_WeightedByNumber):
+    """The loss that was given to `compile`, at the training points.
 
     Args:
-        methods: A `keras.distillation.DistillationLoss` or several.
-        weights: A weight not below 0 for each; `None` for the weights of the methods' papers, and
-            1 for the losses of `keras.distillation`.
-        at: `"data"`, `"region"` or `"both"`, for all or for each.
-        teacher: Keras model, or `None` where data carry its outputs.
-        student: Keras model.
-
-    Returns:
-        A list of `AttachedMethod`.
-
-    Raises:
-        ValueError: If an argument is wrong, or a method finds no layers.
+        weight: Its weight.
+        distiller: The compiled model.
+        settings: Its settings.
     """
-    methods = list(methods) if isinstance(methods, (list, tuple)) else [methods]
-    for method in methods:
-        if not isinstance(method, keras.distillation.DistillationLoss):
+
+    needs_teacher = False
+
+    def __init__(self, weight: Number, distiller: keras.Model, settings: Settings) -> None:
+        super().__init__("hard_loss", weight)
+        self._distiller = distiller
+        self._settings = settings
+
+    def values(self, batch: Batch, teacher: Features | None, student: Features) -> tf.Tensor:
+        """See `Term.values`: a scalar."""
+        del teacher
+        points = batch.points_at(self.at)
+        loss = keras_fixes.compiled_loss(
+            self._distiller, points.labels, student[OUTPUT], points.weights
+        )
+        return loss * distribution.num_replicas()
+
+    def is_computable(self, labels: Any) -> bool:
+        """Whether there are labels, and a loss to compare them by."""
+        return self._distiller.loss is not None and labels is not None
+
+    def check(self, labels: Any) -> None:
+        """See `Term.check`; also warns of a loss that mistakes logits for probabilities."""
+        if self._distiller.loss is None:
             raise ValueError(
-                f"`{_METHODS}` must be keras.distillation.DistillationLoss objects, such as those "
-                f"of l2rkd_tf.methods. Received: {method!r}"
+                f"`loss` must be given in compile(), since hard_weight={self.weight:g}. "
+                "Received: loss=None. Pass a Keras loss, or set hard_weight=0."
             )
-    if weights is None:
-        weights = [m.default_weight if isinstance(m, Method) else 1.0 for m in methods]
-    each = _one_each(_WEIGHTS, weights, methods)
-    if not all(map(is_weight, each)):
-        raise ValueError(
-            f"`{_WEIGHTS}` must be finite numbers not below 0. Received: {_WEIGHTS}={each!r}"
+        self.check_labels(labels)
+        check_loss(self._distiller.loss, self._settings.divergence, self._settings.from_logits)
+
+    def check_labels(self, labels: Any) -> None:
+        """Raises a `ValueError` if the term is active and there are no labels."""
+        if labels is None and self.weight > 0:
+            raise ValueError(
+                f"`y` (labels) must be given, since hard_weight={self.weight:g}. "
+                "Received: y=None. Train on (inputs, labels), or set hard_weight=0."
+            )
+
+
+class DivergenceTerm(_WeightedByNumber):
+    """Divergence of the student's outputs from the teacher's, at training or at region points.
+
+    Args:
+        name: Name in the logs.
+        weight: Its weight.
+        at: `"data"` or `"region"`.
+        divergence: Name of a divergence of `l2rkd_tf.losses`.
+        temperature: Temperature `tau`.
+    """
+
+    def __init__(
+        self, name: str, weight: Number, at: Where, divergence: str, temperature: Number
+    ) -> None:
+        super().__init__(name, weight)
+        self.at = at
+        self._divergence = divergence
+        self._temperature = temperature
+
+    def values(self, batch: Batch, teacher: Features | None, student: Features) -> tf.Tensor:
+        """See `Term.values`."""
+        del batch
+        assert teacher is not None
+        targets, logits = teacher[LOGITS], student[LOGITS]
+        check_number_of_outputs("teacher", targets.shape, self._divergence)
+        if not targets.shape.is_compatible_with(logits.shape):
+            raise ValueError(
+                "`teacher` and `student` must have the same number of outputs. Received: teacher "
+                f"outputs of shape {targets.shape}, student outputs of shape {logits.shape}"
+            )
+        return DIVERGENCES[self._divergence](targets, logits, self._temperature.variable)
+
+
+class Needs(NamedTuple):
+    """What the active terms of an objective need of a step.
+
+    Attributes:
+        data: Whether the teacher's outputs at training points.
+        region: Whether region points, and the teacher's outputs there.
+        inner_features: Whether more of the teacher at training points than its outputs.
+        num_projections: Number of projected gradients of the outputs.
+    """
+
+    data: bool
+    region: bool
+    inner_features: bool
+    num_projections: int
+
+
+class Losses(NamedTuple):
+    """The losses of a step: this replica's shares of means over the global batch.
+
+    Attributes:
+        total: The weighted sum of the terms, plus regularization.
+        terms: `{name: unweighted term}` of the terms that were computed.
+    """
+
+    total: tf.Tensor
+    terms: dict[str, tf.Tensor]
+
+
+class Objective:
+    """The weighted sum of terms.
+
+    Args:
+        terms: The terms, with different names.
+    """
+
+    def __init__(self, terms: Sequence[Term]) -> None:
+        self.terms = tuple(terms)
+
+    @property
+    def active(self) -> list[Term]:
+        """The terms whose weight is not 0."""
+        return [term for term in self.terms if term.weight > 0]
+
+    @property
+    def needs(self) -> Needs:
+        """What the active terms need of a step."""
+        compared = [term for term in self.active if term.needs_teacher]
+        return Needs(
+            data=any(term.at != "region" for term in compared),
+            region=any(term.at != "data" for term in compared),
+            inner_features=any(t.at != "region" and t.needs_inner_features for t in compared),
+            num_projections=max((term.num_projections for term in compared), default=0),
         )
-    for where in at if isinstance(at, (list, tuple)) else [at]:
-        check_choice(_AT, where, _POINTS)
-    at = _one_each(_AT, [at] * len(methods) if isinstance(at, str) else at, methods)
-    return [
-        AttachedMethod(method, name, float(weight), where, _layers(method, teacher, student))
-        for method, name, weight, where in zip(methods, _names(methods), each, at, strict=True)
-    ]
 
+    def check(self, labels: Any) -> None:
+        """Checks, before a step is traced, that there is something to learn, and from what.
 
-def _layers(method, teacher, student):
-    if teacher is None:
-        _check_compares_outputs(method)
-    if isinstance(method, Method):
-        method.validate_model_compatibility(teacher, student)
-        return tuple(method.teacher_layers), tuple(method.student_layers)
-    # Layer names are optional attributes of Keras's distillation losses.
-    names = (getattr(method, f"{model}_layer_name", None) for model in ("teacher", "student"))
-    return tuple((name,) if name else () for name in names)
+        Args:
+            labels: Labels of the batch, or `None`.
 
+        Raises:
+            ValueError: If all weights are 0, or labels or the compiled loss are missing.
+        """
+        if not self.active:
+            raise ValueError(
+                "`hard_weight`, `kd_weight` and `region_weight` must not all be 0: there is "
+                "nothing to learn. Received: 0 for each. Set one of them above 0."
+            )
+        for term in self.active:
+            term.check(labels)
 
-def _check_compares_outputs(method):
-    inner = isinstance(method, (FeatureMethod, LayersMethod)) or getattr(
-        method, "teacher_layer_name", None
-    )
-    if inner or (isinstance(method, Method) and method.num_projections):
-        raise ValueError(
-            f"`{_METHODS}` must compare the models' outputs where `teacher` is None, since data "
-            f"carry no more of the teacher. Received: {method!r}. Pass the teacher."
+    def build(self, teacher: Features | None, student: Features) -> None:
+        """Makes what the terms train themselves, for features of these shapes."""
+        for term in self.terms:
+            term.build(teacher, student)
+
+    def __call__(
+        self,
+        batch: Batch,
+        teacher: Mapping[str, Features],
+        student: Mapping[str, Features],
+        regularization: Sequence[tf.Tensor] = (),
+    ) -> Losses:
+        """The losses of a batch.
+
+        Args:
+            batch: The batch.
+            teacher: The teacher's features by where the points are, as far as they are needed.
+            student: The student's features by where the points are.
+            regularization: This replica's shares of what is added to the sum.
+
+        Returns:
+            `Losses`.
+        """
+        active = self.active
+        shares = [_share(term, batch, teacher.get(term.at), student[term.at]) for term in active]
+        weighted = [term.weight_tensor * share for term, share in zip(active, shares, strict=True)]
+        return Losses(
+            total=keras.ops.sum([*weighted, *regularization]),
+            terms={term.name: share for term, share in zip(active, shares, strict=True)},
         )
 
+    def judge(self, batch: Batch, student: Features, regularization: Sequence[tf.Tensor]) -> Losses:
+        """The losses of the student only, as `evaluate` reports them: without weights.
 
-def _one_each(argument, values, methods):
-    values = list(values) if isinstance(values, (list, tuple)) else [values]
-    if len(values) != len(methods):
-        raise ValueError(
-            f"`{argument}` must have one entry for each of the {len(methods)} {_METHODS}. "
-            f"Received: {values!r}"
-        )
-    return values
+        Args:
+            batch: A batch of training points only.
+            student: The student's features at them.
+            regularization: This replica's shares of what is added to the sum.
 
-
-def _names(methods):
-    """Names of the methods in the logs: `AttentionTransfer` is `attention_transfer_loss`."""
-    names = ["loss", "hard_loss", "kd_loss", "region_loss"]
-    reserved = len(names)
-    for method in methods:
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(method).__name__).lower()
-        name = f"{words.removesuffix('_loss')}_loss"
-        number = next(n for n in itertools.count(1) if _numbered(name, n) not in names)
-        names.append(_numbered(name, number))
-    return names[reserved:]
+        Returns:
+            `Losses` of the terms that need no teacher, as far as they can be computed.
+        """
+        shares = {
+            term.name: _share(term, batch, None, student)
+            for term in self.terms
+            if not term.needs_teacher and term.is_computable(batch.data.labels)
+        }
+        return Losses(keras.ops.sum([*shares.values(), *regularization]), shares)
 
 
-def _numbered(name, number):
-    return name if number == 1 else f"{name}_{number}"
+def _share(term, batch, teacher, student):
+    """This replica's share of a term's mean over its points of all replicas."""
+    values, points = term.values(batch, teacher, student), batch.points_at(term.at)
+    if values.shape.rank == 0:  # reduced already, over this replica
+        return distribution.replica_share_of_mean(values, points.count)
+    return distribution.replica_share_of_weighted_mean(values, points.count, points.weights)

@@ -10,7 +10,7 @@ from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.draws import random_bits, split
 from l2rkd_tf.utils.types import TensorLike, Tensors
 
-__all__ = ["RegionPoints", "draw_points"]
+__all__ = ["RegionPoints", "count_moved", "draw_points"]
 
 
 class RegionPoints:
@@ -90,6 +90,13 @@ def draw_points(
     num_moved = tf.clip_by_value(rounded, tf.minimum(1, batch - 1), batch - 1)
     rows = (tf.range(batch) + random_bits([], rows_seed)) % batch
     return RegionPoints(region, coefficients, rows[num_moved:], rows[:num_moved])
+
+
+def count_moved(batch_size: int, replace_fraction: float) -> int:
+    """How many examples of a batch of this size `draw_points` moves into their regions."""
+    return min(
+        max(int(batch_size * replace_fraction + 0.5), min(1, batch_size - 1)), batch_size - 1
+    )
 
 
 def _stack(batches):

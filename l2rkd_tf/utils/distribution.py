@@ -8,18 +8,19 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
 from l2rkd_tf.utils.types import TensorLike
 
 __all__ = [
     "Count",
+    "add_share",
     "is_multi_worker",
     "check_compilation",
     "check_strategy",
     "common_numbers",
     "global_counts",
-    "local_mean",
     "num_replicas",
     "replica_share_of_mean",
     "replica_share_of_weighted_mean",
@@ -172,12 +173,16 @@ def replica_share_of_mean(mean: tf.Tensor, count: Count) -> tf.Tensor:
     return tf.math.multiply_no_nan(mean, share)
 
 
-def local_mean(part: tf.Tensor, count: Count) -> tf.Tensor:
-    """The mean over the replica's examples with this share: inverse of `replica_share_of_mean`."""
-    if num_replicas() == 1:
-        return part
-    total = tf.cast(count.total, part.dtype)
-    return part * tf.math.divide_no_nan(total, tf.cast(count.local, part.dtype))
+def add_share(tracker: keras.metrics.Mean, share: tf.Tensor, count: Count) -> None:
+    """Adds a batch to a running mean over the examples of all batches and replicas.
+
+    Args:
+        tracker: The running mean; its state is a sum over replicas.
+        share: This replica's share of the batch's mean over all replicas, a scalar.
+        count: `Count` of the examples of the batch.
+    """
+    tracker.total.assign_add(share * tf.cast(count.total, share.dtype))
+    tracker.count.assign_add(tf.cast(count.local, tracker.count.dtype))
 
 
 def worker_name() -> str | None:

@@ -26,6 +26,7 @@ __all__ = [
     "is_positive_integer",
     "is_weight",
     "output_activation",
+    "takes_integers",
 ]
 
 # The activation at the end of a model that makes its outputs probabilities of the divergence.
@@ -294,3 +295,9 @@ def checked_seed(seed: int | None) -> int:
             f"`seed` must be an integer from 0 to 2^31 - 1, or None. Received: seed={seed!r}"
         )
     return int(seed)
+
+
+def takes_integers(model: keras.Model | None) -> bool:
+    """Whether a model's graph casts its inputs to integers, which rounds them down."""
+    inputs = getattr(model, "inputs", None) or []
+    return any(not tf.as_dtype(symbol.dtype).is_floating for symbol in inputs)

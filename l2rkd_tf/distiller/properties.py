@@ -1,0 +1,176 @@
+"""What users read and set of a distiller, written out."""
+
+import keras
+
+from l2rkd_tf.distiller.batch import BatchSampler, PointsPerStep
+from l2rkd_tf.distiller.method_term import MethodTerm
+from l2rkd_tf.distiller.settings import Number, Settings
+from l2rkd_tf.distiller.student_model import StudentModel
+from l2rkd_tf.distiller.teacher import Teacher
+from l2rkd_tf.regions import Region
+from l2rkd_tf.utils.types import Divergence, RegionTargets, Where
+
+__all__ = ["DistillerProperties"]
+
+
+class DistillerProperties(StudentModel):
+    """Base class of distillers: their settings as properties.
+
+    Plain objects hold what must stay out of checkpoints: Keras finds and saves whatever it can
+    reach through the attributes and properties of a model, lists and dicts included.
+    """
+
+    _settings: Settings
+    _temperature: Number
+    _hard_weight: Number
+    _kd_weight: Number
+    _region_weight: Number
+    _sampler: BatchSampler
+    _teacher: Teacher
+
+    def get_teacher(self) -> keras.Model | None:
+        """The teacher, or `None`. A method: Keras would save what a property returns."""
+        return self._teacher.model
+
+    @property
+    def temperature(self) -> float:
+        """Temperature `tau`, positive; may be set between epochs."""
+        return self._temperature.value
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._assign(self._temperature, value)
+
+    @property
+    def hard_weight(self) -> float:
+        """Weight of the compiled loss; may be set between epochs."""
+        return self._hard_weight.value
+
+    @hard_weight.setter
+    def hard_weight(self, value: float) -> None:
+        self._assign(self._hard_weight, value)
+
+    @property
+    def kd_weight(self) -> float:
+        """Weight of distillation at the training points; may be set between epochs."""
+        return self._kd_weight.value
+
+    @kd_weight.setter
+    def kd_weight(self, value: float) -> None:
+        self._assign(self._kd_weight, value)
+
+    @property
+    def region_weight(self) -> float:
+        """Weight of distillation in the regions; may be set between epochs."""
+        return self._region_weight.value
+
+    @region_weight.setter
+    def region_weight(self, value: float) -> None:
+        self._assign(self._region_weight, value)
+
+    def _assign(self, number: Number, value: float) -> None:
+        if number.assign(value):
+            self._retrace()
+
+    def _retrace(self) -> None:
+        if self.train_function is not None:
+            self.make_train_function(force=True)
+
+    @property
+    def region(self) -> Region | None:
+        """The region; another one takes effect at the next step, which is retraced."""
+        return self._sampler.region
+
+    @region.setter
+    def region(self, region: Region) -> None:
+        if not isinstance(region, Region):
+            raise ValueError(
+                "`region` must be a l2rkd_tf.regions.Region, such as regions.Segment(). "
+                f"Received: region={region!r}"
+            )
+        if self.region_targets == "interpolated" and not region.interpolates_targets:
+            raise ValueError(
+                "`region_targets='interpolated'` needs a region with a linear map of logits, such "
+                f"as regions.Segment(). Received: region={region!r}. Use region_targets='teacher'."
+            )
+        self._sampler.region = region
+        self._retrace()
+
+    @property
+    def region_targets(self) -> RegionTargets:
+        """See the argument `region_targets`; fixed."""
+        return self._settings.region_targets
+
+    @property
+    def num_region_points(self) -> int:
+        """See the argument `num_region_points`; fixed."""
+        return self._settings.num_region_points
+
+    @property
+    def replace_fraction(self) -> float | None:
+        """See the argument `replace_fraction`; fixed."""
+        return self._settings.replace_fraction
+
+    @property
+    def divergence(self) -> Divergence:
+        """See the argument `divergence`; fixed."""
+        return self._settings.divergence
+
+    @property
+    def from_logits(self) -> bool:
+        """See the argument `from_logits`; fixed."""
+        return self._settings.from_logits
+
+    @property
+    def check_finite(self) -> bool:
+        """See the argument `check_finite`; fixed."""
+        return self._settings.check_finite
+
+    @property
+    def seed(self) -> int:
+        """See the argument `seed`, or the one that was drawn; fixed."""
+        return self._settings.seed
+
+    @property
+    def distillation_loss_weights(self) -> tuple[float, ...]:
+        """Weights of `distillation_losses`."""
+        return tuple(term.weight for term in self._method_terms())
+
+    @property
+    def distillation_losses_at(self) -> tuple[Where, ...]:
+        """Where each of `distillation_losses` compares: `"data"`, `"region"` or `"both"`."""
+        return tuple(term.at for term in self._method_terms())
+
+    @property
+    def distillation_loss_layers(self) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+        """`{name in the logs: (layers of the teacher, layers of the student)}`, given or found."""
+        return {term.name: term.layers for term in self._method_terms()}
+
+    def _method_terms(self):
+        return [term for term in self._objective.terms if isinstance(term, MethodTerm)]
+
+    def points_per_step(self, batch_size: int, cached: bool = False) -> PointsPerStep:
+        """How many points a training step passes through student and teacher: what it costs.
+
+        Gradients of the outputs with respect to the inputs (`methods.JacobianMatching`) cost
+        further passes, which are not counted.
+
+        Args:
+            batch_size: Examples in the batch.
+            cached: Whether the data carry the teacher's outputs.
+
+        Returns:
+            `PointsPerStep(student, teacher)`.
+
+        Example:
+            >>> teacher, student = (
+            ...     keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]) for _ in range(2)
+            ... )
+            >>> l2rkd_tf.L2RKDDistiller(teacher, student, num_region_points=3).points_per_step(50)
+            PointsPerStep(student=200, teacher=200)
+            >>> l2rkd_tf.L2RKDDistiller(teacher, student, replace_fraction=0.5).points_per_step(50)
+            PointsPerStep(student=50, teacher=50)
+        """
+        data, region = self._sampler.count_points(batch_size, self._objective.needs.region)
+        teacher = self._teacher.count_points(batch_size, data, region, cached)
+        return PointsPerStep(data + region, teacher)

@@ -1,0 +1,145 @@
+"""A Keras model that stands for its student: called, evaluated, built and loaded as it."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from l2rkd_tf.distiller import keras_fixes
+from l2rkd_tf.distiller.batch import plain_batch
+from l2rkd_tf.distiller.objective import HardLossTerm, Losses, Objective
+from l2rkd_tf.features import OUTPUT
+from l2rkd_tf.teacher_cache.inputs import split_inputs, unpack_batch
+from l2rkd_tf.utils import distribution
+from l2rkd_tf.utils.types import Logs, PathLike, Tensors
+
+__all__ = ["StudentModel"]
+
+
+class StudentModel(keras_fixes.DistributedModel):
+    """Base class of distillers: what Keras asks of a model, answered by the student.
+
+    `evaluate` judges the student only: hard loss, regularization and metrics. It never runs the
+    teacher and never moves any state.
+
+    Args:
+        student: The Keras model that is trained.
+        **kwargs: Passed to `keras.Model`.
+    """
+
+    _objective: Objective
+    _hard_loss: HardLossTerm
+    _term_trackers: dict[str, keras.metrics.Mean]
+
+    def __init__(self, student: keras.Model, **kwargs: Any) -> None:
+        # Keras scales the loss by the policy of the model that is compiled. The student casts its
+        # inputs itself; a cast here would round them to half precision.
+        super().__init__(**{"dtype": student.dtype_policy, "autocast": False} | kwargs)
+        self.student = student
+        self._input_dtypes: tuple[str, ...] | None = None
+
+    def call(self, inputs: Tensors, training: bool | None = None) -> tf.Tensor:
+        """The student's outputs."""
+        return self.student(inputs, training=training)
+
+    def __call__(self, inputs: Tensors, *args: Any, **kwargs: Any) -> tf.Tensor:
+        """The student's outputs; the first call makes weights, as `build` does."""
+        inputs, _ = split_inputs(inputs)
+        if not self.built:
+            self._note_dtypes(inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
+    def _note_dtypes(self, inputs):
+        # Keras tells `build` only shapes, and not every model takes floats.
+        leaves = keras.tree.flatten(inputs)
+        self._input_dtypes = tuple(tf.as_dtype(tensor.dtype).name for tensor in leaves)
+
+    def _input_specs(self, input_shape):
+        """Specs of a batch of inputs of these shapes, with the dtypes that were noted."""
+        specs = keras.tree.map_shape_structure(tf.TensorSpec, input_shape)
+        if self._input_dtypes is None:
+            return specs
+        leaves = zip(keras.tree.flatten(specs), self._input_dtypes, strict=True)
+        return keras.tree.pack_sequence_as(
+            specs, [tf.TensorSpec(spec.shape, dtype) for spec, dtype in leaves]
+        )
+
+    def load_weights(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
+        """Loads weights, as `keras.Model.load_weights`, where there are weights to load into.
+
+        Raises:
+            ValueError: If the distiller is not built: Keras would leave out what is not there yet.
+        """
+        if not self.built:
+            raise ValueError(
+                "`load_weights` needs a student, and distillation_losses, whose weights are made. "
+                "Received: one of them unbuilt. Call distiller.build(input_shape) first."
+            )
+        super().load_weights(filepath, *args, **kwargs)
+
+    def _variables_to_train(self) -> list[keras.Variable]:
+        if not self.trainable_weights:  # known after the call that builds the student
+            raise ValueError(
+                "`student` must have trainable weights. Received: a student with none; set "
+                "`student.trainable = True`."
+            )
+        return self.trainable_weights
+
+    # Losses and metrics.
+
+    def _regularization(self, count: distribution.Count) -> list[tf.Tensor]:
+        """The student's `add_loss`, weight and activity regularization: this replica's shares."""
+        return [
+            distribution.replica_share_of_mean(tf.reduce_sum(tf.cast(loss, tf.float32)), count)
+            for loss in self.student.losses
+        ]
+
+    def _track(self, losses: Losses, count: distribution.Count) -> None:
+        """Updates the running means over the epoch, each batch with its number of examples."""
+        trackers = {"loss": keras_fixes.loss_tracker(self), **self._term_trackers}
+        for name, share in {"loss": losses.total, **losses.terms}.items():
+            distribution.add_share(trackers[name], share, count)
+
+    def test_step(self, data: Any) -> Logs:
+        """Evaluates the student only, without running the teacher; returns the logs."""
+        x, _, y, sample_weight = unpack_batch(data)
+        self._hard_loss.check_labels(y)
+        batch = plain_batch(x, y, sample_weight)
+        predictions = self.student(x, training=False)
+        regularization = self._regularization(batch.data.count)
+        losses = self._objective.judge(batch, {OUTPUT: predictions}, regularization)
+        self._track(losses, batch.data.count)
+        logs = self.compute_metrics(x, y, predictions, sample_weight)
+        of_training = set(self._term_trackers) - set(losses.terms)
+        return {name: value for name, value in logs.items() if name not in of_training}
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """The compiled loss plus regularization, as in Keras; 0 without labels, if not needed."""
+        if y is None:
+            self._hard_loss.check_labels(y)
+            return tf.zeros(())
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Logs:
+        """Updates the compiled metrics, where there are labels, and returns all results."""
+        if y is None:
+            return self._results_without_labels()
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self) -> Logs:
+        """Results of all metrics by name; without the compiled ones before they saw labels."""
+        compiled = keras_fixes.compiled_metrics(self)
+        if compiled is None or compiled.built:
+            return super().get_metrics_result()
+        return self._results_without_labels()
+
+    def _results_without_labels(self):
+        compiled = keras_fixes.compiled_metrics(self)
+        return {metric.name: metric.result() for metric in self.metrics if metric is not compiled}

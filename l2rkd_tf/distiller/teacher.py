@@ -1,0 +1,127 @@
+"""What the teacher answers at the points of a batch: live, cached or interpolated."""
+
+from typing import Any
+
+import keras
+
+from l2rkd_tf.distiller.batch import Batch, Points
+from l2rkd_tf.distiller.forward import Forward, as_logits, with_logits
+from l2rkd_tf.distiller.objective import Needs, Objective
+from l2rkd_tf.distiller.settings import Settings
+from l2rkd_tf.features import LOGITS, OUTPUT
+from l2rkd_tf.utils.types import Features
+
+__all__ = ["Teacher"]
+
+
+class Teacher:
+    """Answers for the teacher, in at most one forward pass a step.
+
+    None where no active term compares with the teacher, or where the data carry its outputs and no
+    term needs more.
+
+    Args:
+        forward: The teacher's forward pass; `None` where the data carry all that is needed.
+        objective: Decides what is needed.
+        settings: Those of the distiller.
+
+    Attributes:
+        forward: The teacher's forward pass, or `None`.
+    """
+
+    def __init__(
+        self,
+        forward: Forward | None,
+        objective: Objective,
+        settings: Settings,
+    ) -> None:
+        self.forward = forward
+        self._objective = objective
+        self._interpolates = settings.region_targets == "interpolated"
+        self._probabilities_of = settings.probabilities_of
+
+    @property
+    def model(self) -> keras.Model | None:
+        """The Keras model, or `None`."""
+        return None if self.forward is None else self.forward.model
+
+    def __call__(self, batch: Batch) -> dict[str, Features]:
+        """The teacher's features by where the points are: `"data"`, `"region"`, `"both"`.
+
+        Only those that the active terms need; interpolated answers at region points are logits.
+        """
+        needs = self._objective.needs
+        if batch.region is not None and self._interpolates:
+            features = self._carried_by(batch, needs) or self._run(batch.original)
+            logits = as_logits(features[OUTPUT], self._probabilities_of)
+            targets = batch.drawn.targets(logits)  # type: ignore[union-attr]
+            answers = {"data": batch.at_training_points(features)}
+            return with_logits(answers, self._probabilities_of) | {"region": {LOGITS: targets}}
+        return with_logits(self._where_needed(batch, needs), self._probabilities_of)
+
+    def _where_needed(self, batch, needs):
+        """Features by where the points are, from at most one pass."""
+        known = self._carried_by(batch, needs)
+        if batch.region is None:
+            return batch.split(known or self._run(batch.data)) if needs.data else {}
+        if not needs.data:
+            return {"region": self._run(batch.region)}
+        if known:
+            return {"data": batch.at_training_points(known), "region": self._run(batch.region)}
+        return batch.split(self._run(batch.both))
+
+    def _carried_by(self, batch: Batch, needs: Needs) -> Features | None:
+        """Features at the points of `original` that the data carry, if that is all it takes."""
+        return None if batch.cached is None or needs.inner_features else {OUTPUT: batch.cached}
+
+    def _run(self, points: Points) -> Features:
+        assert self.forward is not None
+        return self.forward.at(points, training=False)
+
+    def count_points(self, batch_size: int, data: int, region: int, cached: bool) -> int:
+        """At how many points a step runs the teacher.
+
+        Args:
+            batch_size: Examples of the batch.
+            data: Training points that it is split into.
+            region: Region points that it is split into.
+            cached: Whether the data carry the teacher's outputs.
+        """
+        needs = self._objective.needs
+        known = cached and not needs.inner_features
+        if needs.region and self._interpolates:
+            return 0 if known else batch_size
+        return region + (data if needs.data and not known else 0)
+
+    def check(self, batch_is_cached: bool) -> None:
+        """Checks that there is a teacher for what the active terms need.
+
+        Args:
+            batch_is_cached: Whether the data carry its outputs.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if self.forward is not None:
+            return
+        needs = self._objective.needs
+        if needs.region and not self._interpolates:
+            raise ValueError(
+                "`teacher` must be given for region_targets='teacher', which evaluates the teacher "
+                "on points drawn during training. Received: teacher=None. Use "
+                "region_targets='interpolated', or region_weight=0."
+            )
+        if not batch_is_cached and (needs.region or needs.data):
+            raise ValueError(
+                "`teacher` must be given, or else the data must carry its outputs. Received: "
+                "teacher=None and inputs without cached teacher outputs. Train on "
+                "l2rkd_tf.teacher_cache.cache_teacher(dataset, teacher)."
+            )
+
+    def num_outputs(self, inputs: Any) -> int:
+        """Number of the teacher's outputs for such inputs."""
+        symbolic = keras.tree.map_structure(
+            lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype.name), inputs
+        )
+        assert self.model is not None
+        return self.model.compute_output_spec(symbolic).shape[-1]
