@@ -265,7 +265,7 @@ class L2RKDDistiller(DistillerProperties):
             sample_weight,
             cached,
             step=step,
-            with_region=needs.region,
+            with_region=needs.region_points,
             projections=projections,
             whole_numbers=takes_integers(self.get_teacher()) or takes_integers(self.student),
         )

@@ -179,14 +179,16 @@ class Needs(NamedTuple):
     """What the active terms of an objective need of a step.
 
     Attributes:
-        data: Whether the teacher's outputs at training points.
-        region: Whether region points, and the teacher's outputs there.
+        region_points: Whether region points.
+        teacher_at_data: Whether the teacher's outputs at training points.
+        teacher_at_region: Whether the teacher's outputs at region points.
         inner_features: Whether more of the teacher at training points than its outputs.
         num_projections: Number of projected gradients of the outputs.
     """
 
-    data: bool
-    region: bool
+    region_points: bool
+    teacher_at_data: bool
+    teacher_at_region: bool
     inner_features: bool
     num_projections: int
 
@@ -223,8 +225,9 @@ class Objective:
         """What the active terms need of a step."""
         compared = [term for term in self.active if term.needs_teacher]
         return Needs(
-            data=any(term.at != "region" for term in compared),
-            region=any(term.at != "data" for term in compared),
+            region_points=any(term.at != "data" for term in self.active),
+            teacher_at_data=any(term.at != "region" for term in compared),
+            teacher_at_region=any(term.at != "data" for term in compared),
             inner_features=any(t.at != "region" and t.needs_inner_features for t in compared),
             num_projections=max((term.num_projections for term in compared), default=0),
         )
@@ -286,12 +289,13 @@ class Objective:
             regularization: This replica's shares of what is added to the sum.
 
         Returns:
-            `Losses` of the terms that need no teacher, as far as they can be computed.
+            `Losses` of the terms at training points that need no teacher, where they can be computed.
         """
         shares = {
             term.name: _share(term, batch, None, student)
             for term in self.terms
-            if not term.needs_teacher and term.is_computable(batch.data.labels)
+            if term.at == "data" and not term.needs_teacher
+            if term.is_computable(batch.data.labels)
         }
         return Losses(keras.ops.sum([*shares.values(), *regularization]), shares)
 

@@ -171,6 +171,6 @@ class DistillerProperties(StudentModel):
             >>> l2rkd_tf.L2RKDDistiller(teacher, student, replace_fraction=0.5).points_per_step(50)
             PointsPerStep(student=50, teacher=50)
         """
-        data, region = self._sampler.count_points(batch_size, self._objective.needs.region)
+        data, region = self._sampler.count_points(batch_size, self._objective.needs.region_points)
         teacher = self._teacher.count_points(batch_size, data, region, cached)
         return PointsPerStep(data + region, teacher)

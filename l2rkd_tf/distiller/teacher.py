@@ -51,7 +51,7 @@ class Teacher:
         Only those that the active terms need; interpolated answers at region points are logits.
         """
         needs = self._objective.needs
-        if batch.region is not None and self._interpolates:
+        if needs.teacher_at_region and self._interpolates:
             features = self._carried_by(batch, needs) or self._run(batch.original)
             logits = as_logits(features[OUTPUT], self._probabilities_of)
             targets = batch.drawn.targets(logits)  # type: ignore[union-attr]
@@ -63,12 +63,15 @@ class Teacher:
         """Features by where the points are, from at most one pass."""
         known = self._carried_by(batch, needs)
         if batch.region is None:
-            return batch.split(known or self._run(batch.data)) if needs.data else {}
-        if not needs.data:
-            return {"region": self._run(batch.region)}
-        if known:
-            return {"data": batch.at_training_points(known), "region": self._run(batch.region)}
-        return batch.split(self._run(batch.both))
+            return batch.split(known or self._run(batch.data)) if needs.teacher_at_data else {}
+        if needs.teacher_at_data and needs.teacher_at_region and not known:
+            return batch.split(self._run(batch.both))
+        answers = {}
+        if needs.teacher_at_data:
+            answers["data"] = batch.at_training_points(known) if known else self._run(batch.data)
+        if needs.teacher_at_region:
+            answers["region"] = self._run(batch.region)
+        return answers
 
     def _carried_by(self, batch: Batch, needs: Needs) -> Features | None:
         """Features at the points of `original` that the data carry, if that is all it takes."""
@@ -89,9 +92,10 @@ class Teacher:
         """
         needs = self._objective.needs
         known = cached and not needs.inner_features
-        if needs.region and self._interpolates:
+        if needs.teacher_at_region and self._interpolates:
             return 0 if known else batch_size
-        return region + (data if needs.data and not known else 0)
+        at_data = data if needs.teacher_at_data and not known else 0
+        return at_data + (region if needs.teacher_at_region else 0)
 
     def check(self, batch_is_cached: bool) -> None:
         """Checks that there is a teacher for what the active terms need.
@@ -105,13 +109,13 @@ class Teacher:
         if self.forward is not None:
             return
         needs = self._objective.needs
-        if needs.region and not self._interpolates:
+        if needs.teacher_at_region and not self._interpolates:
             raise ValueError(
                 "`teacher` must be given for region_targets='teacher', which evaluates the teacher "
                 "on points drawn during training. Received: teacher=None. Use "
                 "region_targets='interpolated', or region_weight=0."
             )
-        if not batch_is_cached and (needs.region or needs.data):
+        if not batch_is_cached and (needs.teacher_at_region or needs.teacher_at_data):
             raise ValueError(
                 "`teacher` must be given, or else the data must carry its outputs. Received: "
                 "teacher=None and inputs without cached teacher outputs. Train on "
