@@ -20,35 +20,35 @@ DIRECTIONS = 2**30
 
 # Each with the weight at which its gradient is of the size of that of the others.
 METHODS = {
-    "decoupled_kd": (lambda: methods.DKD(beta=2.0), 0.1),
+    "dkd": (lambda: methods.DKD(beta=2.0), 0.1),
     "dist": (methods.DIST, 0.1),
     "logit_standardization": (methods.LogitStandardization, 0.1),
     "jacobian_matching": (lambda: methods.JacobianMatching(num_projections=2), 0.02),
     "fit_net": (lambda: methods.FitNet("block3", "block3"), 1.0),
-    "variational_information": (lambda: methods.VID(init_variance=1.0), 1.0),
+    "vid": (lambda: methods.VID(init_variance=1.0), 1.0),
     "attention_transfer": (methods.AttentionTransfer, 10.0),
     "neuron_selectivity_transfer": (methods.NeuronSelectivityTransfer, 1.0),
-    "flow_of_solution_procedure": (
+    "fsp": (
         lambda: methods.FSP(["block1", "block2"], ["block1", "block2"]),
         10.0,
     ),
     "similarity_preserving": (methods.SimilarityPreserving, 10.0),
     "correlation_congruence": (methods.CorrelationCongruence, 10.0),
     "relational_kd": (methods.RelationalKD, 0.02),
-    "probabilistic_kt": (methods.PKT, 10.0),
-    "contrastive_representation": (
+    "pkt": (methods.PKT, 10.0),
+    "crd": (
         lambda: methods.CRD(feature_dim=4, num_negatives=8),
         0.05,
     ),
 }
 PER_EXAMPLE = [
-    "decoupled_kd",
+    "dkd",
     "logit_standardization",
     "fit_net",
-    "variational_information",
+    "vid",
     "attention_transfer",
     "neuron_selectivity_transfer",
-    "flow_of_solution_procedure",
+    "fsp",
 ]
 OF_A_SHARE = [name for name in METHODS if name not in PER_EXAMPLE]
 
@@ -528,7 +528,7 @@ def test_methods_of_a_share_on_two_replicas_equal_the_sum_of_their_parts():
     method = two.distillation_losses[-1]
     memories = two.distribute_strategy.experimental_local_results(method.label_memory.value)
     for own, of_share in zip(memories, twins, strict=True):
-        memory = of_share["contrastive_representation"].label_memory
+        memory = of_share["crd"].label_memory
         np.testing.assert_array_equal(own.numpy(), memory.numpy())
         assert {-1, 0} < set(own.numpy())
 
@@ -659,7 +659,7 @@ def paths_in(path):
 
 def test_a_weights_file_holds_the_parts_but_no_teacher(tmp_path):
     x, y = data()
-    names = ["fit_net", "variational_information", "contrastive_representation"]
+    names = ["fit_net", "vid", "crd"]
     distiller = compiled(distiller_of(names))
     fit(distiller, x, y, epochs=2)
     path = tmp_path / "distiller.weights.h5"
@@ -716,9 +716,9 @@ def test_the_configuration_makes_the_same_distiller():
 IN_KERAS = {
     "attention_transfer": lambda: methods.AttentionTransfer("block2", "block2"),
     "neuron_selectivity_transfer": lambda: methods.NeuronSelectivityTransfer("block2", "block2"),
-    "variational_information": lambda: methods.VID("block3", "block3"),
+    "vid": lambda: methods.VID("block3", "block3"),
 }
-NOT_IN_KERAS = ("jacobian_matching", "flow_of_solution_procedure")
+NOT_IN_KERAS = ("jacobian_matching", "fsp")
 
 
 def keras_distiller(method):
@@ -1127,7 +1127,7 @@ def dense_pair(activation=None):
 
 
 LOGITS = {
-    "decoupled_kd": methods.DKD,
+    "dkd": methods.DKD,
     "dist": methods.DIST,
     "logit_standardization": methods.LogitStandardization,
 }
@@ -1189,8 +1189,8 @@ def test_labels_of_any_form_are_the_target_at_data_and_the_teachers_class_elsewh
         dkd_of(teacher, student, x, y), dkd_of(teacher, student, near, None)
     )  # fmt: skip
     np.testing.assert_allclose(logs["dkd_loss"][0], at_data, rtol=1e-5)
-    np.testing.assert_allclose(logs["decoupled_kd_loss_2"][0], at_region, rtol=1e-5)
-    np.testing.assert_allclose(logs["decoupled_kd_loss_3"][0], (at_data + at_region) / 2, rtol=1e-5)
+    np.testing.assert_allclose(logs["dkd_loss_2"][0], at_region, rtol=1e-5)
+    np.testing.assert_allclose(logs["dkd_loss_3"][0], (at_data + at_region) / 2, rtol=1e-5)
 
 
 def test_without_labels_the_target_is_the_teachers_class():
@@ -1350,13 +1350,13 @@ def test_gradients_of_subclassed_models_without_features(built):
 def test_a_method_at_region_points_draws_them_where_nothing_else_does(at):
     x, y = data()
     distiller = distiller_of(
-        ["decoupled_kd", "fit_net"],
+        ["dkd", "fit_net"],
         [at, "data"],
         hard_weight=0.0,
         kd_weight=0.0,
         region_weight=0.0,
     )
-    names = ["decoupled_kd", "fit_net"]
+    names = ["dkd", "fit_net"]
     settings = WEIGHTS | {"hard_weight": 0.0, "kd_weight": 0.0, "region_weight": 0.0}
     models = pair()
     twins = [
@@ -1364,7 +1364,7 @@ def test_a_method_at_region_points_draws_them_where_nothing_else_does(at):
     ]
     points = Points(x, y, None, 0, regions.Segment())
     weights = {name: METHODS[name][1] for name in names}
-    places = {"decoupled_kd": at, "fit_net": "data"}
+    places = {"dkd": at, "fit_net": "data"}
     expected = hand_step(models, twins, weights, places, [points], settings)
     logs = fit(compiled(distiller), x, y)
     for name in ("dkd_loss", "fit_net_loss", "loss"):
@@ -1391,7 +1391,7 @@ def test_only_a_method_at_region_points_needs_neither_labels_nor_a_compiled_loss
 
 def test_methods_at_data_beside_interpolated_targets():
     x, y = data()
-    names = ["decoupled_kd", "fit_net", "jacobian_matching"]
+    names = ["dkd", "fit_net", "jacobian_matching"]
     logs = []
     for targets in ("teacher", "interpolated"):
         distiller = distiller_of(names, region_targets=targets, replace_fraction=0.4)
