@@ -121,7 +121,7 @@ dist: $(INSTALLED)
 	$(BIN)/twine check --strict dist/*
 
 dist-check: dist
-	$(BIN)/python tests/check_dist.py dist
+	$(BIN)/python -m tests.programs.check_dist dist
 
 clean:
 	rm -rf $(VENV) $(OLDEST) dist $(WEB)/node_modules $(WEB)/dist
