@@ -1,40 +1,37 @@
-"""What holds for the package as a whole: imports point downward, names are public, examples run."""
+"""What holds for the repository as a whole: layers, sizes, public names, and what imports cost."""
 
 import ast
 import doctest
+import functools
+import graphlib
 import importlib
 import inspect
 import json
-import pathlib
+import re
 import subprocess
 import sys
 import types
 
+import grimp
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import l2rkd_tf
+from tests.helpers import ROOT
+from tests.package import FILES, IDS, PACKAGE, import_file, public_objects
 
-PACKAGE = pathlib.Path(l2rkd_tf.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
-IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
-
-# A module imports from floors below its own only. A folder is one module.
-FLOORS = [
-    {"types"},
-    {"checks", "order"},
-    {"losses", "regions", "features", "replicas", "teacher_cache"},
-    {"batches", "methods", "trainer", "watch"},
-    {"geometry"},
-    {"distiller"},
-    {"linear_region"},
-    {"plots"},
-    {"callbacks", "export", "data", "models"},
-    {"__init__"},
-]
+PACKAGES = ("l2rkd_tf", "l2rkd_command", "studies", "benchmarks")
+SOURCES = {
+    folder: sorted((ROOT / folder).rglob("*.py"))
+    for folder in (*PACKAGES, "examples", "tests", "docs")
+}
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+MAX_MODULE, MAX_CLASS, MAX_FUNCTION, MAX_EXAMPLE = 350, 300, 40, 80  # lines
 PRIVATE = ("keras.src", "tensorflow.python", "tensorflow.compiler", "tensorflow.core")
+# The one module that may use what Keras marks as private.
+KERAS_FIXES = PACKAGE / "distiller" / "keras_fixes.py"
 
 # Prints how long the import takes, and which packages it brings in that Keras does not.
 PROBE = """
@@ -49,90 +46,156 @@ print(json.dumps([seconds, sorted(packages() - before - set(sys.stdlib_module_na
 """
 
 
-def house_module(path):
-    """Name of the module of the house that a file belongs to."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def all_sources(*folders):
+    return [path for folder in folders or SOURCES for path in SOURCES[folder]]
 
 
-def imported_names(source, path):
+def ids(paths):
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+@functools.cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
+def nodes(path, *kinds):
+    return [node for node in ast.walk(parsed(path)) if isinstance(node, kinds)]
+
+
+def imported_names(path):
     """Full names of what a source file imports, relative imports resolved."""
-    folder = ("l2rkd_tf", *path.relative_to(PACKAGE).parts[:-1])
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(folder[: len(folder) - node.level + 1]) if node.level else ""
-            origin = ".".join(part for part in (base, node.module) if part)
-            yield from (f"{origin}.{alias.name}" for alias in node.names)
+    folder = path.relative_to(ROOT).parts[:-1]
+    for node in nodes(path, ast.Import):
+        yield from (alias.name for alias in node.names)
+    for node in nodes(path, ast.ImportFrom):
+        base = ".".join(folder[: len(folder) - node.level + 1]) if node.level else ""
+        origin = ".".join(part for part in (base, node.module) if part)
+        yield from (f"{origin}.{alias.name}" for alias in node.names)
 
 
-def floor_of(module):
-    return next(number for number, floor in enumerate(FLOORS) if module in floor)
+# Imports.
 
 
-def imported_modules(source, path):
-    """Modules of the house that a source file imports; the package's own names are its top."""
-    for name in imported_names(source, path):
-        first, _, rest = name.partition(".")
-        if first == "l2rkd_tf":
-            module = rest.partition(".")[0]
-            yield module if any(module in floor for floor in FLOORS) else "__init__"
+def test_layers_are_kept():
+    code = "import sys; from importlinter.cli import lint_imports as f; sys.exit(f(no_cache=True))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
 
 
-def upward_imports(source, path):
-    own = house_module(path)
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_imports_itself_through_others(package):
+    graph = grimp.build_graph(package, cache_dir=None)
+    imports = {one: graph.find_modules_directly_imported_by(one) for one in graph.modules}
+    graphlib.TopologicalSorter(imports).prepare()  # raises an error that lists the circle
+
+
+@pytest.mark.parametrize("path", all_sources(*PACKAGES), ids=ids(all_sources(*PACKAGES)))
+def test_no_private_imports(path):
+    def is_private(name):
+        parts = name.split(".")[:-1]
+        return name.startswith(PRIVATE) or any(re.match("_[^_]", part) for part in parts)
+
+    assert [name for name in imported_names(path) if is_private(name)] == []
+
+
+def test_no_test_module_imports_another():
+    found = {
+        str(path.relative_to(ROOT)): name
+        for path in SOURCES["tests"]
+        for name in imported_names(path)
+        if name.startswith("tests.") and ".test_" in name
+    }
+    assert found == {}
+
+
+def test_no_program_changes_where_python_looks_for_modules():
+    """A module that is not found belongs into a package, or the program is started with `-m`."""
+    pattern = re.compile(r"\bsys\s*\.\s*path\b")
+    assert [path for path in all_sources() if pattern.search(path.read_text())] == []
+
+
+# Sizes.
+
+
+def code_lines(node):
+    """Lines from `class` or `def` to the last one, without the docstring."""
+    length = node.end_lineno - node.lineno + 1
+    if ast.get_docstring(node, clean=False) is None:
+        return length
+    return length - (node.body[0].end_lineno - node.body[0].lineno + 1)
+
+
+def longer_than(limit, *kinds):
     return {
-        module
-        for module in imported_modules(source, path)
-        if module != own and floor_of(module) >= floor_of(own)
+        f"{path.relative_to(ROOT)}: {node.name}": code_lines(node)
+        for path in all_sources("l2rkd_tf", "l2rkd_command")
+        for node in nodes(path, *kinds)
+        if code_lines(node) > limit
     }
 
 
-def is_private(name):
-    return name.startswith(PRIVATE) or any(
-        part.startswith("_") and not part.startswith("__") for part in name.split(".")[:-1]
-    )
+def files_longer_than(limit, paths):
+    lengths = {path: len(path.read_text().splitlines()) for path in paths}
+    return {
+        str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > limit
+    }
 
 
-def import_file(path):
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return importlib.import_module(".".join(["l2rkd_tf", *parts]).removesuffix(".__init__"))
+def test_no_module_is_longer_than_350_lines():
+    assert files_longer_than(MAX_MODULE, all_sources("l2rkd_tf", "l2rkd_command")) == {}
 
 
-def public_objects(module):
-    return {name: getattr(module, name) for name in getattr(module, "__all__", ())}
+def test_no_class_is_longer_than_300_lines_without_its_docstring():
+    assert longer_than(MAX_CLASS, ast.ClassDef) == {}
 
 
-def test_every_module_has_a_floor():
-    assert {house_module(path) for path in FILES} <= set().union(*FLOORS)
+def test_no_function_is_longer_than_40_lines_without_its_docstring():
+    assert longer_than(MAX_FUNCTION, ast.FunctionDef, ast.AsyncFunctionDef) == {}
+
+
+def test_no_example_is_longer_than_80_lines():
+    assert files_longer_than(MAX_EXAMPLE, EXAMPLES) == {}
+
+
+# What Keras marks as private. Other objects' underscores are refused by ruff (SLF001).
+
+
+@functools.cache
+def private_names_of(keras_class):
+    """Underscored names that a class of Keras defines, or sets on `self`."""
+    names = set(vars(keras_class))
+    names |= set(re.findall(r"\bself\.(_\w+)", inspect.getsource(keras_class)))
+    return {name for name in names if re.match("_[^_]", name)}
+
+
+def private_names_used(path):
+    """Names of Keras's with an underscore that classes of a file use or define, by class."""
+    module = import_file(path)
+    found = {}
+    for node in nodes(path, ast.ClassDef):
+        own = getattr(module, node.name, None)
+        bases = own.__mro__ if isinstance(own, type) else ()
+        of_keras = [base for base in bases if base.__module__.partition(".")[0] == "keras"]
+        private = set().union(*map(private_names_of, of_keras))
+        used = {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
+        used |= {part.name for part in ast.walk(node) if isinstance(part, ast.FunctionDef)}
+        if private & used:
+            found[node.name] = sorted(private & used)
+    return found
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_imports_point_downward(path):
-    assert upward_imports(path.read_text(), path) == set()
+def test_underscores_of_keras_are_in_keras_fixes_only(path):
+    used = private_names_used(path)
+    assert used == {} or path == KERAS_FIXES
 
 
-@pytest.mark.parametrize(
-    ("source", "file", "expected"),
-    [
-        ("from l2rkd_tf.distiller import L2RKDDistiller", "losses.py", {"distiller"}),
-        ("from l2rkd_tf import regions", "losses.py", {"regions"}),
-        ("def f():\n    import l2rkd_tf.plots", "distiller.py", {"plots"}),
-        ("from .. import replicas", "regions/ball.py", {"replicas"}),
-        ("from ..export import x", "data/loading.py", {"export"}),
-        ("from l2rkd_tf import L2RKDDistiller", "callbacks.py", {"__init__"}),
-        ("from . import draws\nfrom l2rkd_tf.utils.validation import x", "regions/ball.py", set()),
-        ("import keras\nimport l2rkd_tf.losses", "distiller.py", set()),
-    ],
-)
-def test_the_check_of_imports_sees_what_it_should(source, file, expected):
-    assert upward_imports(source, PACKAGE / file) == expected
+def test_keras_fixes_are_still_needed():
+    assert private_names_used(KERAS_FIXES) != {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_no_private_imports(path):
-    names = imported_names(path.read_text(), path)
-    assert [name for name in names if is_private(name)] == []
+# What an import costs.
 
 
 @pytest.fixture(scope="module")
@@ -147,15 +210,18 @@ def import_probes():
     return probes
 
 
-def test_importing_brings_in_nothing_but_keras(import_probes):
+def test_import_brings_in_nothing_but_keras(import_probes):
     assert [packages for _, packages in import_probes] == [["l2rkd_tf"]] * len(import_probes)
 
 
-def test_importing_takes_no_time(import_probes):
+def test_import_takes_at_most_150_ms(import_probes):
     assert min(seconds for seconds, _ in import_probes) <= 0.15
 
 
-def test_public_api():
+# Public names.
+
+
+def test_public_names_are_those_of_the_package():
     assert {"L2RKDDistiller", "losses", "regions"} <= set(l2rkd_tf.__all__)
     for name, value in public_objects(l2rkd_tf).items():
         origin = value.__name__ if inspect.ismodule(value) else value.__module__
@@ -175,12 +241,34 @@ def test_public_names_exist_and_are_documented(path):
             assert value.__doc__ and not value.__doc__.startswith(f"{name}("), name
 
 
+def is_public(name):
+    """Whether a full name is reached from `l2rkd_tf` by names of `__all__` only."""
+    value = l2rkd_tf
+    for part in name.split(".")[1:]:
+        if part not in getattr(value, "__all__", ()):
+            return False
+        value = getattr(value, part)
+    return True
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=ids(EXAMPLES))
+def test_examples_use_public_names_only(path):
+    names = [name for name in imported_names(path) if name.partition(".")[0] == "l2rkd_tf"]
+    assert names and [name for name in names if not is_public(name)] == []
+    modules = {name.rpartition(".")[2]: name for name in names}
+    for node in nodes(path, ast.Attribute):
+        if isinstance(node.value, ast.Name) and node.value.id in modules:
+            full_name = f"{modules[node.value.id]}.{node.attr}"
+            value = functools.reduce(getattr, full_name.split(".")[1:-1], l2rkd_tf)
+            assert is_public(full_name) or not inspect.ismodule(value), full_name
+
+
 @pytest.mark.parametrize(
     "path",
     [path for path in FILES if ">>>" in path.read_text()],
     ids=lambda path: str(path.relative_to(PACKAGE)),
 )
-def test_examples_of_docstrings_run(path):
+def test_code_of_docstrings_runs(path):
     module = import_file(path)
     package = importlib.import_module(module.__name__.rpartition(".")[0])
     names = {"np": np, "tf": tf, "keras": keras, "l2rkd_tf": l2rkd_tf}

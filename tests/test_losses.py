@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from l2rkd_tf import losses
-from tests import reference_losses as reference
+from tests.references import losses as reference
 
 TEMPERATURES = [0.5, 1.0, 4.0, 20.0]
 HALF_PRECISION = [tf.float16, tf.bfloat16]

@@ -1,11 +1,11 @@
 """What setup.py, Makefile, the workflow and tests/oldest.txt say of each other is true."""
 
-import pathlib
 import re
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
+from tests.helpers import ROOT
+
 SETUP = (ROOT / "setup.py").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 OLDEST = (ROOT / "tests" / "oldest.txt").read_text()

@@ -16,7 +16,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from l2rkd_tf import data, export, models
-from tests.strategies import two_replicas
+from tests.helpers import two_replicas
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "examples"))

@@ -1,17 +1,16 @@
 """Public names say all their types, and a type checker of a user's finds what is wrong."""
 
 import inspect
-import pathlib
 import subprocess
 import sys
 import types
 
 import pytest
 
-from tests.test_architecture import FILES, IDS, PACKAGE, import_file, public_objects
+from tests.helpers import ROOT
+from tests.package import FILES, IDS, PACKAGE, import_file, public_objects
 
-ROOT = PACKAGE.parent
-DOWNSTREAM = pathlib.Path(__file__).with_name("downstream.py")
+DOWNSTREAM = ROOT / "tests" / "programs" / "downstream.py"
 # What makes an object, and what Python calls without a name.
 SPECIAL = ("__call__", "__init__")
 

@@ -1,0 +1,137 @@
+"""`draw`: seeds, partners, and batches without partners."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2rkd_tf.regions import Ball, Mixture, Patch, Segment, Simplex
+from tests.references import losses as reference
+from tests.regions.helpers import (
+    ALL,
+    IMAGES,
+    LABELS,
+    assert_same,
+    differ,
+    draw,
+    partners_of_many,
+    points,
+)
+
+
+def is_exact(region):
+    """Whether a draw is made of integers, without functions that compilers may rearrange."""
+    if isinstance(region, Mixture):
+        return all(is_exact(member) for member in region.regions)
+    return not isinstance(region, Ball) and region.get_config().get("alpha") is None
+
+
+@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
+def test_draws_are_the_same_in_eager_mode_graph_and_xla(make):
+    region = make()
+
+    def step(x, seed, labels):
+        coefficients = region.draw(x, seed, labels)
+        return coefficients, region.apply(x, coefficients)
+
+    signature = [
+        tf.TensorSpec((None, *IMAGES[1:]), tf.float32),
+        tf.TensorSpec((2,), tf.int32),
+        tf.TensorSpec((None,), tf.int64),
+    ]
+    arguments = (points(), tf.constant([1, 2]), tf.constant(LABELS))
+    coefficients, moved = step(*arguments)
+    for compiled in (False, True):
+        run = tf.function(step, input_signature=signature, jit_compile=compiled)
+        other_coefficients, other_moved = run(*arguments)
+        assert_same(coefficients, other_coefficients, 0.0 if is_exact(region) else 1e-6)
+        np.testing.assert_allclose(moved, other_moved, rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
+def test_draws_repeat_with_the_seed_and_differ_between_seeds(make):
+    region, x = make(), points()
+    assert_same(draw(region, x, (1, 2)), draw(region, x, (1, 2)))
+    assert differ(draw(region, x, (1, 2)), draw(region, x, (1, 3)))
+    assert differ(draw(region, x, (1, 2)), draw(region, x, (2, 2)))
+
+
+@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("batch", [0, 1], ids=["empty", "one"])
+def test_batches_without_a_partner_are_possible(make, batch):
+    # A replica that has no part in the last batch of an epoch is given an empty one.
+    region, x = make(), points()[:batch]
+    moved = region.apply(x, draw(region, x))
+    assert moved.shape == x.shape
+    if region.interpolates_targets:
+        np.testing.assert_array_equal(moved, x)
+
+
+@pytest.mark.parametrize("batch", [2, 3, 6])
+@pytest.mark.parametrize(
+    "region",
+    [Segment(), Segment(partner="nearest"), Patch(2), *(Simplex(m) for m in (1, 2, 5, 8))],
+    ids=repr,
+)
+def test_an_example_is_never_its_own_partner(region, batch):
+    partners = partners_of_many(region, points()[:batch], draws=200)
+    assert ((partners >= 0) & (partners < batch)).all()
+    assert not (partners == np.arange(batch)[None, :, None]).any()
+
+
+@pytest.mark.parametrize("num_partners", [2, 3, 5])
+def test_partners_of_a_simplex_are_distinct_where_the_batch_allows(num_partners):
+    partners = np.sort(partners_of_many(Simplex(num_partners), points(), draws=300), axis=-1)
+    assert (np.diff(partners, axis=-1) > 0).all()
+
+
+def test_a_simplex_larger_than_the_batch_uses_all_other_examples():
+    partners = partners_of_many(Simplex(num_partners=7), points()[:4], draws=50)
+    for row in range(4):
+        assert set(partners[:, row].ravel()) == set(range(4)) - {row}
+
+
+@pytest.mark.parametrize("kind", ["normal", "offset", "one_scale_large", "clusters", "duplicates"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nearest_partner_equals_brute_force(kind, dtype):
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    x += {"offset": 1e3}.get(kind, 0.0)
+    x *= [1.0, 1.0, 1e3] if kind == "one_scale_large" else 1.0
+    x[10:] += 1e4 if kind == "clusters" else 0.0
+    x[10:] = x[:10] if kind == "duplicates" else x[10:]
+    x = x.astype(dtype)
+    partners = Segment(partner="nearest").draw(x, [0, 0]).partners[:, 0]
+    np.testing.assert_array_equal(partners, reference.nearest(x))
+
+
+def test_nearest_partner_considers_all_inputs():
+    x = [points((8, 3), seed=1), points((8, 2, 2), seed=2)]
+    partners = Segment(partner="nearest").draw(x, [0, 0]).partners[:, 0]
+    together = np.concatenate([np.reshape(leaf, (8, -1)) for leaf in x], axis=1)
+    np.testing.assert_array_equal(partners, reference.nearest(together))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS, LABELS.astype("uint8"), LABELS[:, None], np.eye(3)[LABELS], LABELS.astype("float32")],
+    ids=["sparse", "uint8", "column", "one_hot", "float"],
+)
+def test_partners_of_the_same_class(labels):
+    partners = partners_of_many(Segment(partner="same_class"), points(), labels, draws=900)[..., 0]
+    others = {0: {2, 5}, 1: {4}, 2: {0, 5}, 3: {3}, 4: {1}, 5: {0, 2}}
+    assert {row: set(partners[:, row]) for row in range(6)} == others
+    for row, choices in others.items():
+        frequencies = [np.mean(partners[:, row] == other) for other in choices]
+        np.testing.assert_allclose(frequencies, 1.0 / len(choices), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, r"partner='same_class'` needs labels.*partner='random'"),
+        ({"a": LABELS}, r"partner='same_class'` needs labels.*partner='random'"),
+        (np.zeros((6, 2, 2)), r"labels of shape \(batch,\).*Received.*\(6, 2, 2\)"),
+    ],
+)
+def test_same_class_needs_labels_of_classes(labels, message):
+    with pytest.raises(ValueError, match=message):
+        Segment(partner="same_class").draw(points(), [0, 0], labels)
