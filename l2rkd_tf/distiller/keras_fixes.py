@@ -13,7 +13,14 @@ import tensorflow as tf
 
 from l2rkd_tf.utils import distribution
 
-__all__ = ["DistributedModel", "batch_number", "compiled_loss", "compiled_metrics", "loss_tracker"]
+__all__ = [
+    "DistributedModel",
+    "batch_number",
+    "compiled_loss",
+    "compiled_loss_object",
+    "compiled_metrics",
+    "loss_tracker",
+]
 
 
 class DistributedModel(keras.Model):
@@ -131,7 +138,12 @@ def compiled_loss(model: keras.Model, y: Any, y_pred: Any, sample_weight: Any) -
 
     The public `compute_loss` adds the regularization losses, which a distiller reduces itself.
     """
-    return model._compile_loss(y, y_pred, sample_weight)
+    return compiled_loss_object(model)(y, y_pred, sample_weight)
+
+
+def compiled_loss_object(model: keras.Model) -> Any:
+    """The object that Keras makes of the argument `loss` of `compile`, or `None`."""
+    return model._compile_loss
 
 
 def loss_tracker(model: keras.Model) -> keras.metrics.Mean:

@@ -11,7 +11,8 @@ import tensorflow as tf
 from keras import layers
 
 from l2rkd_tf import L2RKDDistiller, regions
-from l2rkd_tf.distiller.keras_fixes import Trainer
+from l2rkd_tf.distiller import keras_fixes
+from l2rkd_tf.distiller.keras_fixes import DistributedModel
 from tests.helpers import (
     TokenClassifier,
     assert_equal_weights,
@@ -104,7 +105,7 @@ def test_unbuilt_students_of_integers_train(strategy):
     ],
 )
 def test_keras_still_needs_the_repair(monkeypatch, repair, broken):
-    monkeypatch.delattr(Trainer, repair)
+    monkeypatch.delattr(DistributedModel, repair)
     x, y = table(7)
     if repair == "_maybe_symbolic_build":
         with pytest.raises(Exception, match="(?i)shape|size|dimension"):
@@ -115,6 +116,35 @@ def test_keras_still_needs_the_repair(monkeypatch, repair, broken):
             for name in ("default", "mirrored")
         ]
         assert abs(losses[0] - losses[1]) > 1e-4
+
+
+@pytest.mark.parametrize(
+    "read",
+    [keras_fixes.compiled_loss_object, keras_fixes.loss_tracker, keras_fixes.compiled_metrics],
+)
+def test_keras_has_no_public_name_for_what_is_read(read):
+    model = network(0)
+    model.compile("sgd", cross_entropy(), metrics=["accuracy"])
+    model.fit(*table(4), verbose=0)
+    public = [name for name in dir(model) if not name.startswith("_")]
+    assert [name for name in public if getattr(model, name, None) is read(model)] == []
+
+
+def test_the_public_compute_loss_still_adds_regularization():
+    model = keras.Sequential([keras.Input((5,)), layers.Dense(3, kernel_regularizer="l2")])
+    model.compile("sgd", cross_entropy())
+    x, y = table(4)
+    model.fit(x, y, verbose=0)
+    outputs = model(x)
+    expected = cross_entropy()(y, outputs)
+    np.testing.assert_allclose(
+        keras_fixes.compiled_loss(model, y, outputs, None), expected, rtol=1e-6
+    )
+    assert model.compute_loss(x, y, outputs) > expected + 1e-3
+
+
+def test_the_public_strategy_of_a_model_does_not_tell_whether_it_was_made_in_a_scope():
+    assert network(0).distribute_strategy is tf.distribute.get_strategy()
 
 
 # What is refused or warned of.
@@ -219,7 +249,7 @@ class Infinite(keras.layers.Layer):
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_inputs_that_are_not_finite_end_training(strategy, bad):
     x, y = broken_data("x", bad)
-    message = "step 2, counted from 0, where not finite were the inputs `x`"
+    message = "NaN or Inf in the inputs `x`.* at step 2, counted from 0"
     with pytest.raises(FloatingPointError, match=message):
         distiller_of(strategy).fit(x, y, batch_size=8, shuffle=False, verbose=0)
     history = distiller_of(strategy, check_finite=False).fit(x, y, batch_size=8, verbose=0).history
@@ -235,7 +265,7 @@ def test_inputs_that_are_not_finite_end_training(strategy, bad):
 def test_the_step_is_named_in_every_mode(options):
     x, y = broken_data("x")
     distiller = compiled(distiller_of("default"), **options)
-    with pytest.raises(FloatingPointError, match="step 2.*`x`.*outputs.*hard_loss.*`loss`"):
+    with pytest.raises(FloatingPointError, match="`x`.*outputs.*hard_loss.*`loss` at step 2"):
         distiller.fit(x, y, batch_size=8, shuffle=False, verbose=0)
 
 

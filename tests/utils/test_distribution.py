@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -75,19 +76,34 @@ def test_no_examples_at_all_have_the_mean_zero():
 
 
 @pytest.mark.parametrize("shares", SHARES)
-def test_parts_of_means_add_up_and_are_undone(strategy, shares):
+def test_parts_of_means_add_up(strategy, shares):
     values, split = shares_of_values(shares)
     # The mean over no examples is NaN, and must not spoil the sum.
     means = [np.float32(share.mean() if share.size else np.nan) for share in split]
     parts = run_on_shares(strategy, counted(distribution.replica_share_of_mean), means, shares)
     np.testing.assert_allclose(sum(parts), values.mean(dtype="float64"), rtol=1e-6)
-    undone = run_on_shares(strategy, counted(distribution.local_mean), parts, shares)
-    np.testing.assert_allclose(undone, np.nan_to_num(means), rtol=1e-6)
 
 
 def test_one_device_has_the_whole_mean():
     assert counted(distribution.replica_share_of_mean)(tf.constant(3.0), 7).numpy() == 3.0
-    assert counted(distribution.local_mean)(tf.constant(3.0), 7).numpy() == 3.0
+
+
+@pytest.mark.parametrize("shares", SHARES)
+def test_running_means_weigh_batches_by_their_examples(strategy, shares):
+    values, split = shares_of_values(shares)
+    with strategy.scope():
+        tracker = keras.metrics.Mean()
+
+    def add(part):
+        (count,) = distribution.global_counts(tf.shape(part)[0])
+        share = distribution.replica_share_of_weighted_mean(part, count)
+        distribution.add_share(tracker, share, count)
+        return share
+
+    run_on_shares(strategy, add, split)
+    run_on_shares(strategy, add, [split[0], 10.0 + split[0]])  # a batch of another size
+    expected = np.concatenate([values, split[0], 10.0 + split[0]]).mean(dtype="float64")
+    np.testing.assert_allclose(tracker.result(), expected, rtol=1e-6)
 
 
 def test_seeds_differ_between_replicas_steps_and_runs(strategy):

@@ -1,0 +1,116 @@
+"""Terms of an objective, what they need of a step, and what a step costs."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2rkd_tf import L2RKDDistiller, methods, regions, teacher_cache
+from l2rkd_tf.distiller.objective import Objective, Term
+from l2rkd_tf.regions.points import count_moved, draw_points
+
+
+class Counting(keras.Model):
+    """A linear model that counts the points it is run on."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.dense = keras.layers.Dense(
+            3, kernel_initializer=keras.initializers.RandomNormal(seed=seed)
+        )
+        self.points = 0
+
+    def call(self, inputs, training=False):
+        self.points += len(inputs) if tf.executing_eagerly() else 0
+        return self.dense(inputs)
+
+
+def data(count):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(count, 5)).astype("float32"), rng.integers(0, 3, count)
+
+
+def counting_distiller(**options):
+    teacher, student = Counting(0), Counting(1)
+    for model in (teacher, student):
+        model(data(2)[0])
+    distiller = L2RKDDistiller(teacher, student, region=regions.Segment(), seed=0, **options)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    distiller.compile(keras.optimizers.SGD(0.1), loss, run_eagerly=True)
+    teacher.points = student.points = 0
+    return distiller
+
+
+OPTIONS = [
+    {},
+    {"num_region_points": 3},
+    {"replace_fraction": 0.5},
+    {"replace_fraction": 0.01},
+    {"region_weight": 0.0},
+    {"kd_weight": 0.0},
+    {"kd_weight": 0.0, "region_weight": 0.0},
+    {"region_targets": "interpolated", "replace_fraction": 0.3},
+    {"region_targets": "interpolated", "kd_weight": 0.0},
+    {"region_weight": 0.0, "distillation_losses": methods.DKD(), "distillation_losses_at": "both"},
+    {"kd_weight": 0.0, "region_weight": 0.0, "distillation_losses": methods.DKD()},
+]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("batch_size", [1, 8, 9])
+def test_points_per_step_are_those_that_a_step_runs(options, cached, batch_size):
+    distiller = counting_distiller(**options)
+    x, y = data(batch_size)
+    teacher, student = distiller.get_teacher(), distiller.student
+    if cached:
+        x = teacher_cache.CachedInputs(x, np.asarray(teacher(x)))
+        teacher.points = 0
+    distiller.train_step((x, y))
+    assert distiller.points_per_step(batch_size, cached) == (student.points, teacher.points)
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.25, 0.5, 0.75, 0.999])
+def test_points_are_counted_as_they_are_drawn(fraction):
+    for batch_size in (1, 2, 3, 10, 50, 51):
+        x = tf.zeros((batch_size, 2))
+        drawn = draw_points(regions.Segment(), x, [0, 0], replace_fraction=fraction)
+        assert len(drawn.at_region(x)) == count_moved(batch_size, fraction)
+
+
+class Norm(Term):
+    """Mean square of the student's outputs at region points: needs no teacher."""
+
+    name, weight, weight_tensor, at, needs_teacher = "norm_loss", 0.5, 0.5, "region", False
+
+    def values(self, batch, teacher, student):
+        assert teacher is None
+        return tf.reduce_mean(student[""] ** 2, axis=-1)
+
+
+class WithNorm(L2RKDDistiller):
+    """A distiller with one more term: one more object."""
+
+    def _make_objective(self, methods):
+        return Objective([*super()._make_objective(methods).terms, Norm()])
+
+
+def test_a_term_is_one_object_and_all_else_follows():
+    teacher, student = (
+        keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)]) for _ in range(2)
+    )
+    options = {"kd_weight": 0.0, "region_weight": 0.0, "hard_weight": 1.0, "seed": 0}
+    x, y = data(6)
+    distiller = WithNorm(teacher, student, region=regions.Ball(1e-6), **options)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    distiller.compile(keras.optimizers.SGD(0.0), loss)
+    weights = np.linspace(0.0, 2.0, 6).astype("float32")
+    logs = distiller.fit(
+        x, y, sample_weight=weights, batch_size=4, verbose=0, shuffle=False
+    ).history
+    outputs = np.asarray(student(x), np.float64)
+    expected = (weights * (outputs**2).mean(axis=-1)).mean()
+    np.testing.assert_allclose(logs["norm_loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(logs["loss"], logs["hard_loss"][0] + 0.5 * expected, rtol=1e-5)
+    assert distiller.points_per_step(4) == (8, 0)
+    assert "norm_loss" not in distiller.evaluate(x, y, verbose=0, return_dict=True)
