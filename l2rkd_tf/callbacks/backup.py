@@ -12,15 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.callbacks.base import check_counts
-from l2rkd_tf.utils.files import check_space
 from l2rkd_tf.distiller import L2RKDDistiller
 from l2rkd_tf.regions import Mixture, Region
 from l2rkd_tf.utils import distribution
+from l2rkd_tf.utils.files import atomic_path, check_space
 from l2rkd_tf.utils.types import Logs, PathLike
 
 __all__ = ["TrainingBackup"]
 
-_NAME = re.compile(r"epoch-(\d{6,})(\.partial)?")
+# A backup, or what a process that was killed while writing one has left.
+_NAME = re.compile(r"epoch-(\d{6,})|\.epoch-\d{6,}\..*\.partial")
 _WEIGHTS, _SEEDS, _STATE = _FILES = "model.weights.h5", "seeds.npz", "state.json"
 # Workers are at most one backup apart.
 _KEPT = 2
@@ -221,21 +222,14 @@ class TrainingBackup(keras.callbacks.Callback):
 
     def _write(self, epoch):
         folder = os.path.join(self._folder, _name_of(epoch))
-        partial = f"{folder}.partial"
         with _explained(
             f"The backup of epoch {epoch} could not be written to {self._folder!r}, where earlier "
             "ones are untouched"
         ):
-            try:
+            with atomic_path(folder) as temporary:
                 check_space(self._folder, [*self.model.variables, *_of_optimizer(self.model)])
-                _remove(partial)
-                os.mkdir(partial)
-                self._write_files(partial)
-                _remove(folder)
-                os.rename(partial, folder)
-            except OSError:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise
+                temporary.mkdir()
+                self._write_files(temporary)
             # Newer ones are of a run that not all workers could go on with.
             earlier = [number for number in _epochs_in(self._folder) if number <= epoch]
             kept = {_name_of(number) for number in sorted(earlier)[-_KEPT:]}
@@ -248,9 +242,6 @@ class TrainingBackup(keras.callbacks.Callback):
         np.savez(os.path.join(folder, _SEEDS), *states)
         with open(os.path.join(folder, _STATE), "w", encoding="utf-8") as file:
             json.dump(self._state | self._numbers(), file)
-        for name in _FILES:  # on the disk before the folder gets its name
-            with open(os.path.join(folder, name), "rb+") as file:
-                os.fsync(file.fileno())
 
 
 def _checked_directory(directory):

@@ -5,11 +5,11 @@ import json
 import math
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from l2rkd_tf.export.report import ExportReport
+from l2rkd_tf.utils.files import write_text
 from l2rkd_tf.utils.types import PathLike
 from l2rkd_tf.utils.validation import is_number, is_positive_integer
 
@@ -147,7 +147,7 @@ def model_card_text(
 
 
 def write_model_card(path: PathLike, text: str) -> None:
-    r"""Writes a model card whole or not at all: what was at the path stays until it is complete.
+    r"""Writes a model card atomically: what was at `path` stays until the new card is complete.
 
     Args:
         path: File to write, ending in `.md`, `str` or `pathlib.Path`. Missing parents are made.
@@ -168,13 +168,7 @@ def write_model_card(path: PathLike, text: str) -> None:
         raise ValueError(f"`path` must be a file name ending in '.md'. Received: path={path!r}")
     if not isinstance(text, str) or not text:
         raise ValueError(f"`text` must be a text that is not empty. Received: text={text!r}")
-    path = pathlib.Path(path).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside `path`, so that moving the file to `path` is one atomic step.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        unfinished = pathlib.Path(folder) / path.name
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
+    write_text(path, text)
 
 
 def _checked_exports(exports):

@@ -1,13 +1,12 @@
 """How curves look: told apart without colour, and legible at the width of a page."""
 
-import pathlib
 import re
-import tempfile
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from l2rkd_tf.utils.files import atomic_path
 from l2rkd_tf.utils.types import PathLike
 
 if TYPE_CHECKING:
@@ -184,10 +183,6 @@ def legend_below(figure: "Figure", title: str | None = None, max_columns: int = 
 
 
 def save(figure: "Figure", path: PathLike) -> None:
-    """Writes a figure to a temporary name first, so that it appears whole or not at all."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        unfinished = pathlib.Path(folder) / path.name
-        figure.savefig(unfinished)
-        unfinished.replace(path)
+    """Writes a figure atomically; the suffix of the path is its format."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
