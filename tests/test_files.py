@@ -190,7 +190,12 @@ def test_temporaries_are_told_apart_by_name_and_age(tmp_path):
         hours = 23 if name == ".a.2.partial" else 25
         os.utime(tmp_path / name, (time.time() - hours * 3600,) * 2)
     files.remove_abandoned(tmp_path, "a")
-    assert sorted(os.listdir(tmp_path)) == [".[a].3.partial", ".a.2.partial", ".b.1.partial", "a.partial"]
+    assert sorted(os.listdir(tmp_path)) == [
+        ".[a].3.partial",
+        ".a.2.partial",
+        ".b.1.partial",
+        "a.partial",
+    ]
     files.remove_abandoned(tmp_path, "[a]")
     files.remove_abandoned(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".a.2.partial", "a.partial"]
@@ -242,7 +247,9 @@ def test_space_is_that_of_values_and_names(tmp_path, monkeypatch):
     variable = keras.Variable([[1.0] * 1000] * 10)
     needed = 4 * 10_000 + 4096
     for free in (needed, needed - 1):
-        monkeypatch.setattr(shutil, "disk_usage", lambda _, f=free: shutil._ntuple_diskusage(0, 0, f))
+        monkeypatch.setattr(
+            shutil, "disk_usage", lambda _, f=free: shutil._ntuple_diskusage(0, 0, f)
+        )
         if free == needed:
             files.check_space(tmp_path, [variable])
         else:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from l2rkd_tf.callbacks.base import check_counts
 from l2rkd_tf.distiller import L2RKDDistiller
+from l2rkd_tf.distiller.keras_fixes import set_initial_epoch
 from l2rkd_tf.regions import Mixture, Region
 from l2rkd_tf.utils import distribution
 from l2rkd_tf.utils.files import atomic_path, check_space
@@ -107,7 +108,7 @@ class TrainingBackup(keras.callbacks.Callback):
         self._state = {"batches": 0, "epochs": [], "history": {}}
         self._region = self.model.region if isinstance(self.model, L2RKDDistiller) else None
         self._is_begun = False
-        self.model._initial_epoch = None
+        set_initial_epoch(self.model, None)
         with self.model.distribute_strategy.scope():
             worker = distribution.worker_name()
             self._folder = os.path.join(self.directory, worker) if worker else self.directory
@@ -125,7 +126,7 @@ class TrainingBackup(keras.callbacks.Callback):
         if self._is_begun:
             return
         self._is_begun = True
-        self.model._initial_epoch = None  # a later fit() of the model begins where it says itself
+        set_initial_epoch(self.model, None)  # a later fit() starts at its own `initial_epoch`
         self._restore_history()
         self._set_cursor(self._state["batches"])
 
@@ -147,7 +148,7 @@ class TrainingBackup(keras.callbacks.Callback):
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Deletes the backups, unless they are kept."""
         if not self._is_begun:  # the run was complete when it was restored
-            self.model._initial_epoch = None
+            set_initial_epoch(self.model, None)
             self._restore_history()
         if not self.delete_checkpoint:
             return
@@ -203,8 +204,7 @@ class TrainingBackup(keras.callbacks.Callback):
                 "which does not fit the model. Delete it to start anew."
             ) from error
         self._state = state
-        # There is no public way to have fit() begin later; Keras's own callback does likewise.
-        self.model._initial_epoch = epoch
+        set_initial_epoch(self.model, epoch)
 
     def _numbers(self):
         if not isinstance(self.model, L2RKDDistiller):
