@@ -340,7 +340,7 @@ def test_partial_files_of_killed_builds_are_deleted_and_those_of_others_are_not(
         return cache_teacher(batches(*images(EXAMPLES)), teacher, tmp_path, **QUIET)
 
     def leave_partial(folder, name):
-        partial = folder / f".{name}.partial"
+        partial = folder / f".shard.{name}.partial"
         partial.mkdir()
         (partial / "shard").write_bytes(b"the beginning")  # without the end, as SIGKILL
         return partial
