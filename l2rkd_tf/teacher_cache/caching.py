@@ -118,7 +118,7 @@ def cache_teacher(
         batch_size = batch_size or source.batch_size()
     batches, cursor = examples.in_batches(batch_size, shuffle, seed)
     kind = inputs_from(origin_of(teacher))
-    cached = epoch_order.ready(batches.map(lambda *rows: _as_element(source, rows, kind)))
+    cached = epoch_order.prefetched(batches.map(lambda *rows: _as_element(source, rows, kind)))
     cached.cursor = cursor
     cached.num_examples = examples.number
     return cached
