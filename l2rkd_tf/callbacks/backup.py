@@ -12,15 +12,17 @@ import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.callbacks.base import check_counts
-from l2rkd_tf.utils.files import check_space
 from l2rkd_tf.distiller import L2RKDDistiller
+from l2rkd_tf.distiller.keras_fixes import set_initial_epoch
 from l2rkd_tf.regions import Mixture, Region
 from l2rkd_tf.utils import distribution
+from l2rkd_tf.utils.files import atomic_path, check_space
 from l2rkd_tf.utils.types import Logs, PathLike
 
 __all__ = ["TrainingBackup"]
 
-_NAME = re.compile(r"epoch-(\d{6,})(\.partial)?")
+# A backup, or what a process that was killed while writing one has left.
+_NAME = re.compile(r"epoch-(\d{6,})|\.epoch-\d{6,}\..*\.partial")
 _WEIGHTS, _SEEDS, _STATE = _FILES = "model.weights.h5", "seeds.npz", "state.json"
 # Workers are at most one backup apart.
 _KEPT = 2
@@ -106,7 +108,7 @@ class TrainingBackup(keras.callbacks.Callback):
         self._state = {"batches": 0, "epochs": [], "history": {}}
         self._region = self.model.region if isinstance(self.model, L2RKDDistiller) else None
         self._is_begun = False
-        self.model._initial_epoch = None
+        set_initial_epoch(self.model, None)
         with self.model.distribute_strategy.scope():
             worker = distribution.worker_name()
             self._folder = os.path.join(self.directory, worker) if worker else self.directory
@@ -124,7 +126,7 @@ class TrainingBackup(keras.callbacks.Callback):
         if self._is_begun:
             return
         self._is_begun = True
-        self.model._initial_epoch = None  # a later fit() of the model begins where it says itself
+        set_initial_epoch(self.model, None)  # a later fit() starts at its own `initial_epoch`
         self._restore_history()
         self._set_cursor(self._state["batches"])
 
@@ -146,7 +148,7 @@ class TrainingBackup(keras.callbacks.Callback):
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Deletes the backups, unless they are kept."""
         if not self._is_begun:  # the run was complete when it was restored
-            self.model._initial_epoch = None
+            set_initial_epoch(self.model, None)
             self._restore_history()
         if not self.delete_checkpoint:
             return
@@ -202,8 +204,7 @@ class TrainingBackup(keras.callbacks.Callback):
                 "which does not fit the model. Delete it to start anew."
             ) from error
         self._state = state
-        # There is no public way to have fit() begin later; Keras's own callback does likewise.
-        self.model._initial_epoch = epoch
+        set_initial_epoch(self.model, epoch)
 
     def _numbers(self):
         if not isinstance(self.model, L2RKDDistiller):
@@ -221,21 +222,14 @@ class TrainingBackup(keras.callbacks.Callback):
 
     def _write(self, epoch):
         folder = os.path.join(self._folder, _name_of(epoch))
-        partial = f"{folder}.partial"
         with _explained(
             f"The backup of epoch {epoch} could not be written to {self._folder!r}, where earlier "
             "ones are untouched"
         ):
-            try:
+            with atomic_path(folder) as temporary:
                 check_space(self._folder, [*self.model.variables, *_of_optimizer(self.model)])
-                _remove(partial)
-                os.mkdir(partial)
-                self._write_files(partial)
-                _remove(folder)
-                os.rename(partial, folder)
-            except OSError:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise
+                temporary.mkdir()
+                self._write_files(temporary)
             # Newer ones are of a run that not all workers could go on with.
             earlier = [number for number in _epochs_in(self._folder) if number <= epoch]
             kept = {_name_of(number) for number in sorted(earlier)[-_KEPT:]}
@@ -248,9 +242,6 @@ class TrainingBackup(keras.callbacks.Callback):
         np.savez(os.path.join(folder, _SEEDS), *states)
         with open(os.path.join(folder, _STATE), "w", encoding="utf-8") as file:
             json.dump(self._state | self._numbers(), file)
-        for name in _FILES:  # on the disk before the folder gets its name
-            with open(os.path.join(folder, name), "rb+") as file:
-                os.fsync(file.fileno())
 
 
 def _checked_directory(directory):

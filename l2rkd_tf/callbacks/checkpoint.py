@@ -1,14 +1,12 @@
 """Checkpoints of the student alone."""
 
-import os
-import tempfile
 from typing import Literal
 
 import keras
 
 from l2rkd_tf.callbacks.base import check_distiller
-from l2rkd_tf.utils.files import check_space
 from l2rkd_tf.distiller import L2RKDDistiller
+from l2rkd_tf.utils.files import atomic_path, check_space
 from l2rkd_tf.utils.types import PathLike
 
 __all__ = ["StudentCheckpoint"]
@@ -99,19 +97,16 @@ class _SavedStudent:
         return self._distiller.metrics
 
     def save(self, filepath, overwrite):
-        self._write_whole(self._distiller.student.save, filepath)
+        self._write(self._distiller.student.save, filepath)
 
     def save_weights(self, filepath, overwrite):
-        self._write_whole(self._distiller.student.save_weights, filepath)
+        self._write(self._distiller.student.save_weights, filepath)
 
-    def _write_whole(self, save, filepath):
-        """Saves beside the file, which then takes its place in one step."""
-        folder, name = os.path.split(os.path.abspath(filepath))
+    def _write(self, save, filepath):
         try:
-            check_space(folder, self._distiller.student.variables)
-            with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as partial:
-                save(os.path.join(partial, name))
-                os.replace(os.path.join(partial, name), filepath)
+            with atomic_path(filepath) as temporary:
+                check_space(temporary.parent, self._distiller.student.variables)
+                save(temporary)
         except OSError as error:
             raise OSError(
                 f"The student could not be saved to {filepath!r}: {error}. What was there before "

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
+from l2rkd_tf.utils.files import publish, scratch_path
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -83,8 +85,9 @@ def _is_of(record, first_epoch):
 
 
 def _replace(path, records):
-    temporary = os.path.join(os.path.dirname(path), "partial")
-    with tf.io.TFRecordWriter(temporary) as writer:
-        for record in records:
-            writer.write(record)
-    os.replace(temporary, path)
+    # Under a name that TensorBoard, if it looks now, does not take for an event file.
+    with scratch_path(os.path.join(os.path.dirname(path), "events")) as temporary:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for record in records:
+                writer.write(record)
+        publish(temporary, path)

@@ -85,8 +85,8 @@ class DistillationTensorBoard(keras.callbacks.TensorBoard):
         if kwargs.get("update_freq", "epoch") != "epoch":
             raise ValueError(
                 "`update_freq` must be 'epoch' for a DistillationTensorBoard, whose steps are "
-                f"epochs. Received: update_freq={kwargs['update_freq']!r}. Use keras.callbacks.TensorBoard "
-                "in another folder for curves of batches."
+                f"epochs. Received: update_freq={kwargs['update_freq']!r}. For curves over batches "
+                "use keras.callbacks.TensorBoard in another folder."
             )
         super().__init__(_checked_folder(log_dir), **({"write_graph": False} | kwargs))
         self.config = dict(config or {})
@@ -114,7 +114,6 @@ class DistillationTensorBoard(keras.callbacks.TensorBoard):
             for name, draw in self.figures.items():
                 write_figure(self._own_writer, name, draw(self.model), epoch)
         self._is_first = False
-        self._flush()
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         """Leaves away curves over iterations: `on_epoch_end` has the same values."""
@@ -140,19 +139,10 @@ class DistillationTensorBoard(keras.callbacks.TensorBoard):
                 from tensorboard.plugins.hparams import api
 
                 api.hparams(self.hparams)
-        self._flush()
 
     def _is_due(self, epoch):
         is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
         return self._is_first or (epoch + 1) % self.figure_freq == 0 or is_last
-
-    def _flush(self):
-        """Writes what Keras holds back for minutes, and loses when the process is killed.
-
-        There is no public way to its writers.
-        """
-        for writer in (self._own_writer, *self._writers.values()):
-            writer.flush()
 
 
 def _numbers_of(model):

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["BatchCursor", "check_seed", "in_order", "indices_in_order", "ready", "shuffled"]
+__all__ = [
+    "BatchCursor",
+    "check_seed",
+    "ordered_batches",
+    "ordered_indices",
+    "prefetched",
+    "shuffled",
+]
 
 
 class BatchCursor:
@@ -70,7 +77,7 @@ class BatchCursor:
         return divmod(batch, self._batches_per_pass)
 
 
-def in_order(
+def ordered_batches(
     examples: tf.data.Dataset,
     num_examples: int,
     batch_size: int,
@@ -95,7 +102,7 @@ def in_order(
 
     Example:
         >>> examples = tf.data.Dataset.range(5)
-        >>> dataset, cursor = in_order(examples, 5, 2, 0, False, lambda x, seed: (x,))
+        >>> dataset, cursor = ordered_batches(examples, 5, 2, 0, False, lambda x, seed: (x,))
         >>> [batch.tolist() for (batch,) in dataset.repeat(2).as_numpy_iterator()]
         [[0, 1], [2, 3], [4], [0, 1], [2, 3], [4]]
         >>> cursor.set_batch(5)
@@ -112,23 +119,13 @@ def in_order(
     cursor = BatchCursor(num_batches)
     random_numbers = functools.partial(_random_numbers, seed, num_examples, num_filling)
 
-    if callable(shuffle):
-        in_order_of_pass = shuffle
-    elif shuffle:
-        in_order_of_pass = functools.partial(shuffled, examples, num_examples)
-    else:
-        in_order_of_pass = lambda seeds: examples  # noqa: E731
-
-    def spans(_):
-        # Only Python can be told where to begin: a variable would be copied by strategies.
-        taken = tf.numpy_function(lambda: _spans(cursor, batch_size), [], tf.int64)
-        return tf.ensure_shape(taken, (None, 3))
+    examples_of_pass = _examples_of_pass(examples, num_examples, shuffle)
 
     def marked_examples(span):
         # By index: TensorFlow crashes when it optimizes a `take` of what `tf.unstack` gives.
         number, start, count = span[0], span[1], span[2]
         seeds, marks = _as_tensors(random_numbers, number, num_examples + num_filling)
-        chosen = in_order_of_pass(seeds)
+        chosen = examples_of_pass(seeds)
         if num_filling:
             chosen = chosen.concatenate(examples.take(num_filling))
         marked = tf.data.Dataset.zip(chosen, tf.data.Dataset.from_tensor_slices(marks))
@@ -138,7 +135,7 @@ def in_order(
         pair, is_real = marks
         return (finish(example, pair), is_real) if num_filling else finish(example, pair)
 
-    dataset = tf.data.Dataset.range(1).map(spans).unbatch().flat_map(marked_examples)
+    dataset = _spans_of(cursor, batch_size).flat_map(marked_examples)
     dataset = dataset.map(finished, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.batch(batch_size)
     if num_filling:
@@ -146,7 +143,7 @@ def in_order(
     return dataset.apply(tf.data.experimental.assert_cardinality(num_batches)), cursor
 
 
-def indices_in_order(
+def ordered_indices(
     num_examples: int, batch_size: int, seed: int, shuffle: bool
 ) -> tuple[tf.data.Dataset, BatchCursor]:
     """Batches of the numbers of examples; for those that lie in memory, and cheaper than examples.
@@ -162,7 +159,7 @@ def indices_in_order(
         `BatchCursor`.
 
     Example:
-        >>> dataset, cursor = indices_in_order(5, 2, seed=0, shuffle=False)
+        >>> dataset, cursor = ordered_indices(5, 2, seed=0, shuffle=False)
         >>> cursor.set_batch(1)
         >>> [batch.tolist() for batch in dataset.as_numpy_iterator()]
         [[2, 3], [4], [0, 1]]
@@ -198,7 +195,7 @@ def indices_in_order(
     return dataset.apply(tf.data.experimental.assert_cardinality(num_batches)), cursor
 
 
-def ready(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def prefetched(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Batches made ahead of time, and shared among workers by examples."""
     options = tf.data.Options()
     # By files, the default, workers could not share a data set that is one file.
@@ -218,12 +215,29 @@ def check_seed(seed: Any) -> None:
         )
 
 
-def _spans(cursor, batch_size):
-    """Number, first example and count of examples, -1 for all, of each pass an iteration meets."""
-    number, first_batch = cursor.take()
-    first = first_batch * batch_size
-    spans = [[number, first, -1], [number + 1, 0, first]]
-    return np.array(spans if first else spans[:1], np.int64)
+def _examples_of_pass(examples, num_examples, shuffle):
+    """A function of the seeds of a pass that returns the examples in the order of that pass."""
+    if callable(shuffle):
+        return shuffle
+    if shuffle:
+        return functools.partial(shuffled, examples, num_examples)
+    return lambda seeds: examples
+
+
+def _spans_of(cursor, batch_size):
+    """Number, first example and count of examples, -1 for all, of each pass of an iteration."""
+
+    def take():
+        number, first_batch = cursor.take()
+        first = first_batch * batch_size
+        spans = [[number, first, -1], [number + 1, 0, first]]
+        return np.array(spans if first else spans[:1], np.int64)
+
+    def spans(_):
+        # Only Python can be told where to start: a variable would be copied by strategies.
+        return tf.ensure_shape(tf.numpy_function(take, [], tf.int64), (None, 3))
+
+    return tf.data.Dataset.range(1).map(spans).unbatch()
 
 
 def _random_numbers(seed, num_examples, num_filling, number):

@@ -100,13 +100,13 @@ def load(
     examples, decode = _kept(source, examples, num_examples, fraction < 1)
     finish = _finish(decode, augment)
     if shuffle or augment is not None:
-        dataset, cursor = epoch_order.in_order(
+        dataset, cursor = epoch_order.ordered_batches(
             examples, num_examples, batch_size, seed, shuffle, finish
         )
     else:
-        ready = _parallel(lambda *example: finish(example, None))(examples)
-        dataset, cursor = ready.batch(batch_size), None
-    dataset = epoch_order.ready(dataset)
+        finished = _parallel(lambda *example: finish(example, None))(examples)
+        dataset, cursor = finished.batch(batch_size), None
+    dataset = epoch_order.prefetched(dataset)
     dataset.cursor = cursor
     dataset.class_names = source.class_names
     dataset.num_examples = num_examples

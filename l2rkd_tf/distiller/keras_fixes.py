@@ -166,3 +166,12 @@ def batch_number(optimizer: keras.optimizers.Optimizer) -> Any:
     if not inner.gradient_accumulation_steps:
         return optimizer.iterations
     return next(variable for variable in inner.variables if variable.name == "iteration")
+
+
+def set_initial_epoch(model: keras.Model, epoch: int | None) -> None:
+    """Makes a `fit` that has called `on_train_begin` start at this epoch; `None` undoes it.
+
+    A callback cannot change the argument `initial_epoch` of the `fit` that it is in. Keras's own
+    `BackupAndRestore` sets this attribute as well.
+    """
+    model._initial_epoch = epoch

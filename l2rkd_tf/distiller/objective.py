@@ -289,7 +289,7 @@ class Objective:
             regularization: This replica's shares of what is added to the sum.
 
         Returns:
-            `Losses` of the terms at training points that need no teacher, where they can be computed.
+            `Losses` of the terms at training points that need no teacher and can be computed.
         """
         shares = {
             term.name: _share(term, batch, None, student)

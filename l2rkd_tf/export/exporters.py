@@ -13,9 +13,10 @@ from l2rkd_tf.export.artifacts import (
     write_saved_model,
 )
 from l2rkd_tf.export.parity import check_finite, compare
+from l2rkd_tf.export.paths import checked_file, checked_folder, report_path
 from l2rkd_tf.export.reference import reference_for
 from l2rkd_tf.export.report import ExportError, ExportReport
-from l2rkd_tf.export.writing import checked_file, checked_folder, replacing, report_path
+from l2rkd_tf.utils.files import atomic_path
 from l2rkd_tf.utils.types import Data, PathLike, Quantization
 from l2rkd_tf.utils.validation import check_choice, is_number
 
@@ -67,10 +68,12 @@ def export_saved_model(
     path = checked_folder(path)
     tolerance = _checked_tolerance(tolerance, None)
     reference = reference_for(student, representative_data)
-    with replacing(path) as artifact:
+    with atomic_path(report_path(path)) as report, atomic_path(path) as artifact:
         write_saved_model(reference.model, reference.examples.specs, artifact)
         run = run_saved_model(artifact, reference.examples.by_name)
-        return _verify(artifact, run, reference, None, tolerance)
+        result = _verify(artifact, run, reference, None, tolerance)
+        report.write_text(result.to_json())
+    return result
 
 
 def export_litert(
@@ -146,11 +149,13 @@ def export_litert(
         )
     tolerance = _checked_tolerance(tolerance, quantization)
     reference = reference_for(student, representative_data)
-    with replacing(path) as artifact:
+    with atomic_path(report_path(path)) as report, atomic_path(path) as artifact:
         batch_sizes = [None, 1] if batch_size is None else [batch_size]
         write_litert(reference.model, reference.examples, artifact, quantization, batch_sizes)
         run = run_litert(artifact, reference.examples.by_name)
-        return _verify(artifact, run, reference, quantization, tolerance)
+        result = _verify(artifact, run, reference, quantization, tolerance)
+        report.write_text(result.to_json())
+    return result
 
 
 def _checked_tolerance(tolerance, quantization):
@@ -165,7 +170,7 @@ def _checked_tolerance(tolerance, quantization):
 
 
 def _verify(artifact, run, reference, quantization, tolerance):
-    """Writes the report beside an artifact that is as expected; another one is an error."""
+    """The report of an artifact that agrees with the student; raises if it does not."""
     source = reference.examples.source
     check_finite(run.results, "exported artifact", source)
     comparison = compare(reference.outputs, run.results)
@@ -178,9 +183,7 @@ def _verify(artifact, run, reference, quantization, tolerance):
             f"{len(run.results)} inputs from {source}. Try another quantization, more "
             "representative data, or a larger `tolerance`."
         )
-    report = _report(artifact, run, reference, quantization, tolerance, comparison)
-    report_path(artifact).write_text(report.to_json())
-    return report
+    return _report(artifact, run, reference, quantization, tolerance, comparison)
 
 
 def _report(artifact, run, reference, quantization, tolerance, comparison):

@@ -19,6 +19,7 @@ __all__ = [
     "check_region",
     "check_temperature",
     "checked_fractions",
+    "half_width",
     "mean_and_stderr",
     "outputs_of_both",
     "per_example",
@@ -186,6 +187,17 @@ def mean_and_stderr(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     values = np.asarray(values, np.float64)
     return values.mean(axis=0), _stderr(values)
+
+
+def half_width(stderr: TensorLike) -> np.ndarray:
+    """Half widths of the 95 % confidence intervals of means, from their standard errors.
+
+    About `1.96 stderr`: means of many examples are nearly normal.
+    """
+    # Imported here, since nothing else needs it.
+    from scipy import special
+
+    return special.ndtri(0.975) * np.asarray(stderr, np.float64)
 
 
 def ratio_and_stderr(

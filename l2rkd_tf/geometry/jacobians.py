@@ -92,11 +92,7 @@ def jacobian_distance(
     (arXiv:1803.00443).
     """
     check_models_are_built(teacher=teacher, student=student)
-    if num_projections is not None and not is_positive_integer(num_projections):
-        raise ValueError(
-            "`num_projections` must be an integer of at least 1, or None for whole Jacobians. "
-            f"Received: num_projections={num_projections!r}"
-        )
+    _check_projections(num_projections)
     # Outputs are taken as they are: a softmax is refused, a single output is not.
     check_outputs(teacher, student, "binary_kl", True)
     seed = checked_seed(seed)
@@ -105,19 +101,15 @@ def jacobian_distance(
     def step(inputs, labels, number):
         del labels
         outputs, _ = outputs_of_both(teacher, student, inputs)
-        batch, count = tf.shape(outputs)[0], outputs.shape[-1]
-        if num_projections is None:
-            directions = tf.tile(tf.eye(count)[None], [batch, 1, 1])
-        else:
-            rows = number * batch_size + tf.range(batch)
-            directions = _directions_of_rows(rows, num_projections, count, seed)
-        teacher_rows, student_rows = (
+        rows = number * batch_size + tf.range(tf.shape(outputs)[0])
+        directions = _directions(rows, num_projections, outputs.shape[-1], seed)
+        teacher_grads, student_grads = (
             projected_gradients(model, inputs, directions, training=False)[1] for model in models
         )
         # Whole rows add up to the squared norm; each random projection estimates all of it.
-        share = 1.0 if num_projections is None else 1.0 / num_projections
-        distance = tf.reduce_sum((teacher_rows - student_rows) ** 2, axis=(1, 2))
-        return share * distance, share * tf.reduce_sum(teacher_rows**2, axis=(1, 2))
+        factor = 1.0 if num_projections is None else 1.0 / num_projections
+        distance = tf.reduce_sum((teacher_grads - student_grads) ** 2, axis=(1, 2))
+        return factor * distance, factor * tf.reduce_sum(teacher_grads**2, axis=(1, 2))
 
     distances, norms = per_example(step, batched(x, batch_size))
     if not norms.any():
@@ -126,21 +118,26 @@ def jacobian_distance(
             "teacher with a Jacobian of zero at all of `x`"
         )
     relative, stderr = ratio_and_stderr(distances, norms)
-    return JacobianDistance(
-        float(relative),
-        float(stderr),
-        float(distances.mean(dtype="float64")),
-        float(norms.mean(dtype="float64")),
-        len(distances),
-    )
+    means = (float(values.mean(dtype="float64")) for values in (distances, norms))
+    return JacobianDistance(float(relative), float(stderr), *means, len(distances))
 
 
-def _directions_of_rows(rows, num_projections, outputs, seed):
-    """Signs that depend on the row of an example and not on its batch."""
+def _check_projections(num_projections):
+    if num_projections is not None and not is_positive_integer(num_projections):
+        raise ValueError(
+            "`num_projections` must be an integer of at least 1, or None for whole Jacobians. "
+            f"Received: num_projections={num_projections!r}"
+        )
 
-    def of_row(row):
+
+def _directions(rows, num_projections, outputs, seed):
+    """Signs that depend on the row of an example and not on its batch; else unit vectors."""
+    if num_projections is None:
+        return tf.tile(tf.eye(outputs)[None], [tf.size(rows), 1, 1])
+
+    def signs(row):
         row_seed = tf.random.fold_in([seed, 0], row, alg="philox")
         return draw_directions(1, num_projections, outputs, row_seed)[0]
 
-    directions = tf.map_fn(of_row, rows, fn_output_signature=tf.float32)
+    directions = tf.map_fn(signs, rows, fn_output_signature=tf.float32)
     return tf.ensure_shape(directions, [None, num_projections, outputs])

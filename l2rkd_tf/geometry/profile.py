@@ -119,21 +119,14 @@ def fidelity_profile(
     check_outputs(teacher, student, divergence, from_logits)
     seed = checked_seed(seed)
 
-    def at_points(points):
-        outputs = outputs_of_both(teacher, student, points)
-        check_number_of_outputs("teacher", outputs[0].shape, divergence)
-        if not from_logits:
-            outputs = [logits_from_probabilities(output, divergence) for output in outputs]
-        distance = DIVERGENCES[divergence](*outputs, temperature)
-        if divergence != "mse":
-            distance /= temperature**2
-        return distance, _same_decisions(*outputs, divergence)
-
     def step(inputs, labels, number):
         drawn = region.draw(inputs, tf.stack([seed, number]), labels)
 
         def at_fraction(fraction):
-            return at_points(region.apply(inputs, region.at_fraction(drawn, fraction)))
+            points = region.apply(inputs, region.at_fraction(drawn, fraction))
+            outputs = outputs_of_both(teacher, student, points)
+            check_number_of_outputs("teacher", outputs[0].shape, divergence)
+            return _comparison(*outputs, temperature, divergence, from_logits)
 
         # A loop in the graph: the models are traced once, however many fractions.
         values = tf.map_fn(at_fraction, fractions, fn_output_signature=(tf.float32, tf.float32))
@@ -143,6 +136,17 @@ def fidelity_profile(
     return FidelityProfile(
         fractions, *mean_and_stderr(distances), *mean_and_stderr(agreements), len(distances)
     )
+
+
+def _comparison(teacher, student, temperature, divergence, from_logits):
+    """Divergence without a factor `tau^2`, and agreement, float32, shape `(batch,)` each."""
+    outputs = [teacher, student]
+    if not from_logits:
+        outputs = [logits_from_probabilities(output, divergence) for output in outputs]
+    distance = DIVERGENCES[divergence](*outputs, temperature)
+    if divergence != "mse":
+        distance /= temperature**2
+    return distance, _same_decisions(*outputs, divergence)
 
 
 def _same_decisions(teacher, student, divergence):

@@ -1,5 +1,6 @@
-"""Networks by the names that the literature calls them."""
+"""Standard architectures by name."""
 
+import difflib
 import functools
 import re
 
@@ -19,7 +20,8 @@ _NAMES = (
     *("wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"),
     *("vgg8", "vgg13", "MobileNetV2", "ShuffleNetV1", "ShuffleNetV2"),
 )
-# Networks of which there is one, also by the names that the published code gives them.
+# Networks without a choice of size, without separators in their names; the `mobilev2` and the like
+# are the names of the published code.
 _SINGLE = {
     "resnet50": resnet50,
     "mobilenetv2": mobilenet_v2,
@@ -32,7 +34,7 @@ _SINGLE = {
 
 
 def names() -> list[str]:
-    """The names that the literature's tables of results show.
+    """Names of the architectures in the result tables of published methods.
 
     Returns:
         A list of names, each of which `get` takes.
@@ -51,15 +53,16 @@ def get(
     *,
     synchronized: bool = False,
 ) -> keras.Model:
-    """Build a network of the literature by its name.
+    """Builds a standard architecture by its name.
 
     Args:
         name: One of `names()`, or `resnet<depth>`, `resnet<depth>x<width_multiplier>`,
             `wrn_<depth>_<width>` or `vgg<depth>` of another size that `resnet`, `wide_resnet` and
-            `vgg` can build. Upper or lower case, and `-` for `_`, make no difference. `ResNet50`,
-            however it is written, is the one with bottlenecks; `resnet(..., depth=50)` is the
-            other.
-        num_classes: Number of logits; the tables are about CIFAR-100.
+            `vgg` can build. Case, `-`, `_` and spaces make no difference: `"MobileNetV2"` is also
+            `"mobilenet_v2"`, `"wrn_40_2"` also `"WRN-40-2"` and `"Wide ResNet 40-2"`. `ResNet50`
+            in any spelling is the network with bottlenecks; `resnet(..., depth=50)` is the one
+            without.
+        num_classes: Number of logits; the default is that of CIFAR-100.
         input_shape: `(height, width, channels)` of an image.
         synchronized: Whether batch normalization averages its statistics over the replicas of a
             `tf.distribute` strategy, so that training equals that on one device.
@@ -69,7 +72,8 @@ def get(
         logits, float32 also under mixed precision, shape `(batch, num_classes)`.
 
     Raises:
-        ValueError: If there is no network of this name, or another argument is out of range.
+        ValueError: If there is no architecture of this name, `num_classes` is not a positive
+            integer, or `input_shape` is too small for the network.
 
     Example:
         >>> student = get("wrn_16_1", num_classes=100)
@@ -81,22 +85,34 @@ def get(
         raise ValueError(
             f"`name` must be one of {', '.join(_NAMES)}, or another resnet<6n + 2>, "
             "resnet<6n + 2>x<width multiplier>, wrn_<6n + 4>_<width> or vgg<"
-            f"{', '.join(map(str, VGG_DEPTHS))}>. Received: name={name!r}"
+            f"{', '.join(map(str, VGG_DEPTHS))}>. Received: name={name!r}{_close_matches(name)}"
         )
     return builder(input_shape, num_classes, synchronized=synchronized)
 
 
+def _without_separators(name):
+    return re.sub(r"[-_\s]+", "", name.lower())
+
+
+def _close_matches(name):
+    """The known names that look most alike, as the end of a message."""
+    known = {_without_separators(one): one for one in _NAMES}
+    close = difflib.get_close_matches(_without_separators(str(name)), known, cutoff=0.7)
+    return f". Close matches: {', '.join(known[one] for one in close)}" if close else ""
+
+
 def _builder(name):
     """The function that builds the network of this name; None, if there is none."""
-    name = name.lower().replace("-", "_")
-    if name in _SINGLE:
-        return _SINGLE[name]
-    size = r"([1-9][0-9]{0,3})"
-    if match := re.fullmatch(f"resnet{size}(?:x{size})?", name):
+    if single := _SINGLE.get(_without_separators(name)):
+        return single
+    # Sizes stay apart: the 40 and the 2 of wrn_40_2 must not become 402.
+    name = re.sub(r"[-_\s]+", "_", name.lower().strip())
+    size = "_?([1-9][0-9]{0,3})"
+    if match := re.fullmatch(f"resnet{size}(?:_?x{size})?", name):
         depth, multiplier = int(match[1]), int(match[2] or 1)
         if is_resnet_depth(depth):
             return functools.partial(resnet, depth=depth, width_multiplier=multiplier)
-    if match := re.fullmatch(f"wrn_{size}_{size}", name):
+    if match := re.fullmatch(f"(?:wrn|wide_?resnet){size}(?:_|_?x){size}", name):
         depth, width = int(match[1]), int(match[2])
         if is_wide_resnet_depth(depth):
             return functools.partial(wide_resnet, depth=depth, width=width)

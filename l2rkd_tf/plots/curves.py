@@ -51,7 +51,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> "Figure":
         _draw_curves(panels[0], losses)
         if not style.use_log_axis(panels[0], losses.values()):
             panels[0].set_ylim(bottom=min(0.0, panels[0].get_ylim()[0]))
-        panels[0].set_ylabel("loss", fontsize=11)
+        panels[0].set_ylabel("loss")
     if accuracies:
         _draw_curves(panels[-1], accuracies, first=_BLACK)
         style.use_share_axis(panels[-1], "accuracy")
@@ -110,4 +110,4 @@ def _draw_curves(axes, curves, first=0):
         epochs = np.arange(1, len(values) + 1)
         style.draw_curve(axes, epochs, values, number=number, label=name, **hollow)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    axes.set_xlabel("epoch", fontsize=11)
+    axes.set_xlabel("epoch")

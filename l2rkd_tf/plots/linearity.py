@@ -77,8 +77,8 @@ def linearity_gap(
         )
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(bottom=0.0)
-    axes.set_xlabel("fraction of the way to the partner", fontsize=11)
-    axes.set_ylabel("gap to a straight line\nrelative to the whole change", fontsize=11)
+    axes.set_xlabel("fraction of the way to the partner")
+    axes.set_ylabel("gap to a straight line\nrelative to the whole change")
     style.legend_below(figure, "bands: 95 % intervals")
     return figure
 
@@ -132,8 +132,8 @@ def linear_radii(
     for number, (label, values) in enumerate(samples):
         _draw_histogram(axes, values, bins, label, number, is_last=number == len(samples) - 1)
     axes.set_xscale("log")
-    axes.set_xlabel("distance in the units of the input", fontsize=11)
-    axes.set_ylabel("examples", fontsize=11)
+    axes.set_xlabel("distance in the units of the input")
+    axes.set_ylabel("examples")
     style.legend_below(figure, max_columns=1)
     return figure
 

@@ -63,11 +63,11 @@ def fidelity_profiles(
     label = "KL from the teacher, nats" if know_decisions else "mean squared error to the teacher"
     if not style.use_log_axis(panels[0], [profile.kl for profile in profiles.values()]):
         panels[0].set_ylim(bottom=0.0)
-    panels[0].set_ylabel(label, fontsize=11)
+    panels[0].set_ylabel(label)
     if know_decisions:
         style.use_share_axis(panels[1], "decides as the teacher")
     for axes in panels:
-        axes.set_xlabel("fraction of the way to the edge of the region", fontsize=11)
+        axes.set_xlabel("fraction of the way to the edge of the region")
     counts = sorted({profile.num_points for profile in profiles.values()})
     points = " or ".join(map(str, counts))
     style.legend_below(figure, f"bands: 95 % intervals of the means over {points} {averaged_over}")

@@ -1,13 +1,15 @@
 """How curves look: told apart without colour, and legible at the width of a page."""
 
-import pathlib
+import contextlib
+import importlib.resources
 import re
-import tempfile
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from l2rkd_tf.geometry.evaluation import half_width
+from l2rkd_tf.utils.files import atomic_path
 from l2rkd_tf.utils.types import PathLike
 
 if TYPE_CHECKING:
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "CONFIDENCE",
     "PAGE_WIDTH",
     "curve_style",
     "draw_curve",
@@ -28,10 +29,8 @@ __all__ = [
     "use_share_axis",
 ]
 
-# Standard errors on each side of a mean that make a 95 % interval.
-CONFIDENCE = 1.96
 PAGE_WIDTH = 9.0
-_DOTS_PER_INCH = 150
+_STYLE_FILE = "l2rkd.mplstyle"
 # The Okabe-Ito palette without its yellow, which is too pale for lines.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -84,8 +83,6 @@ def curve_style(number: int) -> dict[str, Any]:
         "color": _COLOURS[number % len(_COLOURS)],
         "marker": _MARKERS[number % len(_MARKERS)],
         "linestyle": _LINES[number % len(_LINES)],
-        "markersize": 5.5,
-        "linewidth": 1.8,
     }
 
 
@@ -101,12 +98,11 @@ def draw_curve(
 ) -> None:
     """Draws a curve, with a band of its 95 % interval where it has standard errors."""
     style = curve_style(number) | {"markevery": -(-len(x) // _MAX_MARKERS)} | style
-    axes.plot(x, y, label=label, **style)
+    with _own_style():
+        axes.plot(x, y, label=label, **style)
     if stderr is not None:
-        half_width = CONFIDENCE * np.asarray(stderr)
-        axes.fill_between(
-            x, y - half_width, y + half_width, color=style["color"], alpha=0.18, linewidth=0
-        )
+        error = half_width(stderr)
+        axes.fill_between(x, y - error, y + error, color=style["color"], alpha=0.18, linewidth=0)
 
 
 def empty_panels(
@@ -115,13 +111,19 @@ def empty_panels(
     """A figure of panels side by side, outside of pyplot, which would keep it open."""
     from matplotlib import figure as figures
 
-    figure = figures.Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
-    panels = figure.subplots(1, count, squeeze=False)[0]
-    for axes in panels:
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=10)
-    return figure, list(panels)
+    with _own_style():
+        figure = figures.Figure(figsize=(width, height))
+        return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+@contextlib.contextmanager
+def _own_style():
+    """Matplotlib's settings from `l2rkd.mplstyle`; those of the caller return afterwards."""
+    from matplotlib import style
+
+    source = importlib.resources.files(__package__) / _STYLE_FILE
+    with importlib.resources.as_file(source) as path, style.context(path):
+        yield
 
 
 def use_log_axis(axes: "Axes", values: Iterable[np.ndarray]) -> bool:
@@ -156,7 +158,7 @@ def use_share_axis(axes: "Axes", label: str) -> None:
 
     axes.set_ylim(top=min(axes.get_ylim()[1], 1.005))
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
-    axes.set_ylabel(label, fontsize=11)
+    axes.set_ylabel(label)
 
 
 def legend_below(figure: "Figure", title: str | None = None, max_columns: int = 4) -> None:
@@ -168,26 +170,19 @@ def legend_below(figure: "Figure", title: str | None = None, max_columns: int = 
     if not entries:
         return
     rows = -(-len(entries) // max_columns)
-    legend = figure.legend(
-        entries.values(),
-        entries.keys(),
-        loc="outside lower center",
-        ncols=-(-len(entries) // rows),
-        title=title,
-        fontsize=10,
-        title_fontsize=9,
-        frameon=False,
-        handlelength=3.5,
-    )
+    with _own_style():
+        legend = figure.legend(
+            entries.values(),
+            entries.keys(),
+            loc="outside lower center",
+            ncols=-(-len(entries) // rows),
+            title=title,
+        )
     for text in legend.get_texts():
         text.set_parse_math(False)  # a name may hold dollars
 
 
 def save(figure: "Figure", path: PathLike) -> None:
-    """Writes a figure to a temporary name first, so that it appears whole or not at all."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        unfinished = pathlib.Path(folder) / path.name
-        figure.savefig(unfinished)
-        unfinished.replace(path)
+    """Writes a figure atomically; the suffix of the path is its format."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)

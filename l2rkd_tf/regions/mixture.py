@@ -120,8 +120,8 @@ class Mixture(Region):
 
         return keras.tree.map_structure(select, *moved)
 
-    def bind(self, teacher: keras.Model | None) -> None:
-        """See `Region.bind`."""
+    def set_teacher(self, teacher: keras.Model | None) -> None:
+        """See `Region.set_teacher`."""
         for region in self.regions:
             region.set_teacher(teacher)
 

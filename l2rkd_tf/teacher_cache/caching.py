@@ -18,6 +18,7 @@ from l2rkd_tf.teacher_cache.examples import InMemory, OnDisk
 from l2rkd_tf.teacher_cache.inputs import with_outputs
 from l2rkd_tf.teacher_cache.origin import inputs_from, origin_of
 from l2rkd_tf.teacher_cache.source import Chunk, Source
+from l2rkd_tf.utils.files import atomic_path, remove_abandoned
 from l2rkd_tf.utils.types import PathLike
 from l2rkd_tf.utils.validation import check_choice, check_flag, is_positive_integer
 
@@ -117,7 +118,7 @@ def cache_teacher(
         batch_size = batch_size or source.batch_size()
     batches, cursor = examples.in_batches(batch_size, shuffle, seed)
     kind = inputs_from(origin_of(teacher))
-    cached = epoch_order.ready(batches.map(lambda *rows: _as_element(source, rows, kind)))
+    cached = epoch_order.prefetched(batches.map(lambda *rows: _as_element(source, rows, kind)))
     cached.cursor = cursor
     cached.num_examples = examples.number
     return cached
@@ -184,7 +185,7 @@ def _in_memory(runner, known, shuffle):
 
 def _on_disk(folder, runner, known, compression, memory_bytes):
     """The examples of a folder, which is filled with them where it has not been."""
-    shards.remove_abandoned(folder)
+    remove_abandoned(folder)
     manifest = _complete(folder)
     if manifest is None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,28 +240,15 @@ def _build(folder, runner, known, compression):
 
 
 def _publish(manifest, folder):
-    """Writes a manifest; returns it, or the one of a build that was first."""
-    path, partial = folder / _MANIFEST, shards.partial_path(folder)
-    try:
-        partial.write_text(json.dumps(manifest, indent=1) + "\n")
-        _link_or_move(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Writes a manifest; returns it, or that of another build that was faster."""
+    path = folder / _MANIFEST
+    # Two builds may have the examples in different orders: all readers must see the same one.
+    with atomic_path(path, replace=False) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:  # a process that has found damage makes it again
         return manifest
-
-
-def _link_or_move(partial, path):
-    # Two builds may end with another order of examples each: the first one holds, where the file
-    # system has links.
-    try:
-        os.link(partial, path)
-    except FileExistsError:
-        pass
-    except OSError:
-        os.replace(partial, path)
 
 
 class TeacherRunner:

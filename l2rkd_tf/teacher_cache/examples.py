@@ -41,7 +41,7 @@ class InMemory:
         self, batch_size: int, shuffle: bool, seed: int
     ) -> tuple[tf.data.Dataset, epoch_order.BatchCursor]:
         """A `tf.data.Dataset` of lists of tensors, and its `epoch_order.BatchCursor`."""
-        indices, cursor = epoch_order.indices_in_order(self.number, batch_size, seed, shuffle)
+        indices, cursor = epoch_order.ordered_indices(self.number, batch_size, seed, shuffle)
         return indices.map(self._gather, num_parallel_calls=tf.data.AUTOTUNE), cursor
 
     def _gather(self, indices):
@@ -87,7 +87,7 @@ class OnDisk:
         """As `InMemory.in_batches`; shuffled by shards, and in a buffer of `memory_bytes`."""
         buffer_size = max(1, self.memory_bytes // self.example_bytes)
         shuffled = functools.partial(self._shuffled, min(buffer_size, self.number))
-        records, cursor = epoch_order.in_order(
+        records, cursor = epoch_order.ordered_batches(
             self._records(self.paths),
             self.number,
             batch_size,

@@ -1,10 +1,6 @@
-"""Files of examples: written whole or not at all, and known by their contents."""
+"""Files of examples: written atomically, and named after their contents."""
 
-import contextlib
-import os
 import pathlib
-import time
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,40 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.teacher_cache import fingerprints
+from l2rkd_tf.utils.files import publish, scratch_path
 from l2rkd_tf.utils.types import PathLike
 
 __all__ = [
     "find_shard",
     "is_intact",
     "parse_rows",
-    "partial_path",
     "read_records",
-    "remove_abandoned",
     "write_shard",
 ]
 
 _SUFFIX = ".tfrecord"
-_PARTIAL = ".partial"
-# A build writes to a partial file without a break, and renames it after seconds.
-_ABANDONED_SECONDS = 3600
-
-
-def partial_path(folder: pathlib.Path) -> pathlib.Path:
-    """Path of a new file to write to before it gets its name, `pathlib.Path`."""
-    return folder / f".{uuid.uuid4().hex}{_PARTIAL}"
-
-
-def remove_abandoned(folder: pathlib.Path) -> None:
-    """Deletes the partial files of builds that were killed: those not written to for an hour.
-
-    Args:
-        folder: `pathlib.Path`; other processes may be building in it.
-    """
-    for path in folder.glob(f".*{_PARTIAL}"):
-        # Another process may be faster, and a cache may be one to read only.
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                path.unlink()
 
 
 def find_shard(folder: pathlib.Path, number: int, examples: str) -> str | None:
@@ -91,18 +65,16 @@ def write_shard(
     Raises:
         OSError: If the file cannot be written, because the disk is full for instance.
     """
-    partial = partial_path(folder)
+    stem = _stem(number, examples)
     try:
-        with tf.io.TFRecordWriter(str(partial), options=compression or "") as writer:
-            for row in zip(*components, strict=True):
-                writer.write(_record(row))
-        digest = fingerprints.hash_file(partial)
-        name = f"{_stem(number, examples)}-{digest}{_SUFFIX}"
-        os.replace(partial, folder / name)
+        with scratch_path(folder / stem) as temporary:
+            with tf.io.TFRecordWriter(str(temporary), options=compression or "") as writer:
+                for row in zip(*components, strict=True):
+                    writer.write(_record(row))
+            name = f"{stem}-{fingerprints.hash_file(temporary)}{_SUFFIX}"
+            publish(temporary, folder / name)
     except tf.errors.OpError as error:
         raise OSError(f"A shard cannot be written to {folder}: {error.message}") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return name
 
 

@@ -66,7 +66,9 @@ def test_a_run_that_is_killed_equals_one_that_is_not(digits_dir, tmp_path):
     run_that_dies("training", digits_dir, tmp_path)
     assert names(tmp_path) == ["epoch-000001"]
     run_that_dies("writing", digits_dir, tmp_path)
-    assert names(tmp_path) == ["epoch-000001", "epoch-000002", "epoch-000003.partial"]
+    partial, *complete = names(tmp_path)
+    assert partial.startswith(".epoch-000003.") and partial.endswith(".partial")
+    assert complete == ["epoch-000001", "epoch-000002"]
     assert_equal_runs(train("distiller", digits_dir, tmp_path, keep=True), whole)
     assert names(tmp_path) == ["epoch-000003", "epoch-000004"]
 
@@ -87,7 +89,7 @@ def test_backups_that_are_not_whole_are_ignored(digits_dir, interrupted, whole):
     for epoch, missing in enumerate(["model.weights.h5", "seeds.npz", "state.json"], start=3):
         damaged = shutil.copytree(newest, interrupted / f"epoch-00000{epoch}")
         (damaged / missing).unlink()
-    newest.rename(interrupted / "epoch-000002.partial")
+    newest.rename(interrupted / ".epoch-000002.abc.partial")
     epochs = Epochs()
     assert_equal_runs(train("student", digits_dir, interrupted, [epochs], keep=True), whole)
     assert epochs.epochs == [1, 2, 3]

@@ -232,7 +232,18 @@ def test_widths_beyond_the_table():
         ("WRN-10-1", "wrn_10_1"),
         ("VGG11", "vgg11"),
         ("mobilenetv2", "MobileNetV2"),
+        ("mobilenet_v2", "MobileNetV2"),
+        ("Mobile Net-V2", "MobileNetV2"),
         ("ShuffleV2", "ShuffleNetV2"),
+        ("shufflenet_v1", "ShuffleNetV1"),
+        ("ShuffleNet-V1", "ShuffleNetV1"),
+        ("ResNet-14", "resnet14"),
+        ("resnet_14 x 2", "resnet14x2"),
+        ("ResNet-14x2", "resnet14x2"),
+        ("wrn10_1", "wrn_10_1"),
+        ("WideResNet-10-1", "wrn_10_1"),
+        ("wide_resnet10x1", "wrn_10_1"),
+        ("VGG-8", "vgg8"),
     ],
 )
 def test_get_other_names(name, canonical):
@@ -252,12 +263,21 @@ def test_get_resnet50_is_the_one_with_bottlenecks():
 @pytest.mark.parametrize(
     "name",
     [
-        *["resnet21", "resnet2", "resnet8x0", "resnet", "resnet8x", "resnet020", "resnet-20"],
+        *["resnet21", "resnet2", "resnet8x0", "resnet", "resnet8x", "resnet020", "wrn161"],
         *["wrn_16", "wrn_15_1", "wrn_4_1", "wrn_16_0", "vgg12", "vgg", "convnet", "", None, 20],
     ],
 )
 def test_get_unknown_names(name):
     with pytest.raises(ValueError, match="`name` must be one of resnet20, .*ShuffleNetV2, .*vgg<8"):
+        models.get(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "closest"),
+    [("wrn402", "wrn_40_2"), ("mobilenet", "MobileNetV2"), ("ResNt-20", "resnet20")],
+)
+def test_get_suggests_the_nearest_names(name, closest):
+    with pytest.raises(ValueError, match=f"Received: name='{name}'. Close matches: {closest}"):
         models.get(name)
 
 

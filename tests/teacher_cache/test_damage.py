@@ -128,35 +128,40 @@ def test_partial_files_of_killed_builds_are_deleted_and_those_of_others_are_not(
     def cached():
         return cache_teacher(batches(*images(EXAMPLES)), teacher, tmp_path, **QUIET)
 
+    def leave_partial(folder, name):
+        partial = folder / f".shard.{name}.partial"
+        partial.mkdir()
+        (partial / "shard").write_bytes(b"the beginning")  # without the end, as SIGKILL
+        return partial
+
     def killed(folder, *arguments):
-        shards.partial_path(folder).write_bytes(b"the beginning")  # without the end, as SIGKILL
+        leave_partial(folder, "1")
         raise KeyboardInterrupt
 
     if is_complete:
         cached()
-        shards.partial_path(files(tmp_path)[0].parent).write_bytes(b"the beginning")
+        leave_partial(files(tmp_path)[0].parent, "1")
     else:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(shards, "write_shard", killed)
             cached()
     (abandoned,) = files(tmp_path, "*.partial")
-    of_another_process = shards.partial_path(abandoned.parent)
-    of_another_process.write_bytes(b"the beginning")
-    age(abandoned, 3700)
-    age(of_another_process, 3500)
+    of_another_process = leave_partial(abandoned.parent, "2")
+    age(abandoned, 25 * 3600)
+    age(of_another_process, 23 * 3600)
     assert len(read(cached())[0]) == EXAMPLES
     assert files(tmp_path, "*.partial") == [of_another_process]
 
 
 def test_a_build_ends_although_another_one_makes_the_manifest_again(teacher, tmp_path, monkeypatch):
     x, y = images(EXAMPLES)
-    link_or_move = caching._link_or_move
+    link = os.link
 
-    def without_trace(partial, path):
-        link_or_move(partial, path)
+    def without_trace(temporary, path):
+        link(temporary, path)
         path.unlink()  # by a process that has found damage before
 
-    monkeypatch.setattr(caching, "_link_or_move", without_trace)
+    monkeypatch.setattr(os, "link", without_trace)
     assert len(read(cache_teacher(batches(x, y), teacher, tmp_path, **QUIET))[0]) == EXAMPLES
 
 

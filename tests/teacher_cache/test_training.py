@@ -150,8 +150,8 @@ def test_callbacks_that_ask_the_teacher_say_so(teacher):
         distiller.fit(cached, callbacks=[callbacks.LocalShapeMonitor(x)], verbose=0)
 
 
-def test_indices_in_order_are_permutations_of_all_examples():
-    data, cursor = epoch_order.indices_in_order(7, 3, seed=4, shuffle=True)
+def test_ordered_indices_are_permutations_of_all_examples():
+    data, cursor = epoch_order.ordered_indices(7, 3, seed=4, shuffle=True)
     stream = [batch.tolist() for batch in data.repeat(2).as_numpy_iterator()]
     assert [len(batch) for batch in stream] == [3, 3, 1] * 2
     passes = [sum(stream[:3], []), sum(stream[3:], [])]

@@ -1,14 +1,11 @@
-"""Where an export goes: checked beforehand, and written whole or not at all."""
+"""Where an export and its report go, checked before anything is written."""
 
-import contextlib
 import os
 import pathlib
-import tempfile
-from collections.abc import Iterator
 
 from l2rkd_tf.utils.types import PathLike
 
-__all__ = ["checked_file", "checked_folder", "replacing", "report_path"]
+__all__ = ["checked_file", "checked_folder", "report_path"]
 
 _SAVED_MODEL_ENTRIES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
 
@@ -49,33 +46,5 @@ def _checked_path(path):
 
 
 def report_path(artifact: pathlib.Path) -> pathlib.Path:
-    """Path of the report that stands beside an artifact."""
+    """Path of the report next to an artifact."""
     return artifact.with_name(artifact.name + ".json")
-
-
-@contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a path to write an artifact and its report to; both then take their places.
-
-    When the body raises, what was at `path` stays, and nothing else is left behind.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside `path`, so that moving a file from it to `path` is one atomic step.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        artifact = pathlib.Path(folder) / path.name
-        yield artifact
-        _move(artifact, path)
-        os.replace(report_path(artifact), report_path(path))
-
-
-def _move(artifact, path):
-    previous = artifact.with_name(path.name + ".previous")
-    # A file is replaced in one step; a folder that is not empty has to be moved aside first.
-    if path.is_dir():
-        os.replace(path, previous)
-    try:
-        os.replace(artifact, path)
-    except OSError:
-        if previous.exists():
-            os.replace(previous, path)
-        raise
