@@ -1,0 +1,73 @@
+"""Help pages: the commands, and the flags of a command in groups."""
+
+import shutil
+import textwrap
+
+__all__ = ["page_of_command", "page_of_commands"]
+
+_INDENT = " " * 6
+# How flags without a default are shown, by the types of absl.
+_PLACEHOLDERS = {"int": "INTEGER", "float": "NUMBER", "comma separated list of strings": "LIST"}
+
+
+def page_of_commands(summaries):
+    """The page of `l2rkd --help`.
+
+    Args:
+        summaries: One line about each command, by its name.
+    """
+    width = max(map(len, summaries))
+    lines = [f"  {name:<{width}}  {summary}" for name, summary in summaries.items()]
+    return "\n".join(
+        [
+            "l2rkd distills large image classifiers into small ones (Keras 3 on TensorFlow).",
+            "",
+            "Usage: l2rkd COMMAND [--flags]",
+            "",
+            *lines,
+            "",
+            "`l2rkd COMMAND --help` lists the flags of a command.",
+        ]
+    )
+
+
+def page_of_command(name, summary, usage, flags):
+    """The page of `l2rkd COMMAND --help`.
+
+    Args:
+        name: Name of the command.
+        summary: One line about it.
+        usage: Command lines to show, a string of several lines.
+        flags: Its `absl.flags.FlagValues`, whose modules are the headings of the page.
+    """
+    parts = [f"l2rkd {name}: {summary}", f"Usage:\n{textwrap.indent(usage.strip(), '  ')}"]
+    for heading, group in flags.flags_by_module_dict().items():
+        parts.append("\n".join([heading, *map(_entry, group)]))
+    return "\n\n".join(parts)
+
+
+def _entry(flag):
+    width = min(100, shutil.get_terminal_size().columns)
+    text = textwrap.fill(
+        _help(flag), width, initial_indent=_INDENT, subsequent_indent=_INDENT,
+        break_on_hyphens=False, break_long_words=False,
+    )  # fmt: skip
+    return f"  --{flag.name}={_default(flag)}\n{text}"
+
+
+def _default(flag):
+    if flag.default is None:
+        return _PLACEHOLDERS.get(flag.flag_type(), "TEXT")
+    return (
+        flag.serialize().partition("=")[2]
+        if flag.flag_type() != "bool"
+        else str(flag.default).lower()
+    )
+
+
+def _help(flag):
+    values = getattr(flag.parser, "enum_values", None)
+    if not values:
+        return flag.help
+    # absl puts the values in front of an enum's help.
+    return f"{flag.help.partition('>: ')[2]} One of {', '.join(values)}."

@@ -1,0 +1,96 @@
+"""What flags ask for: data, models, schedules. Errors of the library become those of a flag."""
+
+import functools
+import math
+
+import keras
+
+from l2rkd_command.errors import blame
+from l2rkd_tf import models
+from l2rkd_tf.cli.common import optimizers, training
+
+__all__ = [
+    "data_options",
+    "load_model",
+    "load_splits",
+    "load_teacher",
+    "make_optimizer",
+    "network_options",
+    "schedule",
+    "student_widths",
+]
+
+
+def data_options(flags):
+    """Arguments of `training.load_splits`."""
+    names = ("splits", "data_dir", "download", "image_size")
+    return {name: flags[name].value for name in names}
+
+
+def load_splits(flags, seed=0):
+    """Training, validation and test split; validation is `None` if its name is empty."""
+    augment = flags.augment if "augment" in flags else "none"
+    with blame("dataset", name="dataset", split="splits", image_size="image_size"):
+        return training.load_splits(
+            flags.dataset,
+            flags.batch_size,
+            fraction=flags.fraction if "fraction" in flags else 1.0,
+            seed=seed,
+            augment=None if augment == "none" else augment,
+            **data_options(flags),
+        )
+
+
+def load_model(flag, path):
+    """The Keras model of a file that a flag names."""
+    with blame(flag):
+        return keras.models.load_model(path)
+
+
+def load_teacher(flags):
+    """The teacher of `--teacher`, or the ensemble of several."""
+    teachers = [load_model("teacher", path) for path in flags.teacher.split(",")]
+    with blame("teacher", teachers="teacher"):
+        return teachers[0] if len(teachers) == 1 else models.ensemble(teachers)
+
+
+def schedule(flags, dataset):
+    """Arguments of `training.fit` for this training split."""
+    steps = flags.steps_per_epoch
+    if steps is None:
+        steps = training.steps_of_a_pass(dataset)
+    return {
+        "epochs": flags.epochs,
+        "learning_rate": flags.learning_rate,
+        "steps_per_epoch": steps or len(dataset),
+    }
+
+
+def student_widths(flags, dataset):
+    """Channels of each block of the student, for this training split."""
+    if flags.widths:
+        return [int(width) for width in flags.widths]
+    side = min(dataset.element_spec[0].shape[1:3])
+    return [16 * 2**block for block in range(max(1, int(math.log2(side)) - 1))]
+
+
+def network_options(flags):
+    """Arguments of `training.build_network`."""
+    return {
+        "network": flags.network,
+        "mean": [float(word) for word in flags.mean],
+        "std": [float(word) for word in flags.std],
+    }
+
+
+def make_optimizer(flags):
+    """Argument `optimizer` of `training.fit`."""
+    if flags.optimizer == "adam":
+        return optimizers.adam_on_cosine
+    return functools.partial(
+        optimizers.sgd_in_steps,
+        momentum=flags.momentum,
+        weight_decay=flags.weight_decay,
+        decay_epochs=[int(word) for word in flags.decay_epochs],
+        decay_factor=flags.decay_factor,
+    )
