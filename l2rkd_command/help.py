@@ -1,13 +1,24 @@
 """Help pages: the commands, and the flags of a command in groups."""
 
+import os
 import shutil
+import sys
 import textwrap
 
-__all__ = ["page_of_command", "page_of_commands"]
+__all__ = ["page_of_command", "page_of_commands", "show"]
 
 _INDENT = " " * 6
 # How flags without a default are shown, by the types of absl.
 _PLACEHOLDERS = {"int": "INTEGER", "float": "NUMBER", "comma separated list of strings": "LIST"}
+
+
+def show(page):
+    """Prints a page, also where the reader stops early, as `| head` does."""
+    try:
+        print(page, flush=True)
+    except BrokenPipeError:
+        # What is left must not be written again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def page_of_commands(summaries):

@@ -1,5 +1,6 @@
 """The command `l2rkd`: answers help and wrong flags itself, and runs a program for all else."""
 
+import ast
 import difflib
 import importlib
 import os
@@ -47,7 +48,7 @@ def main(argv=None):
     """
     name, *words = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     if name in ("--help", "-h", "help"):
-        print(help.page_of_commands({name: _flags_module(name).SUMMARY for name in COMMANDS}))
+        help.show(help.page_of_commands({name: _flags_module(name).SUMMARY for name in COMMANDS}))
         return 0
     if name not in COMMANDS:
         nearest = difflib.get_close_matches(name, COMMANDS, 1)
@@ -57,7 +58,7 @@ def main(argv=None):
         return _refuse("l2rkd", f"{name!r} is not a command. {hint}")
     if {"--help", "-h"} & set(_before_dashes(words)):
         module = _flags_module(name)
-        print(help.page_of_command(name, module.SUMMARY, module.USAGE, _define(name)))
+        help.show(help.page_of_command(name, module.SUMMARY, module.USAGE, _define(name)))
         return 0
     try:
         return _run(name, *parse(name, words)) or 0
@@ -127,7 +128,7 @@ def _run(name, parsed, command):
 
 
 def _missing_module(error):
-    """The package that could not be imported, which the library's own errors have as their cause."""
+    """The package that is missing; errors of the library have the original error as their cause."""
     cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
     return (cause.name or "").partition(".")[0]
 
@@ -175,6 +176,8 @@ def _refused_value(flag, value, message):
     if not message.startswith("must"):  # it is the parser that refuses the text
         values = getattr(flag.parser, "enum_values", None)
         wanted = f"one of {', '.join(values)}" if values else flag.parser.syntactic_help
-        message = f"must be {wanted}"
+        message = f"must be {wanted or 'true or false'}"
+    if value.startswith("["):
+        value = ",".join(ast.literal_eval(value))
     received = "" if "Received" in message else f". Received: --{flag.name}={value}"
     return f"--{flag.name} {message.rstrip('.')}{received}"

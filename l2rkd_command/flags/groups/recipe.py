@@ -4,7 +4,7 @@ import difflib
 
 from absl import flags
 
-from l2rkd_command import recipes
+from l2rkd_command import help, recipes
 from l2rkd_command.errors import UsageError
 from l2rkd_command.flags.groups import network, under
 
@@ -49,7 +49,7 @@ def apply(FLAGS, known):
 
 def _find(name, known):
     if name == "help":
-        print("\n".join(known))
+        help.show("\n".join(known))
         raise SystemExit(0)
     if name not in known:
         nearest = difflib.get_close_matches(name, known, 1)

@@ -2,15 +2,19 @@
 
 import functools
 import math
+import shlex
 
 import keras
 
 from l2rkd_command.errors import blame
+from l2rkd_command.flags.groups.data import NAMES
 from l2rkd_tf import models
 from l2rkd_tf.cli.common import optimizers, training
 
 __all__ = [
+    "data_errors",
     "data_options",
+    "data_words",
     "load_model",
     "load_splits",
     "load_teacher",
@@ -22,15 +26,29 @@ __all__ = [
 
 
 def data_options(flags):
-    """Arguments of `training.load_splits`."""
-    names = ("splits", "data_dir", "download", "image_size")
-    return {name: flags[name].value for name in names}
+    """Arguments of `training.load_splits`; a dry run downloads nothing."""
+    names = ("splits", "data_dir", "image_size")
+    options = {name: flags[name].value for name in names}
+    return options | {"download": flags.download and not flags.dry_run}
+
+
+def data_words(flags):
+    """The flags, as words of a command line, with which another command reads the same data."""
+    names = [name for name in NAMES if flags[name].value != flags[name].default]
+    words = ["", *(f"--{flags[name].serialize().removeprefix('--')}" for name in names)]
+    return " ".join(map(shlex.quote, words)).removeprefix("''")
+
+
+def data_errors():
+    """Context in which errors of `l2rkd_tf.data.load` become those of flags."""
+    names = {"name": "dataset", "split": "splits"}
+    return blame("dataset", **names, image_size="image_size", fraction="fraction")
 
 
 def load_splits(flags, seed=0):
     """Training, validation and test split; validation is `None` if its name is empty."""
     augment = flags.augment if "augment" in flags else "none"
-    with blame("dataset", name="dataset", split="splits", image_size="image_size"):
+    with data_errors():
         return training.load_splits(
             flags.dataset,
             flags.batch_size,
