@@ -3,13 +3,12 @@
 import ast
 import difflib
 import importlib
-import os
 import re
 import sys
 
 from absl import flags
 
-from l2rkd_command import help, launch
+from l2rkd_command import help, launch, silence
 from l2rkd_command.errors import UsageError, one_line, split_argument
 
 __all__ = ["COMMANDS", "main", "parse"]
@@ -106,11 +105,10 @@ def _run(name, parsed, command):
     """Runs the program of a command; returns its exit status, if it has one."""
     if name == "launch":
         return launch.run(command, parsed.num_workers, parsed.grace_seconds, parsed.timeout_seconds)
-    if parsed.verbose < 2:
-        # Read by TensorFlow when it is imported.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    program = importlib.import_module(f"l2rkd_tf.cli.{_module_name(name)}")
     try:
+        if parsed.verbose < 2:
+            silence.import_tensorflow()
+        program = importlib.import_module(f"l2rkd_tf.cli.{_module_name(name)}")
         return program.run(parsed)
     except ValueError as error:
         # Errors of the library that name an argument which is a flag, too, are the user's.

@@ -133,9 +133,9 @@ def _run_seed(flags, teacher, seed, folder, console):
     config = config_of("distill", flags) | {"teacher": _teacher_path(flags), "seed": seed}
     config["steps_per_epoch"] = schedule["steps_per_epoch"]
     if flags.teacher_cache:
-        verbose = console.keras_verbose > 0
+        has_bars = console.keras_verbose == 1
         train = l2rkd_tf.teacher_cache.cache_teacher(
-            train, teacher, flags.teacher_cache, seed=seed, verbose=verbose
+            train, teacher, flags.teacher_cache, seed=seed, verbose=has_bars
         )
     history, step_ms = training.fit(
         trainee,
