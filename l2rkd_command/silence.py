@@ -1,4 +1,4 @@
-"""Imports TensorFlow without its messages about the machine."""
+"""Silence of native code, which writes to stderr whatever the level of the log is."""
 
 import contextlib
 import importlib
@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 
-__all__ = ["import_tensorflow"]
+__all__ = ["import_tensorflow", "stderr_only_of_failures"]
 
 
 def import_tensorflow():
@@ -15,7 +15,7 @@ def import_tensorflow():
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when it is imported
     # Lines such as "Could not find cuda drivers" are written before the level applies.
-    with _stderr_only_of_failures():
+    with stderr_only_of_failures():
         tensorflow = importlib.import_module("tensorflow")
         tensorflow.config.list_physical_devices()
     absl_logging = importlib.import_module("absl.logging")
@@ -23,8 +23,12 @@ def import_tensorflow():
 
 
 @contextlib.contextmanager
-def _stderr_only_of_failures():
-    """Holds back what is written to file descriptor 2, and shows it if the body raises."""
+def stderr_only_of_failures():
+    """Holds back what is written to file descriptor 2, and shows it if the body raises.
+
+    For calls into native code, such as TensorFlow's import and the converter of LiteRT, that print
+    their settings. A call that takes long must not be quiet: what it says may be needed.
+    """
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held_back:
@@ -32,6 +36,7 @@ def _stderr_only_of_failures():
         try:
             yield
         except BaseException:
+            sys.stderr.flush()
             held_back.seek(0)
             os.write(stderr, held_back.read())
             raise
