@@ -51,19 +51,26 @@ def page_of_command(name, summary, usage, flags):
         usage: Command lines to show, a string of several lines.
         flags: Its `absl.flags.FlagValues`, whose modules are the headings of the page.
     """
-    parts = [f"l2rkd {name}: {summary}", f"Usage:\n{textwrap.indent(usage.strip(), '  ')}"]
+    parts = [_wrap(f"l2rkd {name}: {summary}"), f"Usage:\n{textwrap.indent(usage.strip(), '  ')}"]
     for heading, group in flags.flags_by_module_dict().items():
         parts.append("\n".join([heading, *map(_entry, group)]))
     return "\n\n".join(parts)
 
 
 def _entry(flag):
+    return f"  --{flag.name}={_default(flag)}\n{_wrap(_help(flag), _INDENT)}"
+
+
+def _wrap(text, indent=""):
     width = min(100, shutil.get_terminal_size().columns)
-    text = textwrap.fill(
-        _help(flag), width, initial_indent=_INDENT, subsequent_indent=_INDENT,
-        break_on_hyphens=False, break_long_words=False,
-    )  # fmt: skip
-    return f"  --{flag.name}={_default(flag)}\n{text}"
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def _default(flag):

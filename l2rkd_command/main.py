@@ -11,7 +11,7 @@ from absl import flags
 from l2rkd_command import help, launch, silence
 from l2rkd_command.errors import UsageError, one_line, split_argument
 
-__all__ = ["COMMANDS", "main", "parse"]
+__all__ = ["COMMANDS", "define", "main", "parse"]
 
 #: In the order of the help page. Their flags are in `l2rkd_command.flags`, their programs in
 #: `l2rkd_tf.cli`, under these names with `_` for `-`.
@@ -51,18 +51,16 @@ def main(argv=None):
         return 0
     if name not in COMMANDS:
         nearest = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = (
-            f"Did you mean l2rkd {nearest[0]}?" if nearest else f"There are {', '.join(COMMANDS)}."
-        )
-        return _refuse("l2rkd", f"{name!r} is not a command. {hint}")
+        hint = f"Did you mean {nearest[0]}" if nearest else f"Choose from {', '.join(COMMANDS)}"
+        return _refuse("l2rkd", f"{name!r} is not a command. {hint}.")
     if {"--help", "-h"} & set(_before_dashes(words)):
         module = _flags_module(name)
-        help.show(help.page_of_command(name, module.SUMMARY, module.USAGE, _define(name)))
+        help.show(help.page_of_command(name, module.SUMMARY, module.USAGE, define(name)))
         return 0
     try:
         return _run(name, *parse(name, words)) or 0
     except (UsageError, flags.Error) as error:
-        return _refuse(f"l2rkd {name}", _told(error, _define(name)))
+        return _refuse(f"l2rkd {name}", _told(error, define(name)))
     except KeyboardInterrupt:
         return _refuse(f"l2rkd {name}", "interrupted", _EXIT_OF_INTERRUPT)
 
@@ -81,7 +79,7 @@ def parse(name, words):
         absl.flags.Error: If a flag is unknown or its value is refused.
         UsageError: If flags do not go together, or a word is not a flag.
     """
-    parsed, before = _define(name), _before_dashes(words)
+    parsed, before = define(name), _before_dashes(words)
     try:
         rest = parsed([f"l2rkd {name}", *before])[1:]
     except ValueError as error:  # absl says so of a switch that gets no boolean
@@ -139,8 +137,8 @@ def _flags_module(name):
     return importlib.import_module(f"l2rkd_command.flags.{_module_name(name)}")
 
 
-def _define(name):
-    """New flags of a command, so that one call leaves nothing for the next."""
+def define(name):
+    """New flags of a command, not parsed, so that one call leaves nothing for the next."""
     flag_values = flags.FlagValues()
     _flags_module(name).define(flag_values)
     return flag_values

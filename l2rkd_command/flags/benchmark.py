@@ -1,6 +1,6 @@
 """Flags of `l2rkd benchmark`."""
 
-SUMMARY = "Measure a student's LiteRT files: size, latency, accuracy, agreement with the teacher."
+SUMMARY = "Measure a student's LiteRT files: size, latency, accuracy, fidelity."
 USAGE = ""
 
 

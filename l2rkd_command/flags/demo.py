@@ -4,7 +4,7 @@ from absl import flags
 
 from l2rkd_command.flags.groups import data, output, training, under
 
-SUMMARY = "Distill a digit classifier from 100 images, in minutes: table, picture and exports."
+SUMMARY = "Distill a digit classifier from 100 images in minutes, and export it."
 USAGE = "l2rkd demo"
 
 
