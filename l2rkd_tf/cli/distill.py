@@ -1,302 +1,227 @@
-r"""Distils a teacher into a small student, once for each seed.
+"""`l2rkd distill`: distills a teacher into a small student, once for each seed.
 
-    python examples/distill.py --method=l2rkd --fraction=0.1 --seeds=0,1,2
-    python examples/distill.py --methods=attention_transfer,dkd --methods_at=both
-    python examples/distill.py --recipe=cifar100_wrn_40_2_to_wrn_16_2 --method=kd
-
-The teacher is read from `--teacher`, or trained first. Each seed gets a folder with
-`model.keras` (the student), `config.json`, `history.json`, `log.csv` and `metrics.json`.
-Regions are written as `patch`, `patch:grid=8,radius=0.5`, `segment:partner="nearest"`,
-`simplex:num_partners=3` or `ball:radius=0.2,norm="linf"`; `patch + segment` is a mixture.
-`--methods` adds existing methods to L2RKD or KD; with `--method=none` they stand alone beside the
-labels, whose weight is then 1.
-
-With `--recipe`, settings of the literature: see `recipes.py`. The teacher is then what
-train_teacher.py has made of its own recipe.
-
-`--teacher=a.keras,b.keras` is an ensemble: the mean of the probabilities (`ensembles.py`).
-
-With `--tensorboard=folder` the training can be watched: see docs/tensorboard.md.
-
-With `--teacher_cache` the teacher is asked once for each training example, also over several runs;
-with `--region_targets=interpolated` beside it, a step asks no teacher at all.
-
-On several GPUs: `--strategy=mirrored`. On several workers, here two on this machine:
-
-    python examples/launch_workers.py --num_workers=2 -- \
-        python examples/distill.py --strategy=multi_worker
+The teacher is read from `--teacher`, or trained first and kept in the folder `teacher`. Each seed
+gets a folder with `model.keras` (the student), `config.json`, `history.json`, `log.csv` and
+`metrics.json`. Of several workers the first one reports and keeps the results.
 """
 
 import os
 import shutil
 import tempfile
 
-import boards
-import ensembles
 import keras
-import numpy as np
-import recipe_flags
-import recipes
-import run_flags
 import tensorflow as tf
-import training
-from absl import app, flags
-from run_folder import check_new, run_folder, save_run
 
 import l2rkd_tf
+from l2rkd_command.flags.groups.objective import needs_teacher
+from l2rkd_tf.cli.common import dashboard, devices, from_flags, plan, training
+from l2rkd_tf.cli.common.console import Console
+from l2rkd_tf.cli.common.parsing import make_methods, region_of_flag
+from l2rkd_tf.cli.common.run_folder import config_of, run_folder, save_run
 
-FLAGS = flags.FLAGS
+__all__ = ["run"]
 
-run_flags.define_data_flags()
-run_flags.define_schedule_flags(epochs=15, steps_per_epoch=100, learning_rate=1e-2)
-run_flags.define_strategy_flags()
-run_flags.define_widths_flag()
-run_flags.define_tensorboard_flag()
-recipe_flags.define(augment="none")
-for module in (run_flags, recipe_flags):  # shown by --help, too
-    flags.adopt_module_key_flags(module)
-flags.DEFINE_enum("method", "l2rkd", training.METHODS, "How the student is trained.")
-flags.DEFINE_list("methods", [], f"Methods to add, among {sorted(run_flags.METHODS)}.")
-flags.DEFINE_list("method_weights", None, "A weight for each; empty for those of their papers.")
-flags.DEFINE_list(
-    "methods_at", ["data"], "data, region or both points, for all methods or for each."
-)
-flags.DEFINE_string(
-    "teacher",
-    "",
-    "Keras file of the teacher, or files of several; one is trained first when empty.",
-)
-flags.DEFINE_float("fraction", 1.0, "Part of the training data to use.", 0.0, 1.0)
-flags.DEFINE_list("seeds", ["0"], "Seeds: of few-shot subset, initial weights, order and draws.")
-flags.DEFINE_string("region", "", "Region of --method=l2rkd; empty for the library's default.")
-flags.DEFINE_enum(
-    "region_targets", "teacher", ["teacher", "interpolated"], "Targets at region points."
-)
-flags.DEFINE_float("temperature", 4.0, "Temperature.")
-flags.DEFINE_float("hard_weight", 0.1, "Weight of the labels.", lower_bound=0.0)
-flags.DEFINE_float("kd_weight", 0.9, "Weight of plain distillation.", lower_bound=0.0)
-flags.DEFINE_float("region_weight", 0.9, "Weight of the regions.", lower_bound=0.0)
-flags.DEFINE_integer("num_region_points", 1, "Region points beside each example.", lower_bound=1)
-flags.DEFINE_float(
-    "replace_fraction",
-    None,
-    "Part of each batch that moves into its region instead, at the cost of plain distillation.",
-)
-flags.DEFINE_enum(
-    "mixed_precision",
-    "none",
-    ["none", "mixed_float16", "mixed_bfloat16"],
-    "Precision of the student.",
-)
-flags.DEFINE_enum("jit_compile", "auto", ["auto", "on", "off"], "Whether XLA compiles the steps.")
-flags.DEFINE_string("output", "runs/distill", "New folder for the results.")
-flags.DEFINE_string(
-    "backup", "", "Folder of backups; a killed run that is started again goes on from there."
-)
-flags.DEFINE_string(
-    "teacher_cache", "", "Folder for what the teacher says of the training examples, if any."
-)
-flags.register_validator("seeds", run_flags.are_seeds, "must be different integers from 0")
-flags.register_validator("region", run_flags.is_region, "must be as in 'patch:grid=4,radius=0.5'")
-flags.register_validator("methods", run_flags.are_methods)
-flags.register_validator(
-    "method_weights",
-    lambda words: not words or run_flags.are_weights(words),
-    "must be numbers from 0",
-)
-flags.register_validator(
-    "methods_at",
-    lambda words: set(words) <= {"data", "region", "both"},
-    "must be data, region or both",
-)
-flags.register_multi_flags_validator(
-    ["methods", "method_weights", "methods_at"],
-    lambda values: (
-        len(values["method_weights"] or values["methods"]) == len(values["methods"])
-        and len(values["methods_at"]) in (1, len(values["methods"]))
-    ),
-    "--method_weights and --methods_at must have one entry for each of --methods",
-)
-flags.register_multi_flags_validator(
-    ["teacher_cache", "method", "methods"],
-    lambda values: (
-        not values["teacher_cache"] or values["method"] != "none" or bool(values["methods"])
-    ),
-    "--teacher_cache needs a method that asks the teacher",
-)
-flags.register_validator("fraction", lambda value: value > 0, "must be above 0")
-flags.register_validator("temperature", lambda value: value > 0, "must be above 0")
-flags.register_validator(
-    "replace_fraction", lambda value: value is None or 0 < value < 1, "must be between 0 and 1"
-)
-flags.register_validator(
-    "teacher",
-    lambda paths: not paths or all(map(os.path.isfile, paths.split(","))),
-    "must be an existing .keras file, or several",
-)
+_NAMES = {"none": "student trained on labels", "kd": "KD student", "l2rkd": "L2RKD student"}
 
 
-def needs_teacher():
-    """Whether the student learns from more than labels."""
-    return FLAGS.method != "none" or bool(FLAGS.methods)
+def run(flags):
+    """Distills, or says what would be done.
+
+    Args:
+        flags: Flags of `l2rkd_command.flags.distill`, parsed and checked.
+    """
+    region_of_flag(flags.region)  # refused before anything is read or trained
+    with devices.make_strategy(flags).scope():
+        if flags.dry_run:
+            plan.show("distill", _plan(flags))
+        else:
+            _distill(flags)
 
 
-def apply_recipe():
-    """Takes from the recipe, if there is one, what no flag on the command line says."""
-    recipe = recipe_flags.apply(recipes.distillations())
-    if recipe is None:
-        return
-    FLAGS.set_default(
-        "output", recipes.output_folder(FLAGS.recipe, FLAGS.method, *sorted(FLAGS.methods))
-    )
-    if needs_teacher() and not FLAGS.teacher:
-        if not os.path.isfile(recipe.teacher_file):
-            raise ValueError(
-                f"`teacher` must be trained first, by train_teacher.py --recipe="
-                f"{recipe.teacher_recipe}, or be passed as --teacher. Received: no --teacher, and "
-                f"there is no file {recipe.teacher_file!r}"
-            )
-        FLAGS.set_default("teacher", recipe.teacher_file)
+def _distill(flags):
+    """Trains a student for each seed, and reports."""
+    chief = devices.is_chief(tf.distribute.get_strategy())
+    console = Console(flags.verbose, len(flags.seeds) + needs_teacher(flags), chief)
+    # All workers must save, since to read weights may take all of them.
+    kept = run_folder(flags.output) if chief else tempfile.TemporaryDirectory()
+    with kept as folder:
+        teacher = _get_teacher(flags, folder, console)
+        accuracies = [
+            _run_seed(flags, teacher, int(seed), folder, console)["test"]["accuracy"]
+            for seed in flags.seeds
+        ]
+    for seed in flags.seeds if flags.backup else ():
+        shutil.rmtree(_backup_folder(flags, seed), ignore_errors=True)
+    _report(flags, console, accuracies)
 
 
-def get_teacher():
-    """The teacher from its file, an ensemble from several, or a new one trained on all data."""
-    if FLAGS.teacher:
-        return ensembles.load(FLAGS.teacher.split(","))
-    print("No --teacher given: training one.")
-    teacher, _, metrics = training.train_teacher(
-        FLAGS.dataset,
-        batch_size=FLAGS.batch_size,
-        data_options=run_flags.data_flags(),
-        verbose=FLAGS.verbose,
-    )
-    print(f"The teacher's test accuracy: {metrics['test']['accuracy']:.2%}")
+# The teacher.
+
+
+def _get_teacher(flags, folder, console):
+    """The teacher of the flags, or a new one that is kept in the folder; `None` without need."""
+    if not needs_teacher(flags):
+        return None
+    if flags.teacher:
+        console.step(f"Reading the teacher from {flags.teacher}")
+        return from_flags.load_teacher(flags)
+    console.step(f"No --teacher: training one on all examples of {flags.dataset}")
+    with from_flags.data_errors():
+        teacher, history, metrics = training.train_teacher(
+            flags.dataset,
+            batch_size=flags.batch_size,
+            data_options=from_flags.data_options(flags),
+            verbose=console.keras_verbose,
+        )
+    console.note(f"The teacher's test accuracy: {metrics['test']['accuracy']:.2%}")
+    teacher_folder = os.path.join(folder, "teacher")
+    os.makedirs(teacher_folder)
+    config = config_of("distill", flags) | {"seed": 0, "fraction": 1.0}
+    save_run(teacher_folder, teacher, config, history, metrics)
     return teacher
 
 
-def distiller_options(seed):
-    """Arguments of `L2RKDDistiller` from the flags."""
+def _teacher_path(flags):
+    """Where later commands find the teacher."""
+    if flags.teacher or not needs_teacher(flags):
+        return flags.teacher
+    return os.path.join(flags.output, "teacher", "model.keras")
+
+
+# A student.
+
+
+def _options(flags, seed):
+    """Arguments of `L2RKDDistiller`."""
     names = ["temperature", "hard_weight", "kd_weight", "region_weight", "num_region_points"]
     names += ["replace_fraction", "region_targets"]
-    options = {name: FLAGS[name].value for name in names}
-    if FLAGS.methods:
-        options["distillation_losses"] = run_flags.make_methods(FLAGS.methods)
-        if FLAGS.method_weights:
-            options["distillation_loss_weights"] = list(map(float, FLAGS.method_weights))
-        at = FLAGS.methods_at
+    options = {name: flags[name].value for name in names}
+    if flags.methods:
+        options["distillation_losses"] = make_methods(flags.methods)
+        if flags.method_weights:
+            options["distillation_loss_weights"] = list(map(float, flags.method_weights))
+        at = flags.methods_at
         options["distillation_losses_at"] = at[0] if len(at) == 1 else at
-    return options | {"region": run_flags.parse_region(FLAGS.region), "seed": seed}
+    return options | {"region": region_of_flag(flags.region), "seed": seed}
 
 
-def build_student(dataset, seed):
+def _build_student(flags, dataset, seed):
     """A new student in the wanted precision."""
-    policy = "float32" if FLAGS.mixed_precision == "none" else FLAGS.mixed_precision
+    policy = "float32" if flags.mixed_precision == "none" else flags.mixed_precision
     keras.config.set_dtype_policy(policy)
-    widths = run_flags.student_widths(dataset)
-    student = training.build_network(dataset, widths, seed, **recipe_flags.network_flags())
+    widths = from_flags.student_widths(flags, dataset)
+    options = from_flags.network_options(flags)
+    student = training.build_network(dataset, widths, seed, **options)
     keras.config.set_dtype_policy("float32")
     return student
 
 
-def backup_folder(seed):
-    """Where the backups of a student are until all students are done."""
-    return os.path.join(FLAGS.backup, f"backup_of_seed{seed}")
-
-
-def board_folder(seed, folder):
-    """Where the board of a student is, if there is one; only the first worker's is kept."""
-    if not FLAGS.tensorboard:
-        return ""
-    kept = run_flags.is_chief(tf.distribute.get_strategy())
-    return os.path.join(FLAGS.tensorboard if kept else folder, f"seed{seed}")
-
-
-def callbacks(train, validation, trainee, config, folder):
-    """What watches a training."""
-    seed = config["seed"]
-    watching = [
-        *boards.make_callbacks(board_folder(seed, folder), config, trainee, validation),
-        keras.callbacks.CSVLogger(os.path.join(folder, "log.csv")),
-    ]
-    if not FLAGS.backup:
-        return watching
-    return [*watching, l2rkd_tf.callbacks.TrainingBackup(backup_folder(seed), train, keep=True)]
-
-
-def run_seed(teacher, seed, folder):
+def _run_seed(flags, teacher, seed, folder, console):
     """Trains one student and saves it; returns its metrics."""
-    train, validation, test = training.load_splits(
-        FLAGS.dataset,
-        FLAGS.batch_size,
-        fraction=FLAGS.fraction,
-        seed=seed,
-        augment=recipe_flags.augment(),
-        **run_flags.data_flags(),
+    folder = os.path.join(folder, f"seed{seed}")
+    os.makedirs(folder)
+    train, validation, test = from_flags.load_splits(flags, seed)
+    student = _build_student(flags, train, seed)
+    trainee = training.build_trainee(flags.method, teacher, student, **_options(flags, seed))
+    schedule = from_flags.schedule(flags, train)
+    console.step(
+        f"Training the {_NAMES[flags.method]} ({student.count_params():,} parameters) on "
+        f"{train.num_examples:,} examples, seed {seed}: {schedule['epochs']} epochs of "
+        f"{schedule['steps_per_epoch']} steps"
     )
-    student = build_student(train, seed)
-    trainee = training.build_trainee(FLAGS.method, teacher, student, **distiller_options(seed))
-    if FLAGS.methods:
-        for name, (of_teacher, of_student) in trainee.distillation_loss_layers.items():
-            print(f"{name}: {of_teacher or 'outputs'} of the teacher, {of_student or 'outputs'}")
-    schedule = run_flags.schedule_flags(train)
-    config = run_flags.all_flags() | {"steps_per_epoch": schedule["steps_per_epoch"], "seed": seed}
-    if FLAGS.teacher_cache:
+    _tell_layers(flags, trainee, console)
+    config = config_of("distill", flags) | {"teacher": _teacher_path(flags), "seed": seed}
+    config["steps_per_epoch"] = schedule["steps_per_epoch"]
+    if flags.teacher_cache:
+        has_bars = console.keras_verbose == 1
         train = l2rkd_tf.teacher_cache.cache_teacher(
-            train, teacher, FLAGS.teacher_cache, seed=seed, verbose=FLAGS.verbose > 0
+            train, teacher, flags.teacher_cache, seed=seed, verbose=has_bars
         )
     history, step_ms = training.fit(
         trainee,
         train,
         **schedule,
-        optimizer=recipe_flags.make_optimizer(),
+        optimizer=from_flags.make_optimizer(flags),
+        verbose=console.keras_verbose,
         validation_data=validation,
-        jit_compile={"on": True, "off": False}.get(FLAGS.jit_compile, "auto"),
-        callbacks=callbacks(train, validation, trainee, config, folder),
+        jit_compile={"on": True, "off": False}.get(flags.jit_compile, "auto"),
+        callbacks=_callbacks(flags, train, validation, trainee, config, folder),
     )
     metrics = training.measure(student, validation, test, step_ms)
     save_run(folder, student, config, history, metrics)
     return metrics
 
 
-def run_seeds():
-    """Trains a student for each seed; the first worker of several reports and keeps them."""
-    strategy = tf.distribute.get_strategy()
-    chief = run_flags.is_chief(strategy)
-    if not chief:
-        FLAGS.verbose = 0
-    teacher = get_teacher() if needs_teacher() else None
-    accuracies = []
-    # All workers must save, since to read weights may take all of them.
-    kept = run_folder(FLAGS.output, FLAGS.overwrite) if chief else tempfile.TemporaryDirectory()
-    with kept as folder:
-        for seed in map(int, FLAGS.seeds):
-            seed_folder = os.path.join(folder, f"seed{seed}")
-            os.makedirs(seed_folder)
-            accuracies.append(run_seed(teacher, seed, seed_folder)["test"]["accuracy"])
-    for seed in FLAGS.seeds if FLAGS.backup else ():
-        shutil.rmtree(backup_folder(seed), ignore_errors=True)
-    if chief:
-        report(accuracies)
+def _tell_layers(flags, trainee, console):
+    """Says which layers the published methods compare."""
+    for name, layers in trainee.distillation_loss_layers.items() if flags.methods else ():
+        in_teacher, in_student = (layer or "outputs" for layer in layers)
+        console.note(f"{name}: {in_teacher} of the teacher, {in_student} of the student")
 
 
-def report(accuracies):
-    """Prints the mean test accuracy of the last epoch."""
-    mean, interval = training.mean_and_interval(100 * np.array(accuracies))
-    spread = "" if np.isnan(interval) else f" ± {interval:.2f} (95 % interval of the mean)"
-    print(
-        f"{FLAGS.method}, {FLAGS.fraction:.0%} of {FLAGS.dataset}, {len(accuracies)} seeds: "
-        f"test accuracy {mean:.2f} %{spread}; students in {FLAGS.output}"
+def _callbacks(flags, train, validation, trainee, config, folder):
+    """What watches a training."""
+    seed = config["seed"]
+    board = _board_folder(flags, seed, folder)
+    watching = [
+        *dashboard.make_callbacks(board, config, trainee, validation),
+        keras.callbacks.CSVLogger(os.path.join(folder, "log.csv")),
+    ]
+    if not flags.backup:
+        return watching
+    backup = l2rkd_tf.callbacks.TrainingBackup(
+        _backup_folder(flags, seed), train, delete_checkpoint=False
     )
+    return [*watching, backup]
 
 
-def main(argv):
-    """Distils one student for each seed and prints the test accuracy of the last epoch."""
-    run_flags.start(argv)
-    apply_recipe()
-    check_new(FLAGS.output, FLAGS.overwrite)
-    with run_flags.make_strategy().scope():
-        run_seeds()
+def _backup_folder(flags, seed):
+    """Where the backups of a student are until all students are done."""
+    return os.path.join(flags.backup, f"backup_of_seed{seed}")
 
 
-if __name__ == "__main__":
-    app.run(main)
+def _board_folder(flags, seed, folder):
+    """Where the board of a student is, if there is one; only the first worker's is kept."""
+    if not flags.tensorboard:
+        return ""
+    kept = devices.is_chief(tf.distribute.get_strategy())
+    return os.path.join(flags.tensorboard if kept else folder, f"seed{seed}")
+
+
+# What is told.
+
+
+def _report(flags, console, accuracies):
+    """Tells the test accuracy, where the students are, and how to export one."""
+    student = os.path.join(flags.output, f"seed{flags.seeds[0]}", "model.keras")
+    methods = "".join(f" + {name}" for name in flags.methods)
+    console.result(
+        f"{_NAMES[flags.method]}{methods}, {flags.fraction:.0%} of {flags.dataset}: test accuracy "
+        f"{training.percentage(accuracies)}; students in {flags.output}"
+    )
+    if needs_teacher(flags) and not flags.teacher:
+        console.note(f"Teacher: {_teacher_path(flags)}")
+    console.note(f"Next: l2rkd export --student={student} --quantization=int8")
+
+
+def _plan(flags):
+    """The lines of `--dry_run`."""
+    seed = int(flags.seeds[0])
+    dataset = plan.load_or_none(flags, seed)
+    rows = {"Data": plan.describe_data(flags, dataset)}
+    if dataset is not None:
+        teacher = from_flags.load_teacher(flags) if flags.teacher else None
+        if needs_teacher(flags) and not teacher:
+            teacher = training.build_teacher(dataset)
+            rows["Teacher"] = f"{plan.describe_model(teacher)}, which would be trained first"
+        elif needs_teacher(flags):
+            rows["Teacher"] = f"{plan.describe_model(teacher)}, from {flags.teacher}"
+        student = _build_student(flags, dataset, seed)
+        rows["Student"] = plan.describe_model(student)
+        # Refuses what does not go together.
+        training.build_trainee(flags.method, teacher, student, **_options(flags, seed))
+        schedule = from_flags.schedule(flags, dataset)
+        rows["Training"] = f"{_NAMES[flags.method]}, {plan.describe_schedule(schedule, flags)}"
+    names = "model.keras, config.json, history.json, log.csv and metrics.json"
+    rows["Output"] = f"{names} in {plan.seed_folders(flags)}"
+    return rows

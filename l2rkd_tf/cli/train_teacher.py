@@ -1,107 +1,82 @@
-r"""Trains a teacher on all of a data set and saves it.
+"""`l2rkd train-teacher`: trains a teacher on all training data, once for each seed.
 
-    python examples/train_teacher.py --output=runs/teacher
-    python examples/train_teacher.py --recipe=cifar100_wrn_40_2 --data_dir=... --download
-
-    python examples/train_teacher.py --dataset=... --application=MobileNetV2 --pretrained \
-        --trained=head
-
-With `--recipe`, settings of the literature: see `recipes.py`. With `--application`, a network of
-`keras.applications`: see `applications.py`. With `--tensorboard=folder` the training can be
-watched: see docs/tensorboard.md. The folder holds `model.keras`,
-`config.json`, `history.json`, `log.csv` and `metrics.json`.
+Each seed gets a folder with `model.keras`, `config.json`, `history.json`, `log.csv` and
+`metrics.json`.
 """
 
 import os
 
-import applications
-import boards
 import keras
-import recipe_flags
-import recipes
-import run_flags
-import training
-from absl import app, flags
-from run_folder import check_new, run_folder, save_run
+import numpy as np
 
-FLAGS = flags.FLAGS
+from l2rkd_tf import models
+from l2rkd_tf.cli.common import dashboard, from_flags, plan, training
+from l2rkd_tf.cli.common.console import Console
+from l2rkd_tf.cli.common.run_folder import config_of, run_folder, save_run
 
-run_flags.define_data_flags()
-run_flags.define_schedule_flags(epochs=40, steps_per_epoch=None, learning_rate=2e-3)
-run_flags.define_tensorboard_flag()
-recipe_flags.define(augment="crop")
-for module in (run_flags, recipe_flags):  # shown by --help, too
-    flags.adopt_module_key_flags(module)
-flags.DEFINE_list("widths", ["32", "64", "128"], "Channels of each block.")
-flags.DEFINE_integer("convs_per_block", 2, "Convolutions in each block.", lower_bound=1)
-flags.DEFINE_string("application", "", "Network of keras.applications instead, by its name.")
-flags.DEFINE_boolean(
-    "pretrained", False, "Whether --application begins with ImageNet's weights, which are fetched."
-)
-flags.DEFINE_integer(
-    "application_size", None, "Side that images are resized to inside --application.", 1
-)
-flags.DEFINE_enum("trained", "all", ["all", "head"], "Layers of --application that are trained.")
-flags.DEFINE_integer("seed", 0, "Seed of initial weights, order and augmentation.", lower_bound=0)
-flags.DEFINE_string("output", "runs/teacher", "New folder for the results.")
-flags.register_validator("widths", run_flags.are_counts, "must be integers above 0")
-flags.register_validator(
-    "application",
-    lambda name: not name or name in applications.names(),
-    f"must be one of {applications.names()}",
-)
-flags.register_multi_flags_validator(
-    ["application", "pretrained", "application_size", "trained", "network", "mean"],
-    lambda values: (
-        not values["network"] and not values["mean"]
-        if values["application"]
-        else not values["pretrained"]
-        and values["application_size"] is None
-        and values["trained"] == "all"
-    ),
-    "--pretrained, --application_size and --trained need --application, which goes without "
-    "--network and --mean",
-)
+__all__ = ["run"]
 
 
-def build_teacher(dataset):
+def run(flags):
+    """Trains the teachers, or says what would be done.
+
+    Args:
+        flags: Flags of `l2rkd_command.flags.train_teacher`, parsed and checked.
+    """
+    if flags.dry_run:
+        plan.show("train-teacher", _plan(flags))
+        return
+    console = Console(flags.verbose, total=len(flags.seeds))
+    accuracies = []
+    with run_folder(flags.output) as folder:
+        for seed in map(int, flags.seeds):
+            seed_folder = os.path.join(folder, f"seed{seed}")
+            os.makedirs(seed_folder)
+            metrics = _train(flags, seed, seed_folder, console)
+            accuracies.append(metrics["test"]["accuracy"])
+    _report(flags, console, accuracies)
+
+
+def _build(flags, dataset, seed):
     """A new teacher."""
-    if FLAGS.application:
-        return applications.build(
-            FLAGS.application,
+    if flags.application:
+        return models.application(
+            flags.application,
             tuple(dataset.element_spec[0].shape[1:]),
             len(dataset.class_names),
-            pretrained=FLAGS.pretrained,
-            size=FLAGS.application_size,
-            trained=FLAGS.trained,
-            seed=FLAGS.seed,
+            pretrained=flags.pretrained,
+            size=flags.application_size,
+            trained=flags.trained,
+            seed=seed,
         )
-    widths = [int(width) for width in FLAGS.widths]
-    network = recipe_flags.network_flags()
-    return training.build_network(dataset, widths, FLAGS.seed, FLAGS.convs_per_block, **network)
+    widths = [int(width) for width in flags.widths]
+    options = from_flags.network_options(flags)
+    return training.build_network(dataset, widths, seed, flags.convs_per_block, **options)
 
 
-def run(folder):
-    """Trains, evaluates and saves the teacher; returns its metrics."""
-    train, validation, test = training.load_splits(
-        FLAGS.dataset,
-        FLAGS.batch_size,
-        seed=FLAGS.seed,
-        augment=recipe_flags.augment(),
-        **run_flags.data_flags(),
+def _train(flags, seed, folder, console):
+    """Trains, evaluates and saves the teacher of a seed; returns its metrics."""
+    train, validation, test = from_flags.load_splits(flags, seed)
+    teacher = _build(flags, train, seed)
+    schedule = from_flags.schedule(flags, train)
+    console.step(
+        f"Training {teacher.name} ({teacher.count_params():,} parameters) on "
+        f"{train.num_examples:,} examples of {flags.dataset}, seed {seed}: {schedule['epochs']} "
+        f"epochs of {schedule['steps_per_epoch']} steps"
     )
-    teacher = build_teacher(train)
-    schedule = run_flags.schedule_flags(train)
-    config = run_flags.all_flags() | {"steps_per_epoch": schedule["steps_per_epoch"]}
+    config = config_of("train-teacher", flags)
+    config |= {"steps_per_epoch": schedule["steps_per_epoch"], "seed": seed}
+    board = os.path.join(flags.tensorboard, f"seed{seed}") if flags.tensorboard else ""
     trainee = training.build_trainee("none", None, teacher)
     history, step_ms = training.fit(
         trainee,
         train,
         **schedule,
-        optimizer=recipe_flags.make_optimizer(),
-        validation_data=validation if FLAGS.tensorboard else None,
+        optimizer=from_flags.make_optimizer(flags),
+        verbose=console.keras_verbose,
+        validation_data=validation if board else None,
         callbacks=[
-            *boards.make_callbacks(FLAGS.tensorboard, config, trainee),
+            *dashboard.make_callbacks(board, config, trainee),
             keras.callbacks.CSVLogger(os.path.join(folder, "log.csv")),
         ],
     )
@@ -110,16 +85,26 @@ def run(folder):
     return metrics
 
 
-def main(argv):
-    """Trains a teacher and prints its test accuracy after the last epoch."""
-    run_flags.start(argv)
-    if recipe_flags.apply(recipes.teachers()):
-        FLAGS.set_default("output", recipes.output_folder(FLAGS.recipe))
-    check_new(FLAGS.output, FLAGS.overwrite)
-    with run_folder(FLAGS.output, FLAGS.overwrite) as folder:
-        metrics = run(folder)
-    print(f"Teacher in {FLAGS.output}: test accuracy {metrics['test']['accuracy']:.2%}")
+def _report(flags, console, accuracies):
+    """Tells the test accuracy, where the teacher is, and how to distill it."""
+    path = os.path.join(flags.output, f"seed{flags.seeds[0]}", "model.keras")
+    console.result(
+        f"Teacher of {flags.dataset}: test accuracy {training.percentage(np.array(accuracies))}. "
+        f"It is in {path}"
+        + (f", the other seeds next to it in {flags.output}." if len(accuracies) > 1 else ".")
+    )
+    console.note(f"Next: l2rkd distill --teacher={path}{from_flags.data_words(flags)}")
 
 
-if __name__ == "__main__":
-    app.run(main)
+def _plan(flags):
+    """The lines of `--dry_run`."""
+    seed = int(flags.seeds[0])
+    dataset = plan.load_or_none(flags, seed)
+    rows = {"Data": plan.describe_data(flags, dataset)}
+    if dataset is not None:
+        rows["Teacher"] = plan.describe_model(_build(flags, dataset, seed))
+        schedule = from_flags.schedule(flags, dataset)
+        rows["Training"] = plan.describe_schedule(schedule, flags)
+    names = "model.keras, config.json, history.json, log.csv and metrics.json"
+    rows["Output"] = f"{names} in {plan.seed_folders(flags)}"
+    return rows

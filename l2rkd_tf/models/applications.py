@@ -1,41 +1,77 @@
-"""Teachers from `keras.applications`, as they suit images in [0, 1] of any size and data set."""
+"""Networks of `keras.applications`, adapted to images in `[0, 1]` of any size."""
 
 import types
 
 import keras
 
-# What is smaller, most of them refuse.
+from l2rkd_tf.utils.types import Shape
+
+__all__ = ["application", "application_names"]
+
+# Most of the networks refuse smaller images.
 _SMALLEST = 32
 _TRAINED = ("all", "head")
 
 
-def names():
-    """Names of all networks of `keras.applications`, sorted."""
+def application_names() -> list[str]:
+    """List the networks of `keras.applications`.
+
+    Returns:
+        Sorted names, each of which `application` takes.
+
+    Example:
+        >>> "MobileNetV2" in application_names()
+        True
+    """
     return sorted(name for name in dir(keras.applications) if name[0].isupper())
 
 
-def build(name, input_shape, num_classes, *, pretrained=False, size=None, trained="all", seed=0):
-    """A network of `keras.applications` with a new head that gives logits.
+def application(
+    name: str,
+    input_shape: Shape,
+    num_classes: int,
+    *,
+    pretrained: bool = False,
+    size: int | None = None,
+    trained: str = "all",
+    seed: int = 0,
+) -> keras.Model:
+    """Build a network of `keras.applications` as a teacher.
 
-    Its scaling is part of it: it takes the images in [0, 1] that students take, resizes them, and
-    gives them the range (and three channels) that the network was made for. All of
-    these are affine: a region of the student is one to the network, too.
+    The model takes the same images in `[0, 1]` as the student, and does the rest itself: it resizes
+    them, copies one channel to three, and scales the values to the range that the network was
+    trained on. A new dense layer returns the logits:
+
+    ```
+    logits(x) = W pool(network(preprocess(255 resize(x)))) + b
+    ```
+
+    Resizing and scaling are affine, so that a region around an image is also one for the network.
 
     Args:
-        name: Name of the network, such as `MobileNetV2`.
+        name: One of `application_names()`, such as `"MobileNetV2"`.
         input_shape: `(height, width, channels)` of the images, with one or three channels.
         num_classes: Number of classes.
-        pretrained: Whether it begins with the weights of ImageNet, which Keras downloads.
-        size: Side that images are resized to inside; `None` to resize those alone that are
-            smaller than 32, to 32.
-        trained: What `fit` changes: `"all"`, or the `"head"` alone.
+        pretrained: Whether the network starts with weights trained on ImageNet, which Keras
+            downloads.
+        size: Height and width that images are resized to, in pixels. By default only images whose
+            height or width is below 32 are resized, to 32.
+        trained: What `fit` changes: `"all"` layers, or only the new `"head"`.
         seed: Seed of the initial weights.
 
     Returns:
-        A functional `keras.Model` from images in [0, 1] to logits. All layers are in one graph.
+        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to float32
+        logits, shape `(batch, num_classes)`. All layers are in one graph.
 
     Raises:
-        ValueError: If an argument is wrong.
+        ValueError: If `name` is not one of `application_names()`, `input_shape` has not three
+            entries or neither one nor three channels, or `trained` is neither `"all"` nor `"head"`.
+
+    Example:
+        >>> from l2rkd_tf import models
+        >>> teacher = models.application("MobileNet", (8, 8, 1), num_classes=10, trained="head")
+        >>> teacher.output_shape, len(teacher.trainable_weights)
+        ((None, 10), 2)
     """
     _check(name, input_shape, trained)
     keras.utils.set_random_seed(seed)
@@ -67,16 +103,17 @@ def _scaled(image, name, size):
 
 
 def _preprocessing(name):
-    """What the network's own module does to images in [0, 255]."""
+    """The network's own scaling of images in `[0, 255]`."""
     for module in vars(keras.applications).values():
         if isinstance(module, types.ModuleType) and name in vars(module):
             return module.preprocess_input
-    return lambda image: image  # MobileNetV3, which has no module, does it itself
+    return lambda image: image  # MobileNetV3 has no module of its own, and scales by itself
 
 
 def _check(name, input_shape, trained):
-    if name not in names():
-        raise ValueError(f"`name` must be one of {names()}. Received: name={name!r}")
+    names = application_names()
+    if name not in names:
+        raise ValueError(f"`name` must be one of {names}. Received: name={name!r}")
     if len(input_shape) != 3 or input_shape[-1] not in (1, 3):
         raise ValueError(
             "`input_shape` must be (height, width, channels) with one or three channels. "

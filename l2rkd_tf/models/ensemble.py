@@ -1,42 +1,49 @@
-"""Several teachers as one Keras model."""
+"""Several classifiers as one Keras model."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 
-
-def load(paths):
-    """The teacher of a file, or the ensemble of the teachers of several."""
-    teachers = [keras.models.load_model(path) for path in paths]
-    return teachers[0] if len(teachers) == 1 else mean_of_probabilities(teachers)
+__all__ = ["ensemble"]
 
 
-def mean_of_probabilities(teachers):
-    """An ensemble whose probabilities are the mean of its members', as a model of logits.
+def ensemble(teachers: Sequence[keras.Model]) -> keras.Model:
+    """Combine classifiers into one model that averages their probabilities.
+
+    An ensemble is often a more accurate teacher than any of its members. Its outputs are logits, as
+    those of any other teacher:
 
     ```
-    logits(x) = log( mean_k softmax(f_k(x)) )
+    logits(x) = log( mean_k softmax(logits_k(x)) )
     ```
 
-    At temperature 1 the student is thus shown the ensemble's own answer. The mean of logits, a
-    geometric mean of probabilities, would let the member with the largest logits decide, and one
-    member that is certain would exclude what all others hold possible.
+    At temperature 1 a student thus learns the ensemble's own predictions. A mean of the logits
+    would instead be dominated by the member with the largest logits, and a single confident member
+    could rule out what all others consider possible.
 
     Args:
-        teachers: Keras models with graphs of layers, of the same inputs, that give logits.
+        teachers: One or more functional or sequential `keras.Model`s that return logits, each with
+            one input of shape `(batch, ...)` and one output of shape `(batch, num_classes)`. The
+            shapes must be the same for all.
 
     Returns:
-        A functional `keras.Model`. It shares the layers of the teachers, and can be saved.
+        A functional `keras.Model` from inputs, shape `(batch, ...)`, to float32 logits, shape
+        `(batch, num_classes)`. It shares the layers of `teachers`, and can be saved.
 
     Raises:
-        ValueError: If the teachers differ in the shapes of their inputs or outputs.
+        ValueError: If `teachers` is empty, if a member has several inputs or outputs or is a
+            subclassed model without a graph of layers, or if the shapes of inputs or outputs
+            differ.
+
+    Example:
+        >>> from l2rkd_tf import models
+        >>> members = [models.convnet((8, 8, 1), 10) for _ in range(3)]
+        >>> teacher = models.ensemble(members)
+        >>> teacher.output_shape
+        (None, 10)
     """
-    shapes = [(teacher.input_shape, teacher.output_shape) for teacher in teachers]
-    if len(set(shapes)) != 1:
-        raise ValueError(
-            "`teachers` must have the same shape of inputs, and of outputs. Received: models of "
-            f"shapes {shapes}"
-        )
+    _check(teachers)
     image = keras.Input(teachers[0].input_shape[1:], name="image")
     members = [  # under names of their own
         keras.Model(teacher.inputs[0], teacher.outputs[0], name=f"teacher{index}")
@@ -47,3 +54,25 @@ def mean_of_probabilities(teachers):
     ]
     total = keras.ops.logsumexp(keras.ops.stack(log_probabilities), axis=0)
     return keras.Model(image, total - math.log(len(members)), name="ensemble")
+
+
+def _check(teachers):
+    if not teachers or not all(map(_has_one_input_and_output, teachers)):
+        raise ValueError(
+            "`teachers` must be one or more functional or sequential Keras models with one input "
+            f"and one output each. Received: teachers={teachers}"
+        )
+    shapes = [(teacher.input_shape, teacher.output_shape) for teacher in teachers]
+    if len(set(shapes)) != 1:
+        raise ValueError(
+            "`teachers` must have the same input shape and the same output shape. Received: models "
+            f"with input and output shapes {shapes}"
+        )
+
+
+def _has_one_input_and_output(model):
+    # A subclassed model has no graph of layers: asking for its inputs raises.
+    try:
+        return len(model.inputs) == len(model.outputs) == 1
+    except (AttributeError, TypeError, ValueError):
+        return False

@@ -6,8 +6,8 @@ from l2rkd_tf import L2RKDDistiller, callbacks, plots
 
 # Settings that say where a run lies and what it prints, but not what it trains.
 _NO_HYPERPARAMETERS = {
-    "backup", "cpu_devices", "data_dir", "download", "output", "overwrite", "teacher_cache",
-    "seeds", "tensorboard", "tpu", "verbose",
+    "backup", "command", "cpu_devices", "data_dir", "download", "dry_run", "output", "overwrite",
+    "seeds", "teacher_cache", "tensorboard", "tpu", "verbose",
 }  # fmt: skip
 _DRAWINGS = 5
 _POINTS = 256

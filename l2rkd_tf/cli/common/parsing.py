@@ -1,8 +1,10 @@
 """Regions and methods from the words of flags and studies."""
 
-import ast
-
+from l2rkd_command.errors import UsageError
+from l2rkd_command.flags.checks import read_region
 from l2rkd_tf import methods, regions
+
+__all__ = ["METHODS", "REGIONS", "make_methods", "parse_region", "region_of_flag"]
 
 REGIONS = {
     "segment": regions.Segment,
@@ -29,7 +31,7 @@ METHODS = {
 
 
 def parse_region(text):
-    """A region from a flag: `patch`, `ball:radius=0.2,norm="linf"`, `patch:grid=8 + segment`.
+    """A region from a text: `patch`, `ball:radius=0.2,norm="linf"`, `patch:grid=8 + segment`.
 
     Args:
         text: Name of a region, and arguments of its class after a colon; several of them with
@@ -40,33 +42,37 @@ def parse_region(text):
         A `l2rkd_tf.regions.Region` or `None`.
 
     Raises:
-        ValueError: If there is no such region or argument.
+        ValueError: If there is no such region or argument, or an argument is out of range.
     """
-    if not text:
+    try:
+        parts = read_region(text)
+    except ValueError as error:
+        raise ValueError(f"`region` {error}") from error
+    built = [_build(name, arguments, text) for name, arguments in parts]
+    if not built:
         return None
-    parts = [_parse_part(part.strip(), text) for part in text.split("+")]
-    return parts[0] if len(parts) == 1 else regions.Mixture(parts)
+    return built[0] if len(built) == 1 else regions.Mixture(built)
 
 
-def _parse_part(part, text):
-    name, _, arguments = part.partition(":")
-    if name not in REGIONS:
-        raise ValueError(f"`region` must begin with one of {sorted(REGIONS)}. Received: {text!r}")
+def _build(name, arguments, text):
     try:
-        call = ast.parse(f"f({arguments})", mode="eval").body
-        if call.args:
-            raise ValueError("an argument without a name")
-        keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(
-            f"`region` takes arguments as in 'patch:grid=4,radius=0.5'. Received: {text!r}"
-        ) from error
-    try:
-        return REGIONS[name](**keywords)
+        return REGIONS[name](**arguments)
     except TypeError as error:
         raise ValueError(f"`region` {name!r}: {error}. Received: {text!r}") from error
 
 
+def region_of_flag(text):
+    """The region of `--region`, as `parse_region`.
+
+    Raises:
+        UsageError: If the library refuses it.
+    """
+    try:
+        return parse_region(text)
+    except ValueError as error:
+        raise UsageError("region", f"cannot be used: {error}") from error
+
+
 def make_methods(names):
-    """Distillation methods from the words of a list flag, each with its defaults."""
+    """Distillation methods from their names, each with its defaults."""
     return [METHODS[name]() for name in names]

@@ -1,15 +1,16 @@
-"""Folders of results: written whole or not at all."""
+"""Folders of results, written atomically, and the record of a run in them."""
 
 import contextlib
-import json
 import os
-import shutil
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 import l2rkd_tf
+from l2rkd_tf.utils.files import atomic_path, write_json
+
+__all__ = ["config_of", "run_folder", "save_run", "versions"]
 
 
 def versions():
@@ -22,34 +23,21 @@ def versions():
     }
 
 
-def write_json(path, content):
-    """Writes JSON whole or not at all."""
-    temporary = f"{path}.partial"
-    with open(temporary, "w") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-    os.replace(temporary, path)
-
-
-def check_new(folder, overwrite):
-    """Refuses to write over an earlier run."""
-    if os.path.exists(folder) and not overwrite:
-        raise ValueError(
-            f"`output` must be a new folder. Received: {folder!r}, which exists. Choose another "
-            "one, or pass --overwrite."
-        )
+def config_of(command, flags):
+    """What a command was asked to do: its name and all its flags, a dict."""
+    return {"command": command} | flags.flag_values_dict()
 
 
 @contextlib.contextmanager
-def run_folder(folder, overwrite):
-    """A folder that appears under its name when the run is complete, and not before."""
-    check_new(folder, overwrite)
-    partial = f"{folder.rstrip('/')}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    os.makedirs(partial)
-    yield partial
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+def run_folder(folder):
+    """A new folder that takes the place of `folder` when the body is done, and not before.
+
+    Yields:
+        Path to write to, a string.
+    """
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        yield str(temporary)
 
 
 def save_run(folder, model, config, history, metrics):

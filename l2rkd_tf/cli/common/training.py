@@ -179,15 +179,18 @@ def fit(
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         callbacks=[*callbacks, timer],
+        shuffle=False,  # the data shuffle themselves
         **kwargs,
     )
     return history.history, timer.milliseconds
 
 
 def evaluate(model, dataset):
-    """Loss and accuracy of a model on a data set, as floats; nothing of the model is changed."""
-    labels = np.concatenate([labels for _, labels in dataset.as_numpy_iterator()])
-    logits = model.predict(dataset, verbose=0)
+    """Loss and accuracy of a model on a dataset, as floats; nothing of the model is changed."""
+    # Without `predict`, which traces a function for each model: TensorFlow warns of that.
+    batches = [(model(inputs, training=False).numpy(), labels) for inputs, labels in dataset]
+    logits = np.concatenate([outputs for outputs, _ in batches])
+    labels = np.concatenate([labels for _, labels in batches])
     cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     return {
         "accuracy": float(np.mean(logits.argmax(axis=-1) == labels)),
@@ -214,6 +217,11 @@ def steps_of_a_pass(dataset):
     return max(len(dataset), 20)
 
 
+def build_teacher(dataset, seed=0, widths=(32, 64, 128), convs_per_block=2):
+    """A new teacher of small images, a convnet."""
+    return build_network(dataset, widths, seed, convs_per_block)
+
+
 def train_teacher(
     dataset,
     *,
@@ -235,7 +243,7 @@ def train_teacher(
     train, validation, test = load_splits(
         dataset, batch_size, seed=seed, augment="crop", **(data_options or {})
     )
-    teacher = build_network(train, widths, seed, convs_per_block)
+    teacher = build_teacher(train, seed, widths, convs_per_block)
     history, step_ms = fit(
         teacher,
         train,
@@ -258,3 +266,11 @@ def mean_and_interval(values):
         return float(values.mean()), float("nan")
     quantile = scipy.stats.t.ppf(0.975, len(values) - 1)
     return float(values.mean()), float(quantile * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def percentage(accuracies):
+    """Mean of accuracies as text: `97.31 ± 0.84 % (mean of 3 seeds, 95 % CI)`."""
+    mean, interval = mean_and_interval(100 * np.asarray(accuracies))
+    if np.isnan(interval):
+        return f"{mean:.2f} %"
+    return f"{mean:.2f} ± {interval:.2f} % (mean of {len(accuracies)} seeds, 95 % CI)"

@@ -13,8 +13,6 @@ arXiv:1910.10699), which mdistiller has, too.
 import dataclasses
 import math
 
-from absl import app
-
 #: Channel means and standard deviations of the training pixels, from 0 to 1.
 DATA_SETS = {
     "cifar10": {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616)},
@@ -229,13 +227,3 @@ def find(name, known):
         names = "\n  ".join(known)
         raise ValueError(f"`recipe` must be one of\n  {names}\nReceived: recipe={name!r}")
     return known[name]
-
-
-def main(argv):
-    """Prints the names of all recipes, or what those that are named say."""
-    known = teachers() | distillations()
-    print("\n\n".join(str(find(name, known)) for name in argv[1:]) or "\n".join(known))
-
-
-if __name__ == "__main__":
-    app.run(main)

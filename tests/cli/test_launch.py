@@ -1,4 +1,4 @@
-"""The launcher of local workers, with commands that take no time to start."""
+"""`l2rkd launch`, with commands that take no time to start."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-LAUNCHER = pathlib.Path(__file__).parent.parent / "examples" / "launch_workers.py"
+LAUNCHER = [sys.executable, "-m", "l2rkd_command", "launch"]
 
 # What the workers' programs begin with; `-S -E` make Python start fast.
 PROLOGUE = """
@@ -40,7 +40,7 @@ def start(tmp_path):
 
     def start_(program, *flags, **kwargs):
         worker = [sys.executable, "-S", "-c", PROLOGUE + program]
-        command = [sys.executable, str(LAUNCHER), *flags, "--", *worker]
+        command = [*LAUNCHER, *flags, "--", *worker]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": tmp_path} | kwargs
         # Under `nohup` the tests ignore the signal, and so would the launcher.
         options["preexec_fn"] = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -83,11 +83,10 @@ def is_running(pid):
 
 
 def refuse(*arguments):
-    finished = subprocess.run(
-        [sys.executable, str(LAUNCHER), *arguments], capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 1
-    return finished.stdout + finished.stderr
+    finished = subprocess.run([*LAUNCHER, *arguments], capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    (line,) = finished.stderr.splitlines()
+    return line
 
 
 def test_each_worker_finds_the_cluster_and_itself_in_tf_config(run):
@@ -109,8 +108,7 @@ def test_flags_after_the_dashes_are_the_commands(tmp_path):
     code = "import sys; print(sys.argv[1:])"
     arguments = ["--num_workers=7", "--help", "--", "--unknown", "word"]
     finished = subprocess.run(
-        [sys.executable, str(LAUNCHER), "--num_workers=1", "--"]
-        + [sys.executable, "-c", code, *arguments],
+        [*LAUNCHER, "--num_workers=1", "--"] + [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
         check=True,
@@ -289,7 +287,7 @@ def test_time_may_be_limited(run, tmp_path):
 def test_a_command_that_cannot_be_started(tmp_path, command, code, message):
     (tmp_path / "data.txt").write_text("no program")
     finished = subprocess.run(
-        [sys.executable, str(LAUNCHER), "--", command],
+        [*LAUNCHER, "--", command],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -321,5 +319,6 @@ def test_wrong_flags_are_refused_before_anything_starts(tmp_path, monkeypatch, a
 
 
 def test_the_launcher_starts_without_tensorflow():
-    code = "import launch_workers, sys; sys.exit('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=LAUNCHER.parent).returncode == 0
+    code = "from l2rkd_command.main import main; main(['launch', '--', 'true']); import sys; "
+    code += "sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

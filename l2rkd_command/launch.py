@@ -33,21 +33,7 @@ import threading
 import time
 from typing import NamedTuple
 
-from absl import app, flags
-
-FLAGS = flags.FLAGS
-
-flags.DEFINE_integer("num_workers", 2, "Copies to start.", lower_bound=1)
-flags.DEFINE_float("grace_seconds", 10.0, "Time between asking processes to end and SIGKILL.")
-flags.DEFINE_float("timeout_seconds", None, "Time after which all are ended; none by default.")
-flags.register_validator(
-    "grace_seconds", lambda seconds: 0 <= seconds < 1e9, "must be a number of seconds from 0"
-)
-flags.register_validator(
-    "timeout_seconds",
-    lambda seconds: seconds is None or 0 < seconds < 1e9,
-    "must be a number of seconds above 0",
-)
+__all__ = ["run"]
 
 
 class Event(NamedTuple):
@@ -249,28 +235,3 @@ def run(command, num_workers, grace_seconds, timeout_seconds):
         with contextlib.suppress(OSError):
             outputs[1].write_line(b"[launcher] ", os.fsencode(event.description))
     return event.exit_code
-
-
-def get_command(argv):
-    """The command; `argv` is what absl left of the command line.
-
-    Raises:
-        app.UsageError: If there is none, or not all of it follows `--`.
-    """
-    after = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-    if argv[1:] != after or not after:
-        raise app.UsageError(
-            "The command must follow `--`, as in: launch_workers.py --num_workers=2 -- python "
-            f"train.py. Received: {argv[1:] if argv[1:] else 'no command'}"
-        )
-    return after
-
-
-def main(argv):
-    """Runs the workers; returns the exit code."""
-    command = get_command(argv)
-    return run(command, FLAGS.num_workers, FLAGS.grace_seconds, FLAGS.timeout_seconds)
-
-
-if __name__ == "__main__":
-    app.run(main)

@@ -1,0 +1,114 @@
+"""What flags ask for: data, models, schedules. Errors of the library become those of a flag."""
+
+import functools
+import math
+import shlex
+
+import keras
+
+from l2rkd_command.errors import blame
+from l2rkd_command.flags.groups.data import NAMES
+from l2rkd_tf import models
+from l2rkd_tf.cli.common import optimizers, training
+
+__all__ = [
+    "data_errors",
+    "data_options",
+    "data_words",
+    "load_model",
+    "load_splits",
+    "load_teacher",
+    "make_optimizer",
+    "network_options",
+    "schedule",
+    "student_widths",
+]
+
+
+def data_options(flags):
+    """Arguments of `training.load_splits`; a dry run downloads nothing."""
+    names = ("splits", "data_dir", "image_size")
+    options = {name: flags[name].value for name in names}
+    return options | {"download": flags.download and not flags.dry_run}
+
+
+def data_words(flags):
+    """The flags, as words of a command line, with which another command reads the same data."""
+    names = [name for name in NAMES if flags[name].value != flags[name].default]
+    words = ["", *(f"--{flags[name].serialize().removeprefix('--')}" for name in names)]
+    return " ".join(map(shlex.quote, words)).removeprefix("''")
+
+
+def data_errors():
+    """Context in which errors of `l2rkd_tf.data.load` become those of flags."""
+    names = {"name": "dataset", "split": "splits"}
+    return blame("dataset", **names, image_size="image_size", fraction="fraction")
+
+
+def load_splits(flags, seed=0):
+    """Training, validation and test split; validation is `None` if its name is empty."""
+    augment = flags.augment if "augment" in flags else "none"
+    with data_errors():
+        return training.load_splits(
+            flags.dataset,
+            flags.batch_size,
+            fraction=flags.fraction if "fraction" in flags else 1.0,
+            seed=seed,
+            augment=None if augment == "none" else augment,
+            **data_options(flags),
+        )
+
+
+def load_model(flag, path):
+    """The Keras model of a file that a flag names."""
+    with blame(flag):
+        return keras.models.load_model(path)
+
+
+def load_teacher(flags):
+    """The teacher of `--teacher`, or the ensemble of several."""
+    teachers = [load_model("teacher", path) for path in flags.teacher.split(",")]
+    with blame("teacher", teachers="teacher"):
+        return teachers[0] if len(teachers) == 1 else models.ensemble(teachers)
+
+
+def schedule(flags, dataset):
+    """Arguments of `training.fit` for this training split."""
+    steps = flags.steps_per_epoch
+    if steps is None:
+        steps = training.steps_of_a_pass(dataset)
+    return {
+        "epochs": flags.epochs,
+        "learning_rate": flags.learning_rate,
+        "steps_per_epoch": steps or len(dataset),
+    }
+
+
+def student_widths(flags, dataset):
+    """Channels of each block of the student, for this training split."""
+    if flags.widths:
+        return [int(width) for width in flags.widths]
+    side = min(dataset.element_spec[0].shape[1:3])
+    return [16 * 2**block for block in range(max(1, int(math.log2(side)) - 1))]
+
+
+def network_options(flags):
+    """Arguments of `training.build_network`."""
+    return {
+        "network": flags.network,
+        "mean": [float(word) for word in flags.mean],
+        "std": [float(word) for word in flags.std],
+    }
+
+
+def make_optimizer(flags):
+    """Argument `optimizer` of `training.fit`."""
+    if flags.optimizer == "adam":
+        return optimizers.adam_on_cosine
+    return functools.partial(
+        optimizers.sgd_in_steps,
+        momentum=flags.momentum,
+        weight_decay=flags.weight_decay,
+        decay_epochs=[int(word) for word in flags.decay_epochs],
+        decay_factor=flags.decay_factor,
+    )
