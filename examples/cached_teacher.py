@@ -11,7 +11,7 @@ mixed from the stored outputs. This is cheap, and less accurate than running the
 import os
 
 import keras
-from absl import app, flags
+from absl import app, flags, logging
 
 import l2rkd_tf
 
@@ -27,7 +27,7 @@ flags.register_validator("fraction", lambda value: value > 0, "must be above 0")
 
 def main(argv):
     """Caches the teacher's outputs, and distills from them."""
-    del argv  # Everything is a flag.
+    logging.set_verbosity(logging.WARNING)  # TensorFlow Datasets logs every step it takes.
     keras.utils.set_random_seed(0)
     test = l2rkd_tf.data.load("digits", "test", batch_size=256)
 

@@ -10,7 +10,7 @@ every step. What is saved is a plain Keras model without the teacher.
 import os
 
 import keras
-from absl import app, flags
+from absl import app, flags, logging
 
 import l2rkd_tf
 
@@ -31,7 +31,7 @@ flags.register_validator("temperature", lambda value: value > 0, "must be above 
 
 def main(argv):
     """Trains, evaluates and saves the student."""
-    del argv  # Everything is a flag.
+    logging.set_verbosity(logging.WARNING)  # TensorFlow Datasets logs every step it takes.
     keras.utils.set_random_seed(FLAGS.seed)
     teacher = keras.models.load_model(FLAGS.teacher)
     few = l2rkd_tf.data.load(

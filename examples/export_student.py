@@ -11,7 +11,7 @@ import os
 
 import keras
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 import l2rkd_tf
 
@@ -26,7 +26,7 @@ flags.register_validator("student", os.path.exists, "must be a file: run distill
 
 def main(argv):
     """Exports the student, and measures the accuracy of the file."""
-    del argv  # Everything is a flag.
+    logging.set_verbosity(logging.WARNING)  # TensorFlow Datasets logs every step it takes.
     student = keras.models.load_model(FLAGS.student)
     train = l2rkd_tf.data.load(FLAGS.dataset, "train", batch_size=64)
     test = l2rkd_tf.data.load(FLAGS.dataset, "test", batch_size=256)

@@ -10,7 +10,7 @@ points, at region points, or at both. The layers to compare are found by themsel
 import os
 
 import keras
-from absl import app, flags
+from absl import app, flags, logging
 
 import l2rkd_tf
 from l2rkd_tf import methods
@@ -32,7 +32,7 @@ flags.register_validator("teacher", os.path.exists, "must be a file: run train_t
 
 def main(argv):
     """Distills with the chosen methods, and prints each term and the accuracy."""
-    del argv  # Everything is a flag.
+    logging.set_verbosity(logging.WARNING)  # TensorFlow Datasets logs every step it takes.
     keras.utils.set_random_seed(0)
     few = l2rkd_tf.data.load("digits", "train", batch_size=50, fraction=0.1)
     test = l2rkd_tf.data.load("digits", "test", batch_size=256)

@@ -8,7 +8,7 @@ teacher and student take the same images. By default the network starts from ran
 """
 
 import keras
-from absl import app, flags
+from absl import app, flags, logging
 
 import l2rkd_tf
 
@@ -24,7 +24,7 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 def main(argv):
     """Trains the teacher and a student, and prints the size and accuracy of both."""
-    del argv  # Everything is a flag.
+    logging.set_verbosity(logging.WARNING)  # TensorFlow Datasets logs every step it takes.
     keras.utils.set_random_seed(0)
     few = l2rkd_tf.data.load("digits", "train", batch_size=50, fraction=0.1)
     test = l2rkd_tf.data.load("digits", "test", batch_size=256)

@@ -11,7 +11,7 @@ trained first.
 import os
 
 import keras
-from absl import app, flags
+from absl import app, flags, logging
 
 import l2rkd_tf
 
@@ -29,7 +29,7 @@ flags.register_validator("teacher", lambda p: not p or os.path.exists(p), "must 
 
 def main(argv):
     """Reads the images, distills the teacher and exports the student."""
-    del argv  # Everything is a flag.
+    logging.set_verbosity(logging.WARNING)  # TensorFlow Datasets logs every step it takes.
     keras.utils.set_random_seed(0)
     train, test = (
         l2rkd_tf.data.load(FLAGS.images, split, batch_size=32, image_size=FLAGS.image_size)
@@ -42,9 +42,8 @@ def main(argv):
     distiller = l2rkd_tf.L2RKDDistiller(teacher, student, seed=0)
     compile_for(distiller, FLAGS.steps)
     distiller.fit(train.repeat(), epochs=1, steps_per_epoch=FLAGS.steps, verbose=2)
-    print(
-        f"Test accuracy of the student: {distiller.evaluate(test, return_dict=True)['accuracy']:.1%}"
-    )
+    accuracy = distiller.evaluate(test, verbose=0, return_dict=True)["accuracy"]
+    print(f"Test accuracy of the student: {accuracy:.1%}")
 
     report = l2rkd_tf.export.export_litert(student, FLAGS.output, "int8", representative_data=train)
     print(f"{FLAGS.output}: {report.bytes:,} bytes, agrees on {report.top1_agreement:.1%}")

@@ -7,7 +7,7 @@ them: one by plain distillation (KD), one by L2RKD. The last line compares their
 """
 
 import keras
-from absl import app, flags
+from absl import app, flags, logging
 
 import l2rkd_tf
 
@@ -24,7 +24,7 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 def main(argv):
     """Trains the teacher and both students, and prints how they compare."""
-    del argv  # Everything is a flag.
+    logging.set_verbosity(logging.WARNING)  # TensorFlow Datasets logs every step it takes.
     test = l2rkd_tf.data.load("digits", "test", batch_size=256)
     few = l2rkd_tf.data.load(
         "digits", "train", batch_size=50, fraction=FLAGS.fraction, seed=FLAGS.seed
@@ -54,7 +54,9 @@ def distill(teacher, train, **settings):
     student = l2rkd_tf.models.convnet((8, 8, 1), 10, widths=(16, 32))
     distiller = l2rkd_tf.L2RKDDistiller(teacher, student, seed=FLAGS.seed, **settings)
     rate = keras.optimizers.schedules.CosineDecay(0.03, FLAGS.steps)
-    distiller.compile(keras.optimizers.Adam(rate), LOSS, metrics=["accuracy"])
+    distiller.compile(
+        keras.optimizers.Adam(rate), LOSS, metrics=["accuracy"], steps_per_execution=50
+    )
     distiller.fit(train.repeat(), epochs=1, steps_per_epoch=FLAGS.steps, verbose=0)
     return distiller
 

@@ -14,7 +14,7 @@ import os
 
 import keras
 import tensorflow as tf
-from absl import app, flags
+from absl import app, flags, logging
 
 import l2rkd_tf
 
@@ -29,7 +29,7 @@ flags.register_validator("teacher", os.path.exists, "must be a file: run train_t
 
 def main(argv):
     """Trains a student on several replicas, and evaluates it on all of them."""
-    del argv  # Everything is a flag.
+    logging.set_verbosity(logging.WARNING)  # TensorFlow Datasets logs every step it takes.
     strategy = make_strategy()  # Before anything else uses TensorFlow.
     print(f"{strategy.num_replicas_in_sync} replicas")
     keras.utils.set_random_seed(0)

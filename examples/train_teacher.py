@@ -7,7 +7,7 @@ randomly cropped images. The other examples read the file.
 """
 
 import keras
-from absl import app, flags
+from absl import app, flags, logging
 
 import l2rkd_tf
 
@@ -24,7 +24,7 @@ flags.register_validator("learning_rate", lambda value: value > 0, "must be abov
 
 def main(argv):
     """Trains, evaluates and saves the teacher."""
-    del argv  # Everything is a flag.
+    logging.set_verbosity(logging.WARNING)  # TensorFlow Datasets logs every step it takes.
     keras.utils.set_random_seed(FLAGS.seed)
     train = l2rkd_tf.data.load(
         FLAGS.dataset, "train", batch_size=50, seed=FLAGS.seed, augment="crop"
