@@ -5,9 +5,7 @@
 writes `region_shapes.png` and `region_images.png` to `docs/images`, or to `--output`.
 """
 
-import os
 import pathlib
-import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -15,11 +13,12 @@ from absl import app, flags
 from matplotlib import figure as figures
 
 import l2rkd_tf
+from l2rkd_tf.utils.files import atomic_path
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string(
-    "output", str(pathlib.Path(__file__).parent / "images"), "Folder of the pictures."
+    "output", str(pathlib.Path(__file__).parent.parent / "images"), "Folder of the pictures."
 )
 
 # The first is the training point, the others are the rest of its batch.
@@ -99,22 +98,15 @@ def draw_images():
     return figure
 
 
-def save(figure, path):
-    """Writes a picture whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        unfinished = pathlib.Path(folder) / path.name
-        figure.savefig(unfinished)
-        os.replace(unfinished, path)
-
-
 def main(argv):
     """Draws both pictures."""
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}")
     output = pathlib.Path(FLAGS.output)
     output.mkdir(parents=True, exist_ok=True)
-    save(draw_shapes(), output / "region_shapes.png")
-    save(draw_images(), output / "region_images.png")
+    for name, figure in {"shapes": draw_shapes(), "images": draw_images()}.items():
+        with atomic_path(output / f"region_{name}.png") as path:
+            figure.savefig(path, format="png")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Copies the tables of `docs/results` into the README and the pages of `docs`.
+"""Copies committed tables of results into the README and the pages of `docs`.
 
-python docs/_build/fill_readme.py
+    python docs/_build/fill_readme.py
+
+A page marks the place: everything from `<!-- studies/results/patience.md -->` to `<!-- end -->` is
+replaced by that file, and after `<!-- studies/results/patience.md: 2 -->` by its second table only.
 """
 
 import pathlib
 import re
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 def fill(text):
-    """The text with every `<!-- path.md -->` ... `<!-- end -->` filled from its file.
-
-    `<!-- path.md: 2 -->` takes the second table of the file alone, without its caption.
-    """
+    """Returns the text of a page with every marked place filled from its file."""
     return re.sub(
         r"(<!-- (\S+\.md)(?:: (\d+))? -->\n).*?(<!-- end -->)",
         lambda match: match[1] + _content(match[2], match[3]) + match[4],

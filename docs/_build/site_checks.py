@@ -1,8 +1,8 @@
-"""What `make docs` checks beyond links: a page is read without the network. See `mkdocs.yml`."""
+"""Checks that pages of the site can be read without the network. See `mkdocs.yml`."""
 
 import re
 
-# Links that are followed by a click are welcome; what a browser fetches by itself is not.
+# Links that a reader clicks are welcome; what a browser fetches by itself is not.
 _FETCHED = re.compile(
     r"""<(?:script|img|iframe|source|link)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^"'> ]+"""
 )

@@ -4,7 +4,7 @@ import re
 
 import griffe
 
-# What Keras calls, and nobody else.
+# Methods that only Keras calls.
 _HOOKS = re.compile(
     "on_.+|set_model|build|call|__call__|get_config|from_config|(save|load)_assets|"
     "(train|test)_step|compute_(loss|metrics)|get_metrics_result"
@@ -12,7 +12,7 @@ _HOOKS = re.compile(
 
 
 class Docstrings(griffe.Extension):
-    """Shows `Example:` as code, and leaves out methods that are documented elsewhere."""
+    """Shows `Example:` as code, and omits methods that are documented elsewhere."""
 
     def on_object(self, *, obj, **kwargs):
         """Renames the section of examples of one docstring."""
