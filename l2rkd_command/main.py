@@ -51,8 +51,8 @@ def main(argv=None):
         return 0
     if name not in COMMANDS:
         nearest = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = f"Did you mean {nearest[0]}" if nearest else f"Choose from {', '.join(COMMANDS)}"
-        return _refuse("l2rkd", f"{name!r} is not a command. {hint}.")
+        hint = f"Did you mean {nearest[0]}?" if nearest else "`l2rkd --help` lists the commands."
+        return _refuse("l2rkd", f"{name!r} is not a command. {hint}")
     if {"--help", "-h"} & set(_before_dashes(words)):
         module = _flags_module(name)
         help.show(help.page_of_command(name, module.SUMMARY, module.USAGE, define(name)))

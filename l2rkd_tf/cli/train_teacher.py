@@ -9,6 +9,7 @@ import os
 import keras
 import numpy as np
 
+from l2rkd_command.errors import blame
 from l2rkd_tf import models
 from l2rkd_tf.cli.common import dashboard, from_flags, plan, training
 from l2rkd_tf.cli.common.console import Console
@@ -40,15 +41,16 @@ def run(flags):
 def _build(flags, dataset, seed):
     """A new teacher."""
     if flags.application:
-        return models.application(
-            flags.application,
-            tuple(dataset.element_spec[0].shape[1:]),
-            len(dataset.class_names),
-            pretrained=flags.pretrained,
-            size=flags.application_size,
-            trained=flags.trained,
-            seed=seed,
-        )
+        with blame("application", name="application"):
+            return models.application(
+                flags.application,
+                tuple(dataset.element_spec[0].shape[1:]),
+                len(dataset.class_names),
+                pretrained=flags.pretrained,
+                size=flags.application_size,
+                trained=flags.trained,
+                seed=seed,
+            )
     widths = [int(width) for width in flags.widths]
     options = from_flags.network_options(flags)
     return training.build_network(dataset, widths, seed, flags.convs_per_block, **options)

@@ -39,7 +39,7 @@ def test_each_seed_leaves_a_whole_run(tmp_path):
     assert (weights[0] != weights[1]).any()
     assert [path.name for path in tmp_path.iterdir()] == ["teacher"]  # nothing half written
     lines = printed.splitlines()
-    assert lines[0].startswith("[1/2] Training convnet (1,966 parameters) on 1,000 examples")
+    assert lines[0].startswith("[1/2] Training convnet (1,230 parameters) on 1,000 examples")
     assert f"test accuracy {50 * sum(accuracies):.2f} ± " in lines[-2]
     assert lines[-1] == f"Next: l2rkd distill --teacher={output}/seed0/model.keras"
 
