@@ -218,8 +218,11 @@ def _plan(flags):
             rows["Teacher"] = f"{plan.describe_model(teacher)}, from {flags.teacher}"
         student = _build_student(flags, dataset, seed)
         rows["Student"] = plan.describe_model(student)
-        # Refuses what does not go together.
-        training.build_trainee(flags.method, teacher, student, **_options(flags, seed))
+        # Also refuses what does not go together.
+        trainee = training.build_trainee(flags.method, teacher, student, **_options(flags, seed))
+        if needs_teacher(flags):
+            cost = trainee.points_per_step(flags.batch_size, cached=bool(flags.teacher_cache))
+            rows["Step"] = f"{cost.student} inputs to the student, {cost.teacher} to the teacher"
         schedule = from_flags.schedule(flags, dataset)
         rows["Training"] = f"{_NAMES[flags.method]}, {plan.describe_schedule(schedule, flags)}"
     names = "model.keras, config.json, history.json, log.csv and metrics.json"

@@ -2,7 +2,7 @@
 
 from l2rkd_tf.models.applications import application, application_names
 from l2rkd_tf.models.catalogue import get, names
-from l2rkd_tf.models.ensemble import ensemble
+from l2rkd_tf.models.ensembles import ensemble
 from l2rkd_tf.models.mobilenets import mobilenet_v2
 from l2rkd_tf.models.resnets import resnet, resnet50
 from l2rkd_tf.models.shufflenets import shufflenet_v1, shufflenet_v2

@@ -160,6 +160,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(tmp_path, teacher_file, mon
     assert "digits, split train: 100 examples of 8x8x1, 10 classes" in printed
     assert f"convnet, 1,230 parameters, from {teacher_file}" in printed
     assert "convnet, 5,274 parameters" in printed
+    assert "100 inputs to the student, 100 to the teacher" in printed
     assert "15 epochs of 100 steps" in printed and "2 seeds" in printed
     assert f"{tmp_path}/new/seed0, {tmp_path}/new/seed1" in printed
     assert "convnet, 289,066 parameters, which would be trained first" in commands.succeed(*words)

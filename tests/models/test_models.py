@@ -14,7 +14,8 @@ def mixed_precision():
 
 def test_public_names():
     assert models.__all__ == [
-        *["convnet", "get", "mobilenet_v2", "names", "resnet", "resnet50"],
+        *["application", "application_names", "convnet", "ensemble"],
+        *["get", "mobilenet_v2", "names", "resnet", "resnet50"],
         *["shufflenet_v1", "shufflenet_v2", "vgg", "wide_resnet"],
     ]
 
