@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from l2rkd_command import recipes
 from l2rkd_tf.cli.common import optimizers
-from tests.strategies import two_replicas
+from tests.helpers import two_replicas
 
 SHAPES = {"kernel": (3, 2), "bias": (2,), "gamma": (4,), "beta": (4,)}
 
