@@ -1,4 +1,4 @@
-"""Teachers from elsewhere, several at once, and a search by KerasTuner."""
+"""Teachers from elsewhere, and several at once."""
 
 import json
 import os
@@ -19,7 +19,6 @@ sys.path.insert(0, str(ROOT / "examples"))
 
 import applications  # noqa: E402
 import ensembles  # noqa: E402
-import tuning  # noqa: E402
 
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -137,36 +136,6 @@ def test_members_of_an_ensemble_must_fit_together():
         ensembles.mean_of_probabilities([dense(1.0, 0), other])
 
 
-# The search.
-
-RANGES = {"radius": [0.1, 1.0], "region_weight": [2.0], "temperature": [1.0, 8.0]}
-
-
-def test_a_search_finds_the_best_of_its_trials_and_goes_on(tmp_path):
-    asked = []
-
-    def accuracy(setting):
-        if len(asked) == 3:
-            asked.append("killed")
-            raise KeyboardInterrupt
-        asked.append(setting)
-        return 1.0 - abs(setting["radius"] - 0.5)
-
-    with pytest.raises(KeyboardInterrupt):
-        tuning.search(accuracy, RANGES, max_trials=5, directory=tmp_path)
-    trials = tuning.search(accuracy, RANGES, max_trials=5, directory=tmp_path)
-    asked.remove("killed")
-    assert len(asked) == len(trials) == 5  # none twice
-    assert [trial["val_accuracy"] for trial in trials] == sorted(
-        (1.0 - abs(setting["radius"] - 0.5) for setting in asked), reverse=True
-    )
-    for trial in trials:
-        assert {name: trial[name] for name in RANGES} in asked
-        assert 0.1 <= trial["radius"] <= 1.0 and 1.0 <= trial["temperature"] <= 8.0
-        assert trial["region_weight"] == 2.0
-    assert len({trial["temperature"] for trial in trials}) == 5
-
-
 # The programs.
 
 
@@ -250,10 +219,6 @@ WRONG_FLAGS = {
     ("examples/train_teacher.py", "--application=MobileNetV9"): "must be one of",
     ("examples/train_teacher.py", "--pretrained"): "need --application",
     ("examples/train_teacher.py", "--application=VGG16", "--network=vgg13"): "goes without",
-    ("examples/tune.py",): "Flag --teacher must have a value",
-    ("examples/tune.py", "--teacher=README.md", "--radius=0.5,2"): "`radius` must be",
-    ("examples/tune.py", "--teacher=README.md", "--temperature=8,1"): "in order",
-    ("examples/tune.py", "--teacher=README.md", "--splits=train,,test"): "must have a second one",
 }
 
 
@@ -270,26 +235,3 @@ def test_flag_mistakes_fail_before_any_work():
     assert len(refused) == len(WRONG_FLAGS)
     for line, (command, message) in zip(refused, WRONG_FLAGS.items(), strict=True):
         assert line.startswith(" ".join(command)) and message in line
-
-
-@pytest.mark.stress
-def test_tune_tells_the_best_setting_and_its_test_accuracy(folder):
-    dense(1.0, 0).save(folder / "0.keras")
-    printed = succeed(
-        "tune.py",
-        "--teacher=0.keras",
-        "--trials=2",
-        "--temperature=4",
-        "--seeds=0,1",
-        folder=folder,
-    )
-    results = read(folder / "runs/tune/tuning.json")
-    first, second = results["trials"]
-    assert first["val_accuracy"] >= second["val_accuracy"]
-    assert results["best"] == {name: first[name] for name in RANGES}
-    assert results["best"]["temperature"] == 4.0
-    metrics = [read(folder / f"runs/tune/seed{seed}/metrics.json") for seed in (0, 1)]
-    # The students of the end are those of the trial.
-    assert np.mean([m["validation"]["accuracy"] for m in metrics]) == first["val_accuracy"]
-    assert results["test_accuracies"] == [m["test"]["accuracy"] for m in metrics]
-    assert f"--region='patch:grid=4,radius={first['radius']}'" in printed

@@ -1,7 +1,7 @@
 """Wilson intervals, and the model card that says what is known of exports."""
 
 import json
-import pathlib
+import os
 import re
 
 import numpy as np
@@ -105,8 +105,17 @@ def test_the_card_says_what_it_was_given():
         "| training | keras 3.99 |",
     }
     assert "Wilson" in card and "| versions | {" not in card
-    assert "differs by 0.0625" in card and "what lies outside is cut off" in card
+    assert "differ by up to 0.0625" in card and "clips values\n  outside them" in card
     assert "has not been measured" not in card
+
+
+@pytest.mark.parametrize("license", [None, "apache-2.0"])
+def test_hugging_face_reads_the_card(license):
+    hub = pytest.importorskip("huggingface_hub")
+    card = hub.ModelCard(export.model_card_text([REPORT, REPORT], title="A: b", license=license))
+    data = {"library_name": "keras", "tags": ["knowledge-distillation", "litert"]}
+    assert card.data.to_dict() == data | ({"license": license} if license else {})
+    assert card.text.lstrip().startswith("# A: b\n")
 
 
 def test_the_card_invents_nothing():
@@ -115,11 +124,11 @@ def test_the_card_invents_nothing():
     assert parts["Data"] == parts["Configuration of the training"] == "Not known."
     assert parts["Intended use"].startswith("Not known")
     assert parts["Metrics"] == (
-        "Measured when it was exported: nothing.\n\nRecorded by the training: not known."
+        "Measured at export: nothing.\n\nRecorded by the training: not known."
     )
     assert parts["Input and output"].endswith("Of the outputs: Not known.")
     assert parts["Versions"].endswith("| training | not known |")
-    assert "How often a file is right has not been measured" in parts["Limits"]
+    assert "that Metrics does not name has not been measured" in parts["Limits"]
     assert list(parts)[-1] == "Limits"
 
 
@@ -150,7 +159,7 @@ def test_a_card_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError("no space left")
 
-    monkeypatch.setattr(pathlib.Path, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="no space"):
         export.write_model_card(path, "# Second\n")
     assert [file.name for file in path.parent.iterdir()] == ["model_card.md"]
