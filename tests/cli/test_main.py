@@ -83,10 +83,7 @@ def test_help_shows_defaults_and_values_of_flags():
     ("words", "line"),
     [
         (["distil"], "l2rkd: 'distil' is not a command. Did you mean distill?"),
-        (
-            ["--epochs=3"],
-            "l2rkd: '--epochs=3' is not a command. `l2rkd --help` lists the commands.",
-        ),
+        (["--epochs=3"], "l2rkd: '--epochs=3' is not a command. `l2rkd --help` lists the commands."),
         (
             ["distill", "--epoch=3"],
             "l2rkd distill: --epoch is not a flag of this command. Did you mean: epochs?",
