@@ -6,7 +6,7 @@ import jinja2
 import tabulate
 
 from l2rkd_tf import export
-from l2rkd_tf.plots import style
+from l2rkd_tf.geometry import evaluation
 
 # What is inserted into HTML is escaped; markdown has no such rule, see `markdown_table`.
 _TEMPLATES = jinja2.Environment(
@@ -57,7 +57,7 @@ def percent_with_interval(fraction, num_examples):
 
 def with_interval(mean, stderr):
     """A mean ± the half-width of its 95 % CI, with two significant digits of the latter."""
-    half_width = style.CONFIDENCE * stderr
+    half_width = float(evaluation.half_width(stderr))
     if not 0 < half_width < math.inf:
         return f"{mean:.4g}"
     decimals = max(0, 1 - math.floor(math.log10(half_width)))
