@@ -3,7 +3,9 @@
 import json
 import os
 
-__all__ = ["read_config", "take_from_run"]
+from l2rkd_command.errors import UsageError
+
+__all__ = ["read_config", "read_record", "take_from_run"]
 
 
 def read_config(model_file):
@@ -15,12 +17,37 @@ def read_config(model_file):
     Returns:
         A dict of flags with their values, and more; empty if no `config.json` lies next to the
         file.
+
+    Raises:
+        UsageError: If that file is not what a run writes.
     """
-    path = os.path.join(os.path.dirname(model_file), "config.json")
+    return read_record(model_file, "config")
+
+
+def read_record(model_file, part):
+    """One part of what a run recorded next to its model.
+
+    Args:
+        model_file: Path of a `.keras` file.
+        part: `"config"`, `"history"` or `"metrics"`.
+
+    Returns:
+        A dict; empty if there is no such file.
+
+    Raises:
+        UsageError: If the file is not what a run writes.
+    """
+    path = os.path.join(os.path.dirname(model_file), f"{part}.json")
     if not os.path.isfile(path):
         return {}
     with open(path, encoding="utf-8") as file:
-        return json.load(file)
+        try:
+            content = json.load(file)
+        except ValueError as error:
+            raise UsageError("", f"{path}, next to the model, must be JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError("", f"{path}, next to the model, must hold a JSON object")
+    return content
 
 
 def take_from_run(flags, model_file, names):

@@ -1,189 +1,219 @@
-r"""Measures what a student is on a device: LiteRT files of four formats, side by side.
-
-    python examples/benchmark_student.py --model=runs/distill/seed0/model.keras \
-        --teacher=runs/teacher/model.keras --dataset=digits
+"""`l2rkd benchmark`: what a student costs and keeps on a device, for four LiteRT formats.
 
 For float32, float16, dynamic-range and int8: bytes, latency of one image on this CPU, test
-accuracy, agreement with the teacher, and fidelity to the teacher between the examples. `--output`
-gets the files with their parity reports, `model_card.md`, `table.md`, `results.json` and
-`benchmark.png`. Latency counts only if nothing else uses the cores.
+accuracy, agreement with the teacher, and fidelity to the teacher in a region around the examples.
+The folder of `--output` gets the files with the reports of their comparison with the Keras model,
+`model_card.md`, `table.md`, `results.json` and `benchmark.png`.
 """
 
 import os
+import pathlib
 import platform
 
-import keras
-import run_flags
-import tensorflow as tf
 import tqdm
-import training
-from absl import app, flags
-from benchmark_card import read_record, share_row, write_card
-from benchmark_litert import LiteRTModel, OneImage, time_calls
-from benchmark_page import KERAS, plot, quartiles, table
-from run_folder import check_new, run_folder, versions, write_json
 
+from l2rkd_command.errors import UsageError
+from l2rkd_command.run_config import read_record
 from l2rkd_tf import export, geometry, regions
+from l2rkd_tf.cli.common import fidelity, from_flags, plan, student_card, training
+from l2rkd_tf.cli.common.benchmark_page import KERAS, plot, quartiles, render_table
+from l2rkd_tf.cli.common.console import Console
+from l2rkd_tf.cli.common.litert import LiteRTModel, OneImage, time_calls
+from l2rkd_tf.cli.common.pages import percent, with_settings
+from l2rkd_tf.cli.common.parsing import region_of_flag
+from l2rkd_tf.cli.common.run_folder import config_of, run_folder, versions
+from l2rkd_tf.plots.style import require_matplotlib
+from l2rkd_tf.utils.files import write_json, write_text
 
-FLAGS = flags.FLAGS
+__all__ = ["run"]
+
 FORMATS = {"float32": None, "float16": "float16", "dynamic": "dynamic", "int8": "int8"}
-FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
-NUM_EXAMPLES = 256  # as many as an export looks at
-
-run_flags.define_data_flags()
-flags.adopt_module_key_flags(run_flags)  # shown by --help, too
-flags.DEFINE_string("model", None, "Keras file of the student.", required=True)
-flags.DEFINE_string("teacher", None, "Keras file of the teacher.", required=True)
-flags.DEFINE_string("region", "", "Region to look into; empty for the distiller's default.")
-flags.DEFINE_integer("num_points", 256, "Test examples whose regions are looked into.", 2)
-flags.DEFINE_list("threads", ["1", "2"], "Numbers of threads that a call may use.")
-flags.DEFINE_integer("rounds", 1000, "Calls that are timed, of each file.", lower_bound=1)
-flags.DEFINE_integer("warm_up", 100, "Calls before these.", lower_bound=0)
-flags.DEFINE_integer("seed", 0, "Seed of the draws.", lower_bound=0)
-flags.DEFINE_string("intended_use", "", "What the model is for, in words, for its card.")
-flags.DEFINE_string("output", "runs/benchmark", "New folder for the results.")
-flags.DEFINE_boolean("overwrite", False, "Whether to replace an existing output folder.")
-flags.register_validator("model", os.path.isfile, "must be an existing .keras file")
-flags.register_validator("teacher", os.path.isfile, "must be an existing .keras file")
-flags.register_validator("region", run_flags.is_region, "must be as in 'patch:grid=4,radius=0.5'")
-flags.register_validator(
-    "threads",
-    lambda words: run_flags.are_counts(words) and len(set(map(int, words))) == len(words),
-    "must be different integers above 0",
-)
+NUM_EXAMPLES = 256  # as many as an export compares
 
 
-def first_examples(dataset, count):
-    """The first images and labels of a data set in batches, or all if there are fewer."""
-    return next(dataset.unbatch().take(count).batch(count).as_numpy_iterator())
+def run(flags):
+    """Exports, measures and writes everything, or says what would be done.
+
+    Args:
+        flags: Flags of `l2rkd_command.flags.benchmark`, parsed and checked.
+    """
+    region = region_of_flag(flags.region)  # refused before anything is read or measured
+    if flags.dry_run:
+        plan.show("benchmark", _plan(flags))
+        return
+    require_matplotlib()
+    console = Console(flags.verbose, total=5)
+    console.step(f"Loading {flags.dataset}, the student and the teacher")
+    models = from_flags.load_model("student", flags.student), from_flags.load_teacher(flags)
+    train, _, test = from_flags.load_splits(flags)
+    with run_folder(flags.output) as folder:
+        folder = pathlib.Path(folder)
+        reports, results = measure_all(flags, models, (train, test), region, folder, console)
+        console.step("Writing the table, the figure and the model card")
+        write_json(folder / "results.json", results)
+        table = render_table(results)
+        write_text(folder / "table.md", table)
+        plot(results, folder / "benchmark.png")
+        student_card.write_card(
+            folder,
+            list(reports.values()),
+            model=(flags.student, models[0].name),
+            record={part: read_record(flags.student, part) for part in ("config", "metrics")},
+            data=(flags.dataset, flags.splits, test),
+            measurements=measurements(results, reports),
+            use=flags.intended_use,
+        )
+    _report(flags, results, table, console)
 
 
-def export_all(student, examples, folder):
-    """Exports every format; returns the reports, and why formats could not be exported."""
-    reports, refused = {}, {}
-    for name, quantization in tqdm.tqdm(FORMATS.items(), "exports", unit="file"):
-        path = os.path.join(folder, f"student_{name}.tflite")
-        try:
-            reports[name] = export.export_litert(student, path, quantization, examples)
-        except export.ExportError as error:
-            refused[name] = str(error)
-    if not reports:
-        raise export.ExportError(f"No format could be exported. {refused}")
-    return reports, refused
+def measure_all(flags, models, splits, region, folder, console):
+    """Exports to the folder, and measures what table and figure show.
 
-
-def measure(model, teacher, test, points, region):
-    """Accuracy and agreement on the test split, and fidelity in the region of some points."""
-    x, labels = points
-    profile = geometry.fidelity_profile(
-        teacher, model, x, region, FRACTIONS, labels=labels, seed=FLAGS.seed
-    )
-    arrays = ("fractions", "kl", "kl_stderr", "agreement", "agreement_stderr")
-    return {
-        "accuracy": training.evaluate(model, test)["accuracy"],
-        "agreement": geometry.top1_agreement(teacher, model, test),
-        "profile": {name: getattr(profile, name).tolist() for name in arrays},
-    }
-
-
-def latencies(paths, images):
-    """Median and middle half of the times of each file, by numbers of threads as JSON has them."""
-    calls = {
-        (name, number): OneImage(path, int(number))
-        for name, path in paths.items()
-        for number in FLAGS.threads
-    }
-    seconds = time_calls(calls, images, FLAGS.rounds, FLAGS.warm_up, FLAGS.seed)
-    return {
-        name: {str(int(number)): quartiles(seconds[name, number]) for number in FLAGS.threads}
-        for name in paths
-    }
-
-
-def in_words(region):
-    """A region with its settings."""
-    settings = ", ".join(f"{name}={value!r}" for name, value in region.get_config().items())
-    return f"{type(region).__name__}({settings})"
-
-
-def measure_all(student, teacher, train, test, folder):
-    """Exports to the folder, and measures what the table and the figure show.
+    Args:
+        flags: Flags of the command.
+        models: Student and teacher.
+        splits: Training and test split.
+        region: Region in which fidelity is measured; `None` for the default of the images.
+        folder: Existing folder of the exported files.
+        console: `Console` of the command.
 
     Returns:
         The reports of the exports by format, and the results as they are written as JSON.
     """
-    points = first_examples(test, FLAGS.num_points)
-    region = run_flags.parse_region(FLAGS.region) or regions.default_region(points[0])
-    # Before the exports: it finds out whether models and data fit together.
-    rows = {KERAS: measure(student, teacher, test, points, region)}
-    # The same for all formats: a data set would be shuffled anew for each.
-    examples, _ = first_examples(train, NUM_EXAMPLES)
-    reports, refused = export_all(student, examples, folder)
-    paths = {name: os.path.join(folder, report.artifact) for name, report in reports.items()}
-    for name, path in tqdm.tqdm(paths.items(), "fidelity", unit="file"):
-        rows[name] = measure(LiteRTModel(path), teacher, test, points, region)
-    for name, times in latencies(paths, points[0]).items():
+    (student, teacher), (train, test) = models, splits
+    examples = fidelity.first_examples(test, flags.num_points)
+    region = region or regions.default_region(examples[0])
+
+    def measure(model):
+        return _measure(model, teacher, test, examples, region, flags.draw_seed)
+
+    # Before the exports, since it shows whether models and data fit together.
+    rows = {KERAS: measure(student)}
+    console.step("Exporting LiteRT files in four formats")
+    # The same examples for all formats: the split has a new order in each pass.
+    examples_of_export, _ = fidelity.first_examples(train, NUM_EXAMPLES)
+    reports, refused = export_all(student, examples_of_export, folder, flags.verbose)
+    paths = {name: folder / report.artifact for name, report in reports.items()}
+    console.step(f"Measuring the files on {test.num_examples:,} examples of {flags.splits[-1]}")
+    for name, path in _progress(paths.items(), "files", flags.verbose):
+        rows[name] = measure(LiteRTModel(path))
+    console.step(f"Timing {flags.rounds:,} calls of each file; use the cores for nothing else")
+    for name, times in latencies(flags, paths, examples[0]).items():
         rows[name] |= {"bytes": reports[name].bytes, "latency": times}
     return reports, {
         "models": rows,
         "not_exported": refused,
         "teacher_accuracy": training.evaluate(teacher, test)["accuracy"],
         "num_examples": test.num_examples,
-        "num_points": len(points[0]),
-        "region": in_words(region),
-        "threads": [int(number) for number in FLAGS.threads],
-        "rounds": FLAGS.rounds,
+        "num_points": len(examples[0]),
+        "region": with_settings(region),
+        **_circumstances(flags),
+    }
+
+
+def _circumstances(flags):
+    """What the measurements were made with."""
+    return {
+        "threads": [int(number) for number in flags.threads],
+        "rounds": flags.rounds,
         "machine": f"{os.cpu_count()} CPUs, {platform.machine()}",
-        "config": run_flags.all_flags(),
+        "config": config_of("benchmark", flags),
         "versions": versions(),
     }
 
 
+def _progress(items, unit, verbose):
+    """A bar with the time left, if stderr is a terminal and `verbose` is not 0."""
+    return tqdm.tqdm(items, unit=unit, disable=None if verbose else True)
+
+
+def export_all(student, examples, folder, verbose=0):
+    """Exports every format; returns the reports, and why formats could not be exported."""
+    reports, refused = {}, {}
+    for name, quantization in _progress(FORMATS.items(), "files", verbose):
+        path = folder / f"student_{name}.tflite"
+        try:
+            reports[name] = export.export_litert(student, path, quantization, examples)
+        except export.ExportError as error:
+            refused[name] = str(error)
+    if not reports:
+        raise UsageError("student", f"cannot be exported in any format: {refused}")
+    return reports, refused
+
+
+def _measure(model, teacher, test, examples, region, seed):
+    """Accuracy and agreement on the test split, and fidelity in the region of some examples."""
+    profile = fidelity.region_profile(teacher, model, examples, region, seed=seed)
+    return {
+        "accuracy": training.evaluate(model, test)["accuracy"],
+        "top1_agreement": geometry.top1_agreement(teacher, model, test),
+        "profile": fidelity.profile_as_dict(profile),
+    }
+
+
+def latencies(flags, paths, images):
+    """Median and middle half of each file's times, by number of threads as JSON has them."""
+    calls = {
+        (name, number): OneImage(path, int(number))
+        for name, path in paths.items()
+        for number in flags.threads
+    }
+    seconds = time_calls(
+        calls, images, flags.rounds, flags.warm_up, flags.draw_seed, show_progress=flags.verbose > 0
+    )
+    return {
+        name: {str(int(number)): quartiles(seconds[name, number]) for number in flags.threads}
+        for name in paths
+    }
+
+
 def measurements(results, reports):
-    """What has been measured, as the model card takes it."""
+    """What was measured, as the model card takes it."""
+    columns = {"accuracy": "test accuracy", "top1_agreement": "agrees with the teacher"}
     for name, row in results["models"].items():
         model = reports[name].artifact if name in reports else name
-        for measured, key in (("test accuracy", "accuracy"), ("decides as teacher", "agreement")):
-            yield share_row(model, measured, row[key], results["num_examples"])
+        for key, measure_name in columns.items():
+            yield student_card.counted(model, measure_name, row[key], results["num_examples"])
         profile = row["profile"]
         for number in (0, 2, 4):
-            fraction = profile["fractions"][number]
+            where = f"{profile['fractions'][number]:g} of the way to the boundary of the region"
             yield {
                 "model": model,
-                "measure": f"KL from the teacher, {fraction:g} of the way to the edge of a region",
+                "measure": f"KL from the teacher, {where}",
                 "value": profile["kl"][number],
                 "stderr": profile["kl_stderr"][number],
                 "num_examples": results["num_points"],
             }
 
 
-def main(argv):
-    """Exports, measures, and writes files, card, table, numbers and figure."""
-    run_flags.start(argv)
-    tf.get_logger().setLevel("ERROR")  # it warns of new traces, and each model has its own
-    check_new(FLAGS.output, FLAGS.overwrite)
-    record = read_record(FLAGS.model)
-    student, teacher = map(keras.models.load_model, (FLAGS.model, FLAGS.teacher))
-    train, _, test = training.load_splits(FLAGS.dataset, FLAGS.batch_size, **run_flags.data_flags())
-    with run_folder(FLAGS.output, FLAGS.overwrite) as folder:
-        reports, results = measure_all(student, teacher, train, test, folder)
-        write_json(os.path.join(folder, "results.json"), results)
-        text = table(results)
-        with open(os.path.join(folder, "table.md"), "w") as file:
-            file.write(text)
-        plot(results, os.path.join(folder, "benchmark.png"))
-        write_card(
-            folder,
-            list(reports.values()),
-            model=(FLAGS.model, student.name),
-            record=record,
-            data=(FLAGS.dataset, FLAGS.splits, test),
-            measurements=measurements(results, reports),
-            use=FLAGS.intended_use,
-        )
-    print(text)
-    print(f"Files, model card and figure in {FLAGS.output}")
+def _report(flags, results, table, console):
+    """Tells what the smallest file costs and keeps, where everything is, and what to run next."""
+    exported = {name: row for name, row in results["models"].items() if name != KERAS}
+    smallest = min(exported, key=lambda name: exported[name]["bytes"])
+    row, keras_row = exported[smallest], results["models"][KERAS]
+    change = 100 * (row["accuracy"] - keras_row["accuracy"])
+    console.result(table)
+    console.result(
+        f"The smallest file, {smallest}, has {row['bytes']:,} bytes and a test accuracy of "
+        f"{percent(row['accuracy'])} ({change:+.2f} percentage points from the Keras student). It "
+        f"agrees with the teacher on {percent(row['top1_agreement'])} of the test images."
+    )
+    names = ("table.md", "results.json", "benchmark.png", student_card.CARD)
+    console.note(f"LiteRT files, {', '.join(names)}: in {flags.output}")
+    console.note(f"Next: l2rkd inspect --student={flags.student}")
 
 
-if __name__ == "__main__":
-    app.run(main)
+def _plan(flags):
+    """The lines of `--dry_run`."""
+    student, teacher = (
+        from_flags.load_model("student", flags.student),
+        from_flags.load_teacher(flags),
+    )
+    return {
+        "Student": f"{plan.describe_model(student)}, from {flags.student}",
+        "Teacher": f"{plan.describe_model(teacher)}, from {flags.teacher}",
+        "Data": plan.describe_data(flags, plan.load_or_none(flags)),
+        "Formats": ", ".join(FORMATS),
+        "Timing": f"{flags.rounds:,} calls of each file with {' and '.join(flags.threads)} threads",
+        "Output": flags.output,
+    }

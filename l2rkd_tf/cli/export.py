@@ -1,74 +1,119 @@
-"""Exports a trained student to SavedModel and to LiteRT, and checks both on real data.
+"""`l2rkd export`: a trained student as a SavedModel and a LiteRT file, checked on real data.
 
-    python examples/export_student.py --student=runs/distill/seed0/model.keras --quantization=int8
-
-Writes `student_saved_model/` and `student.tflite`, each with its parity report as JSON, and
-`model_card.md`, which tells what is known of them.
+The folder of `--output` gets `student_saved_model/` and `student.tflite`, each with the report of
+its comparison with the Keras model, and `model_card.md`, which says what is known of them.
 """
 
+import contextlib
 import os
+import pathlib
 
-import keras
-import run_flags
-import training
-from absl import app, flags
-from benchmark_card import read_record, remove_card, share_row, write_card
-
+from l2rkd_command.errors import UsageError
+from l2rkd_command.run_config import read_record
 from l2rkd_tf import export
+from l2rkd_tf.cli.common import from_flags, plan, student_card, training
+from l2rkd_tf.cli.common.console import Console
+from l2rkd_tf.cli.common.pages import percent
+from l2rkd_tf.cli.common.run_folder import run_folder
 
-FLAGS = flags.FLAGS
+__all__ = ["run"]
 
-run_flags.define_data_flags()
-flags.adopt_module_key_flags(run_flags)  # shown by --help, too
-flags.DEFINE_string("student", None, "Keras file of the student.", required=True)
-flags.DEFINE_enum(
-    "quantization", "none", ["none", "dynamic", "float16", "int8"], "Quantization of LiteRT."
-)
-flags.DEFINE_string("intended_use", "", "What the model is for, in words, for its card.")
-flags.DEFINE_string("output", "runs/export", "Folder of the exported files.")
-flags.register_validator("student", os.path.isfile, "must be an existing .keras file")
+SAVED_MODEL, LITERT = "student_saved_model", "student.tflite"
 
 
-def describe(name, report):
-    """One line about an export."""
-    agreement = "" if report.top1_agreement is None else f", top-1 {report.top1_agreement:.1%}"
-    return (
-        f"{name}: {report.bytes:,} bytes, largest difference {report.max_abs_difference:.2g} "
-        f"(outputs span {report.output_spread:.3g}){agreement}"
-    )
+def run(flags):
+    """Exports the student twice and writes the card, or says what would be done.
 
-
-def main(argv):
-    """Exports the student twice, prints what the parity checks found, and writes the card."""
-    run_flags.start(argv)
-    record = read_record(FLAGS.student)
-    student = keras.models.load_model(FLAGS.student)
-    examples, _, test = training.load_splits(
-        FLAGS.dataset, FLAGS.batch_size, **run_flags.data_flags()
-    )
+    Args:
+        flags: Flags of `l2rkd_command.flags.export`, parsed and checked.
+    """
+    if flags.dry_run:
+        plan.show("export", _plan(flags))
+        return
+    console = Console(flags.verbose, total=4)
+    console.step(f"Loading {flags.student} and {flags.dataset}")
+    student = from_flags.load_model("student", flags.student)
+    examples, _, test = from_flags.load_splits(flags)
     accuracy = training.evaluate(student, test)["accuracy"]
-    remove_card(FLAGS.output)
+    with _export_errors(flags), run_folder(flags.output) as folder:
+        reports = _export_both(flags, student, examples, pathlib.Path(folder), console)
+        console.step("Writing the model card")
+        student_card.write_card(
+            pathlib.Path(folder),
+            reports,
+            model=(flags.student, student.name),
+            record={part: read_record(flags.student, part) for part in ("config", "metrics")},
+            data=(flags.dataset, flags.splits, test),
+            measurements=[
+                student_card.counted("Keras student", "test accuracy", accuracy, test.num_examples)
+            ],
+            use=flags.intended_use,
+        )
+    _report(flags, reports[-1], console)
+
+
+def _export_both(flags, student, examples, folder, console):
+    """Exports the student as a SavedModel and as a LiteRT file; returns their reports."""
+    console.step("Exporting a SavedModel, and comparing it with the student")
     saved_model = export.export_saved_model(
-        student, os.path.join(FLAGS.output, "student_saved_model"), representative_data=examples
+        student, folder / SAVED_MODEL, representative_data=examples
     )
+    console.step("Exporting a LiteRT file, and comparing it with the student")
     litert = export.export_litert(
         student,
-        os.path.join(FLAGS.output, "student.tflite"),
-        quantization=None if FLAGS.quantization == "none" else FLAGS.quantization,
+        folder / LITERT,
+        quantization=None if flags.quantization == "none" else flags.quantization,
         representative_data=examples,
     )
-    write_card(
-        FLAGS.output,
-        [saved_model, litert],
-        model=(FLAGS.student, student.name),
-        record=record,
-        data=(FLAGS.dataset, FLAGS.splits, test),
-        measurements=[share_row("Keras student", "test accuracy", accuracy, test.num_examples)],
-        use=FLAGS.intended_use,
+    for report in (saved_model, litert):
+        console.note(_describe(report))
+    return [saved_model, litert]
+
+
+@contextlib.contextmanager
+def _export_errors(flags):
+    """Turns an export that is not as the student into an error of a flag."""
+    try:
+        yield
+    except export.ExportError as error:
+        if flags.quantization == "none":
+            raise UsageError("student", f"cannot be exported: {error}") from error
+        message = f"--quantization={flags.quantization} cannot be used: {error}"
+        raise UsageError("", message) from error
+
+
+def _describe(report):
+    """One line about an export."""
+    return (
+        f"{report.artifact}: {report.bytes:,} bytes, largest difference "
+        f"{report.max_abs_difference:.2g} (outputs span {report.output_spread:.3g})"
     )
-    print(describe("SavedModel", saved_model))
-    print(describe(f"LiteRT, quantization {FLAGS.quantization}", litert))
 
 
-if __name__ == "__main__":
-    app.run(main)
+def _report(flags, litert, console):
+    """Tells how large and how faithful the file is, where everything is, and what to run next."""
+    same = (
+        f" and classifies {percent(litert.top1_agreement)} of {litert.num_examples} training "
+        "examples as the Keras student does"
+        if litert.top1_agreement is not None
+        else ""
+    )
+    path = os.path.join(flags.output, LITERT)
+    console.result(f"{path} (quantization {flags.quantization}) has {litert.bytes:,} bytes{same}.")
+    console.note(
+        f"SavedModel: {os.path.join(flags.output, SAVED_MODEL)}; model card: "
+        f"{os.path.join(flags.output, student_card.CARD)}"
+    )
+    console.note(f"Next: l2rkd benchmark --student={flags.student}")
+
+
+def _plan(flags):
+    """The lines of `--dry_run`."""
+    student = from_flags.load_model("student", flags.student)
+    names = (SAVED_MODEL, LITERT, student_card.CARD)
+    return {
+        "Student": f"{plan.describe_model(student)}, from {flags.student}",
+        "Data": plan.describe_data(flags, plan.load_or_none(flags)),
+        "Export": f"a SavedModel, and a LiteRT file with quantization {flags.quantization}",
+        "Output": ", ".join(os.path.join(flags.output, name) for name in names),
+    }

@@ -1,4 +1,4 @@
-"""LiteRT files as models that the library can measure, and how long a call of them takes."""
+"""LiteRT files as Keras models that the library can measure, and how long a call takes."""
 
 import random
 import threading
@@ -17,10 +17,10 @@ except ImportError:
 
 
 class OneImage:
-    """Calls a `.tflite` file on one image at a time, as a program on a device does.
+    """Runs a `.tflite` file on one image at a time, as a program on a device does.
 
     Args:
-        path: The file; it has one input and one output.
+        path: The file. It has one input and one output.
         num_threads: Threads that a call may use.
     """
 
@@ -42,10 +42,10 @@ class OneImage:
 
 
 class LiteRTModel(keras.Model):
-    """A `.tflite` file as a Keras model, so that it is measured as its student is.
+    """A `.tflite` file as a Keras model, so that it can be measured like its student.
 
     Args:
-        path: As in `OneImage`, which is called on the images of a batch one after another.
+        path: The file, as in `OneImage`. It runs on the images of a batch one after another.
     """
 
     def __init__(self, path):
@@ -53,35 +53,37 @@ class LiteRTModel(keras.Model):
         self.built = True
         self.supports_jit = False  # XLA cannot call Python
         self._one_image = OneImage(path)
-        self._turns = threading.Lock()  # graphs may call from several threads
+        self._one_at_a_time = threading.Lock()  # graphs may call from several threads
 
     def _call_each(self, images):
-        with self._turns:
+        with self._one_at_a_time:
             return np.concatenate([self._one_image(image[None]) for image in images])
 
     def call(self, images, training=False):
         """The outputs, shape `(batch, outputs)`, of a batch of images."""
-        del training  # the file knows inference alone
+        del training  # the file is for inference only
         outputs = tf.numpy_function(self._call_each, [images], tf.float32)
         return tf.ensure_shape(outputs, (images.shape[0], self._one_image.num_outputs))
 
 
-def time_calls(calls, images, rounds, warm_up, seed=0):
-    """Times calls on single images, in turns, so that what slows the machine slows them all.
+def time_calls(calls, images, rounds, warm_up, seed=0, show_progress=False):
+    """Times calls on single images. They take turns, so that a slow moment slows all of them.
 
     Args:
         calls: Functions of an image of shape `(1, ...)`, by name.
-        images: Images that are taken in turn, shape `(images, ...)`.
-        rounds: How often each is timed; in every round all of them, in a new random order.
-        warm_up: Rounds before these, which do not count.
+        images: Images, shape `(images, ...)`. Each round takes the next one.
+        rounds: Number of timed rounds. A round makes every call once, in a new random order.
+        warm_up: Number of rounds before these, which do not count.
         seed: Seed of the orders.
+        show_progress: Whether to show a bar with the time left, if stderr is a terminal.
 
     Returns:
         Seconds of each call by name, shape `(rounds,)`.
     """
     seconds, order = {name: [] for name in calls}, list(calls)
     generator = random.Random(seed)
-    for number in tqdm.trange(warm_up + rounds, desc="latency", unit="round"):
+    hidden = None if show_progress else True  # None: unless it is a terminal
+    for number in tqdm.trange(warm_up + rounds, unit="round", disable=hidden):
         generator.shuffle(order)
         image = images[number % len(images)][None]
         for name in order:

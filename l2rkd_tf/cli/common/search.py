@@ -1,38 +1,38 @@
-"""A search for the best setting of some numbers, by KerasTuner."""
+"""A search for the best setting of some numbers, with KerasTuner."""
 
 import keras_tuner
 
-_OBJECTIVE = "val_accuracy"
+OBJECTIVE = "val_accuracy"
 
 
 class _Search(keras_tuner.BayesianOptimization):
-    """Tries settings; what one is worth is told by a function of it."""
+    """Tries settings whose accuracy a function returns."""
 
     def __init__(self, accuracy_of, **kwargs):
         self._accuracy_of = accuracy_of
-        super().__init__(objective=keras_tuner.Objective(_OBJECTIVE, "max"), **kwargs)
+        super().__init__(objective=keras_tuner.Objective(OBJECTIVE, "max"), **kwargs)
 
     def run_trial(self, trial, *args, **kwargs):
-        """The value of a trial, by name."""
-        return {_OBJECTIVE: self._accuracy_of(_setting_of(trial))}
+        """The objective of a trial, by name."""
+        return {OBJECTIVE: self._accuracy_of(_setting_of(trial))}
 
 
 def search(accuracy_of, ranges, *, max_trials, directory, seed=0, verbose=0):
-    """Searches for the setting with the largest accuracy.
+    """Searches for the setting with the highest accuracy.
 
     Args:
-        accuracy_of: Function of a setting, a dict of numbers by name, that trains with it and
-            returns the accuracy on the validation split.
-        ranges: Smallest and largest value of each number, above 0, by its name; or one value alone,
-            which is kept. Numbers are tried on a logarithmic scale.
+        accuracy_of: Function of a setting, a dict of numbers by name. It trains with the setting
+            and returns the accuracy on the validation split.
+        ranges: Smallest and largest value of each number by its name, above 0, searched on a
+            logarithmic scale; or one value, which stays fixed.
         max_trials: Number of settings to try.
-        directory: Folder in which KerasTuner keeps the trials. A search that finds finished ones
-            there goes on from them.
+        directory: Folder in which KerasTuner keeps the trials. A search that finds finished trials
+            there resumes after them.
         seed: Seed of the search.
         verbose: 1 for a report of each trial.
 
     Returns:
-        All trials, a dict for each with its setting and `val_accuracy`, the best one first.
+        A dict for each trial, with its setting and `val_accuracy`, the best one first.
     """
     space = keras_tuner.HyperParameters()
     for name, values in ranges.items():
@@ -50,11 +50,11 @@ def search(accuracy_of, ranges, *, max_trials, directory, seed=0, verbose=0):
     )
     tuner.search(verbose=verbose)
     return [
-        _setting_of(trial) | {_OBJECTIVE: trial.score}
+        _setting_of(trial) | {OBJECTIVE: trial.score}
         for trial in tuner.oracle.get_best_trials(max_trials)
     ]
 
 
 def _setting_of(trial):
-    """The numbers of a trial, to the digits that matter."""
+    """The numbers of a trial, rounded to three significant digits."""
     return {name: float(f"{value:.3g}") for name, value in trial.hyperparameters.values.items()}

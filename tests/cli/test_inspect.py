@@ -1,15 +1,12 @@
-"""The report about students, made as a user makes it, and opened in a browser if there is one."""
+"""The report about students, made by the command, and opened in a browser if there is one."""
 
 import base64
 import html.parser
 import io
 import json
-import os
-import pathlib
 import re
 import shutil
 import subprocess
-import sys
 
 import keras
 import matplotlib.image
@@ -17,16 +14,12 @@ import numpy as np
 import pytest
 
 from l2rkd_tf import data, geometry, models, regions
+from tests.cli import commands
 
-ROOT = pathlib.Path(__file__).parent.parent
 NUM_POINTS = 24
 NAMES = ["teacher", "K&D <b>", "seed1"]
 NASTY = "<script>alert('x')</script> & more"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-def environment(folder):
-    return os.environ | {"TFDS_DATA_DIR": str(folder / "tfds"), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def save_run(folder, model, config, history):
@@ -38,7 +31,7 @@ def save_run(folder, model, config, history):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """Digits, prepared where the program looks for them."""
+    """Digits, prepared where the runs' configurations say."""
     folder = tmp_path_factory.mktemp("inspect")
     test = data.load("digits", "test", batch_size=50, shuffle=False, data_dir=folder / "tfds")
     return folder, test
@@ -59,11 +52,12 @@ def runs(digits):
         networks[name].compile("adam", loss, metrics=["accuracy"])
         networks[name].fit(test, epochs=4 - seed, verbose=0)
     history = {"loss": [2.0, 1.0], "kd_loss": [1.5, 0.5], "accuracy": [0.5, 0.75]}
-    shared = {"epochs": 2, "dataset": "digits"}
+    shared = {"epochs": 2, "dataset": "digits", "data_dir": str(folder / "tfds")}
     teacher, named, unnamed = networks.values()
     save_run(folder / "teacher", teacher, shared | {"widths": ["4", "4"]}, history)
-    save_run(folder / "kd/seed0", named, shared | {"note": NASTY}, history)
-    # A folder with nothing but a model will do.
+    of_student = {"teacher": str(folder / "teacher/model.keras"), "note": NASTY}
+    save_run(folder / "kd/seed0", named, shared | of_student, history)
+    # A folder that has only a model will do.
     (folder / "seed1").mkdir()
     unnamed.save(folder / "seed1/model.keras")
     return folder, networks
@@ -71,26 +65,19 @@ def runs(digits):
 
 @pytest.fixture(scope="module")
 def report(runs):
+    """The folder that the command writes. Dataset and teacher come from a student's run."""
     folder, _ = runs
-    arguments = [
-        "--teacher=teacher/model.keras",
-        f"--students={NAMES[1]}=kd/seed0,seed1",
+    students = f"{NAMES[1]}={folder}/kd/seed0/model.keras,{folder}/seed1/model.keras"
+    printed = commands.succeed(
+        "inspect",
+        f"--student={students}",
         "--region=segment:radius=0.5",
         f"--num_points={NUM_POINTS}",
         "--resolution=12",
-        "--seed=3",
-        "--output=runs/inspect",
-    ]
-    finished = subprocess.run(
-        [sys.executable, str(ROOT / "examples/inspect_student.py"), *arguments],
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        check=False,
+        "--draw_seed=3",
+        f"--output={folder}/runs/inspect",
     )
-    assert finished.returncode == 0, finished.stderr[-2000:]
-    assert "Report in runs/inspect/report.html" in finished.stdout
+    assert f"{folder}/runs/inspect/report.html" in printed
     return folder / "runs/inspect"
 
 
@@ -162,7 +149,7 @@ def number(text):
 
 
 def test_scores_are_those_of_the_models(page, measured, runs):
-    header, *rows = page.tables["Accuracy, size, agreement, slopes and calibration"]
+    header, *rows = page.tables["Accuracy, size, agreement, input Jacobians and calibration"]
     assert header[0] == "model" and [row[0] for row in rows] == NAMES
     for row, (name, expected) in zip(rows, measured.items(), strict=True):
         accuracy, parameters, agreement, distance, calibration = row[1:]
@@ -181,8 +168,8 @@ def test_scores_are_those_of_the_models(page, measured, runs):
 @pytest.mark.parametrize(
     ("caption", "field", "tolerance"),
     [
-        ("KL from the teacher in nats, at fractions of the way", "kl", 0.03),
-        ("Decides as the teacher, at fractions of the way", "agreement", 1e-4),
+        ("KL from the teacher in nats, by fraction of the way to the boundary", "kl", 0.03),
+        ("Agrees with the teacher, by fraction of the way to the boundary", "agreement", 1e-4),
     ],
 )
 def test_fidelity_is_that_of_the_region(page, measured, caption, field, tolerance):
@@ -204,20 +191,25 @@ def test_measures_are_kept_in_full(report, measured):
     for name in NAMES[1:]:
         profile = measures[name]["profile"]
         np.testing.assert_allclose(profile["kl"], measured[name]["profile"].kl, rtol=1e-4)
+        assert measures[name]["top1_agreement"] == measured[name]["agreement"]
         distance = measures[name]["jacobian_distance"]["relative"]
         assert distance == pytest.approx(measured[name]["jacobian"].relative, rel=1e-4)
     assert measures["config"]["region"] == "segment:radius=0.5"
+    assert measures["config"]["dataset"] == "digits"  # from the student's run
     assert "tensorflow" in measures["versions"]
 
 
-def test_settings_that_differ_come_first_and_texts_are_escaped(page, report):
+def test_settings_that_differ_come_first_and_texts_are_escaped(page, report, runs):
     header, *rows = page.tables["Configuration of each run"]
     assert header == ["setting", *NAMES]
+    folder, _ = runs
     # Runs without a record have empty cells, which differ from all others.
     assert {row[0]: row[1:] for row in rows} == {
         "epochs": ["2", "2", ""],
         "dataset": ["digits", "digits", ""],
-        "widths": ['["4", "4"]', "", ""],
+        "data_dir": [str(folder / "tfds"), str(folder / "tfds"), ""],
+        "widths": ["4,4", "", ""],
+        "teacher": ["", str(folder / "teacher/model.keras"), ""],
         "note": ["", NASTY, ""],
     }
     assert "<script" not in (report / "report.html").read_text()
@@ -226,7 +218,7 @@ def test_settings_that_differ_come_first_and_texts_are_escaped(page, report):
 
 def test_the_page_is_one_file_with_its_pictures(page, report):
     text = re.sub(r'base64,[^"]*', "", (report / "report.html").read_text())
-    assert page.text["title"] == "K&D <b>, seed1 beside the teacher on digits"
+    assert page.text["title"] == "K&D <b>, seed1 compared with their teacher on digits"
     assert not re.search(r"https?:|//[a-z]|<link|<script|@import|url\(", text)
     assert not page.tags & {"link", "script", "iframe", "object"}
     sources = [image["src"].split(",", 1) for image in page.pictures]
@@ -244,7 +236,7 @@ def test_the_page_is_one_file_with_its_pictures(page, report):
     assert sorted(embedded) == sorted(files.values())
 
 
-def test_nothing_is_left_beside_the_report(report):
+def test_nothing_is_left_next_to_the_report(report):
     assert [path.name for path in report.parent.iterdir()] == ["inspect"]
     names = {path.name for path in report.iterdir() if path.suffix != ".png"}
     assert names == {"report.html", "measures.json"}
@@ -277,65 +269,30 @@ def test_a_browser_shows_title_and_pictures(page, report, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--teacher=none.keras", "--students=seed1"], "must be an existing .keras file"),
-        (["--students=missing"], "'missing' must be the folder of a run"),
-        (["--students=a=seed1,a=kd/seed0"], "the name 'a' is taken"),
-        (["--students=teacher"], "the name 'teacher' is taken"),
-        (["--students=seed1,other/seed1"], "'other/seed1' must be the folder"),
-        (["--students="], "at least one folder"),
-        ([], "students"),
-        (["--students=seed1", "--region=pach"], "`region` must begin with one of"),
-        (["--students=seed1", "--num_points=2"], "num_points"),
-        (["--students=seed1", "--resolution=1"], "resolution"),
-        (["--students=seed1", "--output=teacher"], "must be a new folder"),
-        (["--students=seed1", "points=3"], "Unknown arguments"),
+        ([], "--student must be given"),
+        (["--student="], "--student must be given"),
+        (["--student=missing.keras"], "'missing.keras'"),
+        (["--student=kd/seed0"], "'kd/seed0'"),
+        (["--student=a=seed1/model.keras,a=kd/seed0/model.keras"], "the name 'a' is taken"),
+        (["--student=teacher/model.keras"], "the name 'teacher' is taken"),
+        (["--student=seed1/model.keras,x=other.keras"], "'other.keras'"),
+        (["--student=seed1/model.keras", "--teacher=none.keras"], "--teacher"),
+        (["--student=seed1/model.keras", "--dataset=digits"], "--teacher"),
+        (["--student=seed1/model.keras", "--teacher=teacher/model.keras"], "--dataset"),
+        (["--student=kd/seed0/model.keras,b/model.keras"], "--dataset"),
+        (["--student=kd/seed0/model.keras", "--region=pach"], "--region"),
+        (["--student=kd/seed0/model.keras", "--num_points=2"], "--num_points"),
+        (["--student=kd/seed0/model.keras", "--resolution=1"], "--resolution"),
+        (["--student=kd/seed0/model.keras", "--output=teacher"], "--output must be a new folder"),
+        (["--student=kd/seed0/model.keras", "points=3"], "points=3"),
     ],
 )
-def test_mistakes_fail_before_any_work(arguments, message, flag_error):
-    given = [] if "--teacher" in "".join(arguments) else ["--teacher=teacher/model.keras"]
-    assert message in flag_error([*given, *arguments])
-
-
-_ASK_FLAGS = f"""
-import json, sys
-sys.path.insert(0, {str(ROOT / "examples")!r})
-import inspect_student
-from absl import app, flags
-
-def refuse(*args, **kwargs):
-    raise AssertionError("work was begun")
-
-inspect_student.load_test = inspect_student.keras.models.load_model = refuse
-for line in sys.stdin:
-    flags.FLAGS.unparse_flags()
-    for name in flags.FLAGS:
-        flags.FLAGS[name].value = flags.FLAGS[name].default
-    try:
-        inspect_student.main(flags.FLAGS(["inspect_student.py", *json.loads(line)]))
-    except (flags.Error, app.UsageError, ValueError) as error:
-        print(json.dumps(str(error)), flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def flag_error(runs):
-    """What the program says of its arguments; one process for all, in which work is refused."""
+def test_mistakes_fail_before_any_work(runs, arguments, message, monkeypatch):
     folder, _ = runs
-    process = subprocess.Popen(
-        [sys.executable, "-c", _ASK_FLAGS],
-        cwd=folder,
-        env=environment(folder),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-
-    def ask(arguments):
-        process.stdin.write(json.dumps(arguments) + "\n")
-        process.stdin.flush()
-        return json.loads(process.stdout.readline())
-
-    yield ask
-    process.stdin.close()
-    process.wait(30)
+    monkeypatch.chdir(folder)
+    other = folder / "b"  # of another dataset
+    other.mkdir(exist_ok=True)
+    shutil.copy("seed1/model.keras", other)
+    (other / "config.json").write_text(json.dumps({"dataset": "glyphs/gray16"}))
+    monkeypatch.setattr(keras.models, "load_model", commands.refuse_work)
+    assert message in commands.fail("inspect", *arguments)
