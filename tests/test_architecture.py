@@ -33,15 +33,16 @@ PRIVATE = ("keras.src", "tensorflow.python", "tensorflow.compiler", "tensorflow.
 # The one module that may use what Keras marks as private.
 KERAS_FIXES = PACKAGE / "distiller" / "keras_fixes.py"
 
-# Prints how long the import takes, and which packages it brings in that Keras does not.
+# Prints the seconds of computing that the import takes, which do not depend on what else runs, and
+# which packages it brings in that Keras does not.
 PROBE = """
 import json, sys, time
 import keras
 def packages():
     return {name.partition(".")[0] for name in sys.modules}
-before, start = packages(), time.perf_counter()
+before, start = packages(), time.process_time()
 import l2rkd_tf
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 print(json.dumps([seconds, sorted(packages() - before - set(sys.stdlib_module_names))]))
 """
 
