@@ -69,7 +69,7 @@ def test_weights_are_shared_with_the_model():
 
 
 @pytest.mark.parametrize("make", [sequential, functional, Subclassed])
-def test_without_layers_the_output_alone(make):
+def test_without_layers_only_the_output_is_a_feature(make):
     model = make()
     features = feature_model(model, set())(X, training=False)
     assert list(features) == [OUTPUT]
@@ -103,7 +103,7 @@ def test_layers_that_another_model_used_before():
 
 
 @pytest.mark.parametrize("make", [sequential, functional])
-def test_unknown_layers_are_listed_beside_the_known_ones(make):
+def test_unknown_layers_are_listed_next_to_the_known_ones(make):
     with pytest.raises(ValueError, match=r"`distillation_losses`.*\['body', 'tail'\].*'hidden'"):
         feature_model(make(), {"tail", "hidden", "body"})
 

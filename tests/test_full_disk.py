@@ -75,7 +75,7 @@ def test_a_student_that_cannot_be_saved_is_named(tmp_path):
         student_checkpoint(tmp_path / "file", convnet(1), False, "a.keras")
 
 
-def test_a_saved_student_has_no_temporary_files_beside_it(tmp_path):
+def test_a_saved_student_leaves_no_temporary_files(tmp_path):
     student = convnet(1)
     WRITE["student"](tmp_path, student)
     assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]

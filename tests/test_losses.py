@@ -105,7 +105,7 @@ def test_half_precision_equals_casting_first(name, dtype):
 
 
 @pytest.mark.parametrize("name", ["kl", "binary_kl"])
-def test_high_temperature_gives_matching_of_logits(name):
+def test_high_temperature_equals_logit_matching(name):
     # Hinton et al., equation 4, for logits of zero mean.
     teacher, student = random_logits(seed=4)
     teacher -= teacher.mean(axis=1, keepdims=True)

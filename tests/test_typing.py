@@ -60,26 +60,6 @@ def test_public_functions_say_their_types(path):
     assert missing == {}
 
 
-def test_the_check_of_types_sees_what_it_should():
-    class Partly:
-        def __init__(self, one: int, two) -> None: ...
-
-        @property
-        def three(self): ...
-
-        @classmethod
-        def four(cls, *args, **kwargs) -> int: ...
-
-    Partly.__init__.__module__ = Partly.three.fget.__module__ = "l2rkd_tf.partly"
-    Partly.four.__func__.__module__ = "l2rkd_tf.partly"
-    missing = {name: names_without_type(part) for name, part in functions_of(Partly, "Partly")}
-    assert missing == {
-        "Partly.__init__": ["two"],
-        "Partly.three": ["return"],
-        "Partly.four": ["args", "kwargs"],
-    }
-
-
 def test_the_package_is_marked_as_typed():
     assert (PACKAGE / "py.typed").is_file()
 

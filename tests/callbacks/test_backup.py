@@ -34,7 +34,7 @@ TAKEN = {"repeat": 5, "repeat, executions": 6, "repeat, executions of a pass": 9
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_an_interrupted_run_equals_one_that_is_not(name, digits_dir, tmp_path):
+def test_an_interrupted_run_equals_an_uninterrupted_one(name, digits_dir, tmp_path):
     whole_seen, seen = [], []
     whole = train(name, digits_dir, seen=whole_seen)
     taken = TAKEN.get(name, PASS)
@@ -61,13 +61,13 @@ def run_that_dies(moment, digits_dir, directory):
     assert finished.returncode == -signal.SIGKILL, finished.stderr[-2000:]
 
 
-def test_a_run_that_is_killed_equals_one_that_is_not(digits_dir, tmp_path):
+def test_a_killed_run_equals_an_uninterrupted_one(digits_dir, tmp_path):
     whole = train("distiller", digits_dir)
     run_that_dies("training", digits_dir, tmp_path)
     assert names(tmp_path) == ["epoch-000001"]
     run_that_dies("writing", digits_dir, tmp_path)
     assert names(tmp_path) == ["epoch-000001", "epoch-000002", "epoch-000003.partial"]
-    assert_equal_runs(train("distiller", digits_dir, tmp_path, keep=True), whole)
+    assert_equal_runs(train("distiller", digits_dir, tmp_path, delete_checkpoint=False), whole)
     assert names(tmp_path) == ["epoch-000003", "epoch-000004"]
 
 
@@ -82,19 +82,21 @@ class Epochs(keras.callbacks.Callback):
         self.epochs.append(epoch)
 
 
-def test_backups_that_are_not_whole_are_ignored(digits_dir, interrupted, whole):
+def test_incomplete_backups_are_ignored(digits_dir, interrupted, whole):
     newest = interrupted / "epoch-000002"
     for epoch, missing in enumerate(["model.weights.h5", "seeds.npz", "state.json"], start=3):
         damaged = shutil.copytree(newest, interrupted / f"epoch-00000{epoch}")
         (damaged / missing).unlink()
     newest.rename(interrupted / "epoch-000002.partial")
     epochs = Epochs()
-    assert_equal_runs(train("student", digits_dir, interrupted, [epochs], keep=True), whole)
+    assert_equal_runs(
+        train("student", digits_dir, interrupted, [epochs], delete_checkpoint=False), whole
+    )
     assert epochs.epochs == [1, 2, 3]
     assert names(interrupted) == ["epoch-000003", "epoch-000004"]
 
 
-def test_other_files_stay_and_other_fits_begin_anew(digits_dir, interrupted, whole):
+def test_other_files_stay_and_other_fits_start_from_scratch(digits_dir, interrupted, whole):
     (interrupted / "epoch-000009.txt").write_text("mine")
     (interrupted / "epoch-best").mkdir()
     model, history = train("student", digits_dir, interrupted)
@@ -108,9 +110,13 @@ def test_backups_that_are_kept(digits_dir, tmp_path, whole):
     train("student", digits_dir, tmp_path, epochs=3, save_freq=2, delete_checkpoint=False)
     assert names(tmp_path) == ["epoch-000002", "epoch-000003"]
     more, complete = Epochs(), Epochs()
-    assert_equal_runs(train("student", digits_dir, tmp_path, [more], keep=True), whole)
+    assert_equal_runs(
+        train("student", digits_dir, tmp_path, [more], delete_checkpoint=False), whole
+    )
     assert more.epochs == [3]
-    assert_equal_runs(train("student", digits_dir, tmp_path, [complete], keep=True), whole)
+    assert_equal_runs(
+        train("student", digits_dir, tmp_path, [complete], delete_checkpoint=False), whole
+    )
     shorter = train("student", digits_dir, tmp_path, [complete], epochs=EPOCHS - 2)
     assert_equal_runs(shorter, whole)
     assert complete.epochs == []
@@ -176,7 +182,7 @@ def test_a_search_for_a_region_is_not_overruled(tmp_path):
     for epochs in (1, 2):
         model = compiled(distiller(region=candidates[0]))
         search = callbacks.BlindRegionSearch(candidates, x)
-        keeping = TrainingBackup(tmp_path, keep=True)
+        keeping = TrainingBackup(tmp_path, delete_checkpoint=False)
         model.fit(x, y, epochs=epochs, callbacks=[search, keeping], verbose=0)
         assert model.region is candidates[1]
     assert [region.radius for region in candidates] == [0.001, 5.0]
@@ -197,7 +203,7 @@ def test_arrays_and_models_without_an_optimizer_can_be_backed_up(tmp_path):
         model = Counter()
         model.compile()
         model.optimizer = None
-        keeping = TrainingBackup(tmp_path, keep=True)
+        keeping = TrainingBackup(tmp_path, delete_checkpoint=False)
         history = model.fit(
             np.zeros(4), batch_size=2, epochs=epochs, callbacks=[keeping], verbose=0
         )
@@ -205,7 +211,7 @@ def test_arrays_and_models_without_an_optimizer_can_be_backed_up(tmp_path):
     assert np.asarray(history.history["where"]).tolist() == [[2.0, 0.5], [4.0, 0.5], [6.0, 0.5]]
 
 
-def test_replicas_go_on_together(digits_dir, tmp_path):
+def test_replicas_resume_together(digits_dir, tmp_path):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
     def fit(*others):

@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_written_leaves_earlier_backups(
         ({"directory": None}, "`directory` must be .* Received: directory=None"),
         ({"directory": __file__}, "`directory` must be a folder. .*which is a file"),
         ({"save_freq": 0}, "`save_freq` .* Received: save_freq=0"),
-        ({"every": 1.5}, "`every`"),
+        ({"save_freq": 1.5}, "`save_freq`"),
         ({"data": tf.data.Dataset.range(3)}, "`data` must be .* Received: data=<"),
         ({"data": np.zeros(3)}, "`data`"),
     ],

@@ -89,7 +89,7 @@ def results(folder, num_workers):
 @pytest.mark.parametrize(
     ("num_workers", "tolerance"), [(1, 0.0), pytest.param(2, 1e-6, marks=pytest.mark.stress)]
 )
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
+def test_a_repeatedly_killed_run_equals_an_uninterrupted_one(
     num_workers, tolerance, data_dir, tmp_path
 ):
     draw = random.Random(num_workers)

@@ -46,12 +46,12 @@ def test_search_finds_the_planted_blind_region():
     ("options", "expected"),
     [
         ({}, [1, 1, 0, 0, 0]),
-        ({"every": 3}, [1, 1, 1, 0, 0]),
-        ({"start_epoch": 1, "every": 2}, [-1, 1, 1, 0, 0]),
+        ({"search_freq": 3}, [1, 1, 1, 0, 0]),
+        ({"start_epoch": 1, "search_freq": 2}, [-1, 1, 1, 0, 0]),
         ({"start_epoch": 9}, [-1] * 5),
     ],
 )
-def test_search_follows_the_student_and_traces_anew_only_for_another_region(options, expected):
+def test_search_follows_the_student_and_retraces_only_for_another_region(options, expected):
     distiller, x, kernel, _, bias = planted()
     blind_to_0 = kernel.copy()
     blind_to_0[0] = 0.0

@@ -23,7 +23,7 @@ def numbers_in(file):
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(stream)]
 
 
-def test_monitor_logs_the_profile_of_the_student_as_it_is():
+def test_monitor_logs_the_profile_of_the_current_student():
     distiller, (x, _) = make_distiller(), data(3, 40)
     region = regions.Segment(0.8)
     monitor = callbacks.LocalShapeMonitor(x, region, (0.0, 0.5, 1.0), seed=7)
@@ -43,7 +43,7 @@ def test_monitor_logs_the_profile_of_the_student_as_it_is():
     assert monitor.profile.num_points == 40
 
 
-def test_csv_logger_sees_the_monitor_and_values_are_repeated_between(tmp_path):
+def test_csv_logger_gets_monitored_values_which_repeat_between_measurements(tmp_path):
     x, _ = data(3, 20)
     monitor = callbacks.LocalShapeMonitor(x, regions.Segment(), measure_freq=3)
     file = str(tmp_path / "log.csv")
@@ -56,7 +56,7 @@ def test_csv_logger_sees_the_monitor_and_values_are_repeated_between(tmp_path):
     assert changes == [2, 5, 7]
 
 
-def test_early_stopping_sees_the_monitor():
+def test_early_stopping_can_watch_monitored_values():
     monitor = callbacks.LocalShapeMonitor(data()[0], regions.Segment())
     stopping = keras.callbacks.EarlyStopping("val_fidelity_kl_1.0", patience=1, mode="min")
     history = train(make_distiller(rate=0.0), monitor, stopping, epochs=6)
@@ -149,7 +149,7 @@ def test_points_of_arrays_are_a_subset_and_keep_their_labels():
 
 
 @pytest.mark.parametrize("kind", ["inputs", "labels", "weights"])
-def test_points_of_a_data_set_are_its_first_ones(kind):
+def test_points_of_a_dataset_are_its_first_ones(kind):
     x = np.arange(20)
     parts = {"inputs": x, "labels": (x, -x), "weights": (x, -x, x)}[kind]
     dataset = tf.data.Dataset.from_tensor_slices(parts).batch(4).repeat()
@@ -201,7 +201,7 @@ def test_what_cannot_be_measured_fails_before_training(make, points, region, mes
     assert distiller.optimizer.iterations == 0
 
 
-def test_a_region_without_an_edge_fails_before_training():
+def test_a_region_without_a_boundary_fails_before_training():
     distiller = make_distiller(region=Along(0))
     with pytest.raises(NotImplementedError, match="Along must implement `at_fraction"):
         train(distiller, callbacks.LocalShapeMonitor(data()[0]))

@@ -112,7 +112,7 @@ def test_kinds_of_schedules(schedule, expected):
     assert train(make_distiller(), scheduler)["temperature"] == expected
 
 
-def test_a_resumed_run_goes_on_with_its_epoch():
+def test_a_resumed_run_uses_the_schedule_of_its_epoch():
     asked = []
     scheduler = callbacks.TemperatureScheduler(lambda epoch: asked.append(epoch) or 1.0 + epoch)
     history = train(make_distiller(), scheduler, initial_epoch=3, epochs=5)

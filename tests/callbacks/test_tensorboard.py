@@ -206,7 +206,7 @@ class Crash(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-def test_a_run_that_goes_on_leaves_the_files_of_one_that_was_not_interrupted(tmp_path):
+def test_a_resumed_run_leaves_the_files_of_an_uninterrupted_one(tmp_path):
     def run(folder, *crashes):
         board = callbacks.DistillationTensorBoard(
             folder / "board",

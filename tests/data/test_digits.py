@@ -106,7 +106,7 @@ def test_prepared_digits_do_not_need_sklearn(data_dir, monkeypatch):
     assert data.load("digits", "test", batch_size=8, data_dir=data_dir).num_examples == 597
 
 
-def test_preparing_what_another_process_has_prepared_meanwhile(tmp_path):
+def test_a_dataset_that_another_process_prepared_first_is_used(tmp_path):
     early, late = (digits.Digits(data_dir=tmp_path) for _ in range(2))
     offline.prepare_offline(early)
     # As if `late` had looked before `early` was done.

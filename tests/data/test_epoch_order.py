@@ -64,7 +64,7 @@ def kept(request, monkeypatch):
     return request.param
 
 
-def test_a_pass_depends_on_seed_and_number_alone(load, kept):
+def test_a_pass_depends_only_on_seed_and_number(load, kept):
     expected = stream(load(seed=3, augment="crop"), 3)
     tf.random.set_seed(0)
     other = load(seed=3, augment="crop")
@@ -80,7 +80,7 @@ def test_a_pass_depends_on_seed_and_number_alone(load, kept):
     assert not np.array_equal(stream(load(seed=4, augment="crop"))[0], expected[0])
 
 
-def test_a_data_set_goes_on_with_any_batch(load, kept):
+def test_a_dataset_resumes_at_any_batch(load, kept):
     expected = stream(load(augment="crop_flip"), 5)
     dataset = load(augment="crop_flip")
     for batch in (1, 6, 11):
@@ -122,7 +122,7 @@ def test_data_whose_passes_are_alike_have_no_position(load):
     assert dataset.cursor is None
 
 
-def test_augmented_data_that_are_not_shuffled_can_go_on(load):
+def test_augmented_unshuffled_data_can_resume(load):
     expected = stream(load(shuffle=False, augment="crop"), 2)
     assert not np.array_equal(expected[0], expected[PASS])
     dataset = load(shuffle=False, augment="crop")
@@ -141,7 +141,7 @@ def test_images_in_memory_are_decoded_once(load, decoded, shuffle, batch_size):
     assert decoded == EXAMPLES
 
 
-def test_large_data_are_not_decoded_before_the_batch_they_go_on_with(load, decoded, monkeypatch):
+def test_large_data_are_not_decoded_before_the_batch_they_resume_at(load, decoded, monkeypatch):
     monkeypatch.setattr(loading, "_CACHE_BYTES", 0)
     dataset = load()
     dataset.cursor.set_batch(PASS - 1)

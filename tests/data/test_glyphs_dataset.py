@@ -126,7 +126,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_is_shown_on_a_terminal_alone(few, tmp_path, monkeypatch, capsys):
+def test_progress_is_shown_only_on_a_terminal(few, tmp_path, monkeypatch, capsys):
     sources.find_builder("glyphs/gray16", tmp_path / "silent")
     assert capsys.readouterr() == ("", "")
     terminal = Terminal()

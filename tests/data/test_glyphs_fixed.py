@@ -76,7 +76,7 @@ def test_all_images_never_change(masks, name, split):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_an_example_depends_on_its_number_alone(masks, name):
+def test_an_example_depends_only_on_its_number(masks, name):
     images, labels = examples(masks, name, "train", 0, 130)
     for start, stop in [(0, 1), (61, 62), (62, 63), (129, 130), (40, 100)]:
         some_images, some_labels = examples(masks, name, "train", start, stop)

@@ -11,7 +11,7 @@ from l2rkd_tf.data import sources
 from tests.data.helpers import write_images
 
 
-def test_unprepared_data_set_is_an_error_at_once(tmp_path, monkeypatch):
+def test_an_unprepared_dataset_is_an_error_at_once(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("tried the network")
 

@@ -134,7 +134,7 @@ def test_data_too_large_for_memory_are_shuffled_alike(data_dir, monkeypatch):
     np.testing.assert_array_equal(epochs(), kept)
 
 
-def test_workers_share_by_examples_not_by_files(data_dir):
+def test_workers_are_sharded_by_example_not_by_file(data_dir):
     dataset = data.load("digits", "train", batch_size=64, data_dir=data_dir)
     policy = dataset.options().experimental_distribute.auto_shard_policy
     assert policy == tf.data.experimental.AutoShardPolicy.DATA

@@ -29,7 +29,7 @@ class Memory(keras.callbacks.Callback):
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc of Linux")
 @pytest.mark.parametrize("strategy", [tf.distribute.get_strategy, two_replicas])
-def test_a_long_run_is_traced_once_and_needs_no_more_memory(strategy):
+def test_a_long_run_is_traced_once_and_its_memory_does_not_grow(strategy):
     x, y = images(20)
     memory = Memory()
     with strategy().scope():

@@ -55,7 +55,7 @@ STUDENTS = {
         ),
     ],
 )
-def test_hard_labels_alone_equal_student_fit(student, loss, labels, compile_options, fit_options):
+def test_hard_labels_only_equals_student_fit(student, loss, labels, compile_options, fit_options):
     x, y = table()
     alone, distilled = STUDENTS[student](1), STUDENTS[student](1)
     distiller = L2RKDDistiller(

@@ -269,7 +269,7 @@ def test_the_step_is_named_in_every_mode(options):
         distiller.fit(x, y, batch_size=8, shuffle=False, verbose=0)
 
 
-def test_the_first_cause_is_named_alone():
+def test_only_the_first_cause_is_named():
     x, y = table(8)
     distiller = distiller_of("default")
     with np.errstate(all="ignore"):
@@ -290,7 +290,7 @@ def test_a_teacher_that_is_not_finite_is_named():
     assert "`x`" not in str(error.value)
 
 
-def test_training_goes_on_after_the_cause_is_gone():
+def test_training_continues_after_the_cause_is_gone():
     x, y = table(8)
     distiller = distiller_of("default")
     weights = distiller.student.get_weights()

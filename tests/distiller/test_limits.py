@@ -39,7 +39,7 @@ def test_without_region_it_is_plain_distillation_written_by_hand():
     assert_equal_weights(distiller.student, student, atol=1e-6)
 
 
-def test_hard_labels_alone_equal_student_fit_bit_for_bit():
+def test_hard_labels_only_equals_student_fit_bit_for_bit():
     x, y = images(13)
     optimizer = {"learning_rate": 0.1, "momentum": 0.9}
 

@@ -77,7 +77,7 @@ def test_terms_are_means_over_the_examples_of_the_epoch(arguments, weighted):
 
 
 @pytest.mark.parametrize("eagerly", [False, True])
-def test_without_labels_in_training_accuracy_is_that_of_validation_alone(eagerly):
+def test_without_training_labels_only_validation_accuracy_is_logged(eagerly):
     x, y = table()
     distiller = L2RKDDistiller(network(0), network(1), hard_weight=0.0)
     compiled(distiller, metrics=["accuracy"], run_eagerly=eagerly)
@@ -135,7 +135,7 @@ def test_a_student_compiled_and_trained_before_does_not_mix_into_the_logs():
     assert history["accuracy"] == [pytest.approx(accuracy)]
 
 
-def test_unlabelled_validation_of_unlabelled_training_reports_regularization_alone():
+def test_unlabelled_validation_reports_only_regularization():
     x, _ = images(8)
     distiller = compiled(L2RKDDistiller(convnet(0, 8), convnet(1), hard_weight=0.0))
     data = tf.data.Dataset.from_tensor_slices((x,)).batch(4)

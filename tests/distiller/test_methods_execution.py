@@ -33,7 +33,7 @@ def test_graphs_and_xla_train_as_eager_mode(options, run_eagerly):
         np.testing.assert_allclose(one, other, rtol=0.0, atol=1e-5)
 
 
-def test_a_second_compile_trains_on_with_the_parts_and_the_memory():
+def test_a_second_compile_keeps_trainable_methods_and_memory():
     x, y = data()
     distillers = [all_methods(), all_methods()]
     for distiller in distillers:
@@ -69,7 +69,7 @@ def test_half_precision_student_of_a_float32_teacher(policy):
         assert np.isfinite(value).all()
 
 
-def test_parts_stay_float32_under_a_half_precision_global_policy():
+def test_methods_stay_float32_under_a_half_precision_global_policy():
     x, y = data()
     keras.config.set_dtype_policy("mixed_float16")
     distiller = all_methods()

@@ -66,7 +66,7 @@ def test_only_a_method_at_region_points_needs_neither_labels_nor_a_compiled_loss
     )
 
 
-def test_methods_at_data_beside_interpolated_targets():
+def test_methods_at_data_are_unchanged_by_interpolated_targets():
     x, y = data()
     names = ["dkd", "fit_net", "jacobian_matching"]
     logs = []

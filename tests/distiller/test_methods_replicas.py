@@ -40,7 +40,7 @@ class Brighter(regions.Region):
 
 
 @pytest.mark.parametrize("count", [7, 5], ids=["uneven", "a share without examples"])
-def test_methods_of_single_examples_on_two_replicas_equal_one_device(count):
+def test_per_example_methods_on_two_replicas_equal_one_device(count):
     x, y = data(count)
     weights = example_weights(count)
     at = ["both", "region", "data", "both", "region", "data", "both"]
@@ -62,7 +62,7 @@ def test_methods_of_single_examples_on_two_replicas_equal_one_device(count):
         np.testing.assert_allclose(actual[name], values, rtol=2e-5, err_msg=name)
 
 
-def test_methods_of_a_share_on_two_replicas_equal_the_sum_of_their_parts():
+def test_batch_methods_on_two_replicas_equal_the_weighted_sum_over_replicas():
     x, y = data(15)
     weights = example_weights(15)
     at = ["both", "data", "region", "data", "both", "data", "both"]
@@ -90,7 +90,7 @@ def test_methods_of_a_share_on_two_replicas_equal_the_sum_of_their_parts():
         assert {-1, 0} < set(own.numpy())
 
 
-def test_a_share_without_examples_is_no_hindrance_to_methods_of_a_share():
+def test_a_replica_without_examples_does_not_disturb_batch_methods():
     x, y = data(5)
     at = ["both", "data", "region", "data", "both", "data", "both"]
     two = on_two(

@@ -12,7 +12,7 @@ def memory_of(distiller):
     return distiller.distillation_losses[-1].label_memory.numpy()
 
 
-def test_a_loaded_distiller_trains_on_identically(tmp_path):
+def test_a_loaded_distiller_continues_identically(tmp_path):
     x, y = data()
     distiller = all_methods()
     fit(distiller, x, y, epochs=2)
@@ -40,7 +40,7 @@ def paths_in(path):
     return dict(found)
 
 
-def test_a_weights_file_holds_the_parts_but_no_teacher(tmp_path):
+def test_a_weights_file_holds_weights_of_methods_but_no_teacher(tmp_path):
     x, y = data()
     names = ["fit_net", "vid", "crd"]
     distiller = compiled(distiller_of(names))
@@ -59,7 +59,7 @@ def test_a_weights_file_holds_the_parts_but_no_teacher(tmp_path):
     np.testing.assert_allclose(actual["loss"], expected["loss"], rtol=1e-6)
 
 
-def test_two_methods_of_one_class_keep_their_own_parts(tmp_path):
+def test_two_methods_of_one_class_keep_their_own_weights(tmp_path):
     x, y = data()
     distiller = L2RKDDistiller(
         *pair(),

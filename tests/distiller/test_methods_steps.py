@@ -62,7 +62,7 @@ def test_two_weighted_steps_equal_those_by_hand(name, at, options):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_student_holds_nothing_of_the_methods():
+def test_the_student_has_no_variables_of_methods():
     x, y = data()
     teacher, student = pair()
     own = [id(variable) for variable in student.variables]
@@ -81,7 +81,7 @@ def test_the_student_holds_nothing_of_the_methods():
     assert not held & {id(variable) for variable in teacher.variables}
 
 
-def test_the_exported_student_gives_the_same_with_and_without_methods(tmp_path):
+def test_the_exported_student_has_the_same_outputs_with_and_without_methods(tmp_path):
     x, y = data()
     distiller = compiled(distiller_of(METHODS))
     fit(distiller, x, y)

@@ -95,7 +95,7 @@ def test_subclassed_models_train_as_functional_ones(built, mode):
 
 
 @pytest.mark.parametrize("built", [True, False], ids=["built", "unbuilt student"])
-def test_parts_made_in_the_first_step_are_trained_and_saved(built, tmp_path):
+def test_methods_built_in_the_first_step_are_trained_and_saved(built, tmp_path):
     x, y = table()
     distiller = compiled(of_hidden(subclassed_pair(built), hidden_features))
     assert not distiller.distillation_losses[0].built
@@ -116,7 +116,7 @@ def test_parts_made_in_the_first_step_are_trained_and_saved(built, tmp_path):
     assert_equal_weights(loaded.student, distiller.student, atol=1e-7)
 
 
-def test_weights_are_restored_before_the_first_step_makes_the_parts(tmp_path):
+def test_weights_are_restored_before_the_first_step_builds_the_methods(tmp_path):
     x, y = table()
     saved, fresh = (compiled(of_hidden(subclassed_pair(), hidden_features)) for _ in range(2))
     for _ in range(2):
@@ -134,7 +134,7 @@ def test_weights_are_restored_before_the_first_step_makes_the_parts(tmp_path):
     np.testing.assert_array_equal(*projectors)
 
 
-def test_parts_made_in_the_first_step_on_two_replicas():
+def test_methods_built_in_the_first_step_on_two_replicas():
     x, y = table()
 
     def make():
@@ -219,7 +219,7 @@ def test_a_model_without_a_graph_needs_features():
         )
 
 
-def test_features_are_for_models_without_a_graph_alone():
+def test_features_are_only_for_models_without_a_graph():
     x, y = table()
     teacher, student = subclassed_pair()
     functional = functional_twin(teacher)

@@ -49,7 +49,7 @@ def test_a_method_of_weight_zero_is_not_computed_and_logs_zero():
     assert fit(compiled(distiller), x, y)["dist_loss"] == [0.0]
 
 
-def test_one_method_in_two_distillers_of_like_models_shares_its_parts():
+def test_one_method_in_two_distillers_of_like_models_shares_its_weights():
     x, y = data()
     method = methods.FitNet("block3", "block3")
     distillers = [
@@ -65,7 +65,7 @@ def test_one_method_in_two_distillers_of_like_models_shares_its_parts():
     np.testing.assert_allclose(logs["fit_net_loss"][0], expected, rtol=1e-5)
 
 
-def test_one_method_without_parts_in_two_distillers_of_models_with_other_layers():
+def test_one_method_without_weights_serves_distillers_of_models_with_other_layers():
     x, y = data()
     method = methods.RelationalKD()
     first = compiled(L2RKDDistiller(*pair(), distillation_losses=method, seed=SEED))
@@ -86,7 +86,7 @@ def dense_pair_of_images(width):
     return keras.Model(image, layers.Dense(CLASSES, name="logits")(x))
 
 
-def test_parts_that_were_made_for_other_models_are_named():
+def test_methods_built_for_other_models_are_named():
     method = methods.FitNet("block3", "block3")
     L2RKDDistiller(*pair(), distillation_losses=method)
     other = network(10, 7), network(20, 6)
@@ -94,7 +94,7 @@ def test_parts_that_were_made_for_other_models_are_named():
         fit(compiled(L2RKDDistiller(*other, distillation_losses=method)), *data())
 
 
-def test_the_summary_of_a_distiller_with_parts():
+def test_the_summary_of_a_distiller_names_trainable_methods():
     lines = []
     distiller_of(METHODS).summary(print_fn=lambda line, **_: lines.append(line))
     assert any("fit_net" in line for line in lines)

@@ -55,7 +55,7 @@ def expected_bytes(distiller):
     return size(*distiller.student.get_weights(), *distiller.optimizer.variables)
 
 
-def test_weight_files_hold_the_student_and_its_optimizer_alone(
+def test_weight_files_hold_only_the_student_and_its_optimizer(
     trained_beside_a_large_teacher, tmp_path
 ):
     distiller = trained_beside_a_large_teacher
@@ -124,7 +124,7 @@ def adjust(distiller):
 
 
 @pytest.mark.parametrize("region", REGIONS)
-def test_a_loaded_distiller_trains_on_identically(region, tmp_path):
+def test_a_loaded_distiller_continues_identically(region, tmp_path):
     path = tmp_path / "distiller.keras"
     distiller = compiled(
         L2RKDDistiller(convnet(0, 8), convnet(1), region=REGIONS[region](), seed=None)
@@ -182,7 +182,7 @@ def of_compiled_models():
 
 
 @pytest.mark.parametrize("make", [with_methods, without_shapes, of_compiled_models])
-def test_other_distillers_train_on_identically_too(make, tmp_path):
+def test_other_loaded_distillers_train_identically(make, tmp_path):
     path = tmp_path / "distiller.keras"
     distiller = compiled(make())
     fit(distiller)
@@ -224,7 +224,7 @@ def test_the_loaded_teacher_runs_in_inference_mode(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_student_is_saved_alone_as_a_plain_keras_model(tmp_path):
+def test_the_student_is_saved_as_a_plain_keras_model(tmp_path):
     path = tmp_path / "student.keras"
     x, _ = images(12)
     distiller = compiled(L2RKDDistiller(convnet(0), convnet(1)))
@@ -312,7 +312,7 @@ class InterruptAt(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize("region", ["patch", "mixture"])
-def test_a_run_that_is_backed_up_and_interrupted_equals_one_that_is_not(region, tmp_path):
+def test_an_interrupted_and_restored_run_equals_an_uninterrupted_one(region, tmp_path):
     def distiller():
         return compiled(
             L2RKDDistiller(convnet(0, 8), convnet(1), region=REGIONS[region](), seed=0),

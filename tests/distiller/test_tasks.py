@@ -49,7 +49,7 @@ def test_a_regression_student_learns_a_linear_teacher(targets):
     assert_equal_weights(student, teacher, atol=0.1)
 
 
-def test_a_multi_label_student_decides_as_its_teacher():
+def test_a_multi_label_student_agrees_with_its_teacher():
     x, _ = table(64)
     fresh = np.random.default_rng(9).normal(size=(500, FEATURES)).astype("float32")
     teacher, student = linear_pair()

@@ -34,7 +34,7 @@ def test_teacher_is_bit_identical_after_fit():
     assert [float(m.result()) for m in teacher.metrics if m.name == "loss"] == metric
 
 
-def test_evaluate_never_asks_the_teacher_and_moves_no_state():
+def test_evaluate_never_runs_the_teacher_and_changes_no_state():
     x, y = images(9)
     teacher = CallCountingModel(convnet(0, 8))
     distiller = compiled(L2RKDDistiller(teacher, convnet(1)), metrics=["accuracy"])
@@ -61,7 +61,7 @@ def test_evaluate_never_asks_the_teacher_and_moves_no_state():
         ({"kd_weight": 0.0, "region_weight": 0.0}, [], [4]),
     ],
 )
-def test_passes_of_one_step(arguments, teacher_rows, student_rows):
+def test_rows_of_teacher_and_student_in_one_step(arguments, teacher_rows, student_rows):
     x, y = images(4)
     teacher, student = CallCountingModel(convnet(0, 8)), CallCountingModel(convnet(1))
     distiller = compiled(L2RKDDistiller(teacher, student, **arguments), run_eagerly=True)

@@ -42,7 +42,7 @@ def test_an_unbuilt_student_trains_as_a_built_one(make):
 
 
 @pytest.mark.parametrize("first", ["fit", "predict"])
-def test_a_student_of_integers_is_built_by_what_it_meets_first(first):
+def test_a_student_of_integers_is_built_by_fit_or_predict(first):
     x, y = np.arange(12).reshape(4, 3) % 9, np.arange(4) % CLASSES
     teacher = TokenClassifier()
     teacher(x)

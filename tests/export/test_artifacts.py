@@ -79,7 +79,7 @@ def test_quantized_litert_follows_the_student(tmp_path, images, quantization):
     assert report.outputs == [{"name": "output_0", "shape": [None, 5], "dtype": "float32"}]
 
 
-def test_quantization_shrinks_the_file_as_its_weights_shrink(tmp_path):
+def test_quantization_shrinks_the_file_with_its_weights(tmp_path):
     student = keras.Sequential([keras.Input((64,)), layers.Dense(256), layers.Dense(10)])
     data = np.random.default_rng(0).random((32, 64), dtype="float32")
     size = {
@@ -111,7 +111,7 @@ def test_int8_is_integer_between_its_float_inputs_and_outputs(tmp_path, images):
 # The report
 
 
-def test_json_beside_the_artifact_equals_the_report(tmp_path, images):
+def test_json_next_to_the_artifact_equals_the_report(tmp_path, images):
     student = conv_student()
     report = export.export_litert(student, str(tmp_path / "student.tflite"), "int8", images)
     written = json.loads((tmp_path / "student.tflite.json").read_text())

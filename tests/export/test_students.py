@@ -42,7 +42,7 @@ def test_students_with_two_inputs(tmp_path, structure, quantization, policy):
     assert report.top1_agreement >= 0.95
 
 
-def test_dict_inputs_from_a_data_set(tmp_path):
+def test_dict_inputs_from_a_dataset(tmp_path):
     student = two_input_student(lambda a, b: {"left": a, "right": b})
     inputs = {"left": np.ones((20, 4), "float32"), "right": np.zeros((20, 3), "float32")}
     data = tf.data.Dataset.from_tensor_slices((inputs, np.zeros(20))).batch(8)

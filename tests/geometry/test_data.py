@@ -11,7 +11,7 @@ from tests.geometry.helpers import assert_same, curved, logits, numbers
 from tests.references import losses as reference
 
 
-def test_data_sets_and_arrays_agree():
+def test_datasets_and_arrays_agree():
     teacher, student, x = curved(1), curved(2), numbers(20, 4)
     labels, weights = np.arange(20) % 3, np.ones(20)
     region = Segment(partner="same_class")

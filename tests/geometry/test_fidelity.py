@@ -78,7 +78,7 @@ def test_profile_of_probabilities_is_that_of_the_logits():
     assert_same(with_softmax, with_logits, 1e-5)
 
 
-def test_draws_depend_on_the_seed_alone():
+def test_draws_depend_only_on_the_seed():
     arguments = curved(1), curved(2), numbers(30, 4), Segment()
     first, same, other = (
         geometry.fidelity_profile(*arguments, (1.0,), seed=seed).kl for seed in (0, 0, 1)

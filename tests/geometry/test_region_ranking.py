@@ -61,7 +61,7 @@ def test_the_linearity_gap_is_that_on_the_way_to_the_region_points():
     np.testing.assert_allclose(entry.linearity_gap, expected, rtol=1e-6)
 
 
-def test_nothing_is_printed_unless_asked(capsys):
+def test_nothing_is_printed_without_verbose(capsys):
     rank_regions(mlp(1), points(), [regions.Segment()], num_draws=2, verbose=False)
     assert capsys.readouterr().out == ""
 
@@ -90,7 +90,7 @@ def test_default_candidates_fit_the_data(shape, monkeypatch):
     np.testing.assert_allclose([radius for _, radius in balls], expected, rtol=0.01)
 
 
-def test_labels_come_with_a_data_set_or_beside_arrays():
+def test_labels_come_from_a_dataset_or_next_to_arrays():
     x, y = points(64), np.arange(64) % CLASSES
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
     teacher, region = mlp(1, 8), regions.Segment(partner="same_class")

@@ -63,7 +63,7 @@ def test_wrong_arguments_of_a_profile(changes, message):
         profile(**changes)
 
 
-def test_a_region_without_an_edge_is_refused():
+def test_a_region_without_a_boundary_is_refused():
     class Own(Region):
         def draw(self, inputs, seed, labels=None):
             return self.radius_variable.read_value()

@@ -96,7 +96,7 @@ def test_values_equal_the_float64_reference(make, case):
 
 
 @each_case
-def test_gradients_of_student_and_parts_equal_finite_differences(make, case):
+def test_gradients_of_student_and_method_equal_finite_differences(make, case):
     method, (teacher, student), expected = make(case)
     sources = [*student, *(weight.numpy() for weight in method.trainable_weights)]
     _, gradients = value_and_gradients(method, teacher, student, WEIGHTS)
@@ -171,7 +171,7 @@ def test_projector_is_made_where_channels_differ(case):
 
 @pytest.mark.parametrize("shape", [(2, 4), (2, 3, 3, 4)])
 @pytest.mark.parametrize(("variance", "epsilon"), [(5.0, 1e-5), (1e-3, 1e-5), (200.0, 1.0)])
-def test_variance_starts_where_asked(shape, variance, epsilon):
+def test_variance_starts_at_init_variance(shape, variance, epsilon):
     method = hints.VID("a", "b", init_variance=variance, epsilon=epsilon)
     # Without student features, the mean is 0.
     values = method.values(tf.ones(shape), tf.zeros(shape))
@@ -180,7 +180,7 @@ def test_variance_starts_where_asked(shape, variance, epsilon):
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("make", [fitnet, variational])
-def test_parts_stay_float32_in_mixed_precision(make, policy):
+def test_weights_of_methods_stay_float32_in_mixed_precision(make, policy):
     keras.config.set_dtype_policy(policy)
     method, features, expected = make("both")
     assert {weight.dtype for weight in method.trainable_weights} == {"float32"}
@@ -282,7 +282,7 @@ def keras_distiller(method_class, **arguments):
 
 
 @pytest.mark.parametrize("method_class", [hints.FitNet, hints.VID])
-def test_keras_distiller_trains_student_and_parts(method_class):
+def test_keras_distiller_trains_student_and_method(method_class):
     distiller = keras_distiller(method_class)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     distiller.compile(keras.optimizers.SGD(0.1), loss)
@@ -312,7 +312,7 @@ def test_keras_distiller_trains_student_and_parts(method_class):
     ("method_class", "arguments"),
     [(hints.FitNet, {}), (hints.VID, {"init_variance": 2.0})],
 )
-def test_saved_distiller_keeps_the_parts(method_class, arguments, tmp_path):
+def test_saved_distiller_keeps_weights_of_methods(method_class, arguments, tmp_path):
     distiller = keras_distiller(method_class, **arguments)
     (method,) = distiller.distillation_losses
     randomize(method)

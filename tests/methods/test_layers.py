@@ -306,7 +306,7 @@ def test_shapes_are_those_of_the_named_layers():
 
 @pytest.mark.parametrize("kind", [MAPS, LAST_MAP])
 @pytest.mark.parametrize("which", ["teacher", "student"])
-def test_no_maps_are_named_beside_all_layers(kind, which):
+def test_an_error_about_missing_maps_lists_all_layers(kind, which):
     pair = [convnet((8, 8, 1), 3, (4,)), convnet((8, 8, 1), 3, (4,))]
     pair[which == "student"] = dense_net("first", "output")
     with pytest.raises(ValueError) as error:

@@ -309,7 +309,7 @@ def test_match_sizes_averages_blocks(sizes, other_sizes):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_match_sizes_leaves_maps_of_one_size_alone():
+def test_match_sizes_leaves_maps_of_one_size_unchanged():
     teacher, student = random_features([(2, 4, 3, 3), (2, 4, 3, 2)])
     for one, other in zip(match_sizes(teacher, student), (teacher, student), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -103,7 +103,7 @@ def test_images_of_any_size():
     assert model(np.zeros((2, 5, 7, 1))).shape == (2, 3)
 
 
-def test_saved_model_gives_the_same_logits(tmp_path):
+def test_a_saved_model_outputs_the_same_logits(tmp_path):
     model = models.convnet((8, 8, 1), 3, dropout=0.2)
     model.save(tmp_path / "model.keras")
     images = np.random.RandomState(0).rand(5, 8, 8, 1).astype("float32")

@@ -99,7 +99,7 @@ def test_feature_points(network, name):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_networks_are_made_of_layers_of_keras_alone(network, name):
+def test_architectures_use_only_layers_of_keras(network, name):
     operations = network(name).operations
     assert {type(operation).__module__.split(".")[0] for operation in operations} == {"keras"}
     assert all(isinstance(operation, keras.Layer) for operation in operations)
@@ -173,7 +173,7 @@ def test_logits_are_float32_under_mixed_precision(family):
 
 
 @pytest.mark.parametrize("family", SMALL)
-def test_saved_model_gives_the_same_logits(small, family, tmp_path):
+def test_a_saved_model_outputs_the_same_logits(small, family, tmp_path):
     small(family).save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     expected = small(family)(images()).numpy()

@@ -103,7 +103,7 @@ def test_class_agreement_counts_points_of_the_same_class():
 
 
 @pytest.mark.parametrize("resolution", [20, 50])
-def test_panel_titles_give_the_agreement_on_the_plane(resolution):
+def test_panel_titles_show_the_agreement_on_the_plane(resolution):
     # The plane spans -1.2 to 5.2; class 1 begins at 2.0 and at 3.28, which is 20 % further.
     models = {
         "teacher": halfplane_model(2.0),
@@ -166,7 +166,7 @@ def test_many_classes_keep_ten_colours_for_the_largest():
 @pytest.mark.parametrize(
     ("shape", "thumbnails"), [((6, 6, 1), 3), ((6, 6, 3), 3), ((6, 6, 2), 0), ((12,), 0)]
 )
-def test_images_are_shown_beside_their_points_and_inside_the_panel(shape, thumbnails):
+def test_images_are_shown_next_to_their_points_and_inside_the_panel(shape, thumbnails):
     examples = np.random.default_rng(0).random((3, *shape))
     model = keras.Sequential([keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(3)])
     figure = plots.decision_map({"model": model}, examples, resolution=12)
@@ -203,7 +203,7 @@ def test_panels_stand_side_by_side_without_overlap(count, positions):
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_picture_is_saved_whole_in_a_new_folder(tmp_path, suffix):
+def test_picture_is_saved_atomically_in_a_new_folder(tmp_path, suffix):
     path = tmp_path / "figures" / f"map.{suffix}"
     models = {"teacher": halfplane_model(2.0), "student": halfplane_model(3.0)}
     figure = plots.decision_map(models, TRIANGLE, resolution=10, path=str(path))
@@ -247,7 +247,7 @@ def test_wrong_uses_of_decision_map(arguments, message):
         plots.decision_map(**arguments, resolution=5)
 
 
-def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
+def test_without_matplotlib_the_error_names_the_package_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"pip install l2rkd-tf\[examples\]"):
         plots.decision_map({"m": halfplane_model(2.0)}, TRIANGLE)

@@ -128,7 +128,7 @@ def test_thirty_curves_all_look_different():
 
 
 @pytest.mark.parametrize("name", ["_kd", "$x_1$ & $", "a\nb", 7])
-def test_any_name_is_shown_as_it_is(name, tmp_path):
+def test_names_are_shown_verbatim(name, tmp_path):
     figure = plots.fidelity_profiles({name: profile([0.1, 0.2, 0.3])})
     assert [text.strip() for text in legend(figure)] == [str(name)]
     assert not figure.legends[0].get_texts()[0].get_parse_math()
@@ -285,7 +285,7 @@ def test_figures_are_saved_and_not_kept_open(draw, tmp_path):
 
 
 @pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
-def test_without_matplotlib_the_error_says_what_to_install(draw, monkeypatch):
+def test_without_matplotlib_the_error_names_the_package_to_install(draw, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"pip install l2rkd-tf\[examples\]"):
         draw()

@@ -15,11 +15,13 @@ import zipfile
 
 # A few that read documents, examples and modules of tests beside them.
 TESTS = ("tests/test_losses.py", "tests/test_readme.py", "tests/test_typing.py")
-IN_WHEEL = {"l2rkd_tf/__init__.py", "l2rkd_tf/py.typed"}
+PACKAGES = {"l2rkd_tf", "l2rkd_command"}
+IN_WHEEL = {"l2rkd_command/__init__.py", "l2rkd_tf/__init__.py", "l2rkd_tf/py.typed"}
 IN_SOURCE = {
     *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"),
     *("docs/architecture.md", "docs/images/decision_map.png", "docs/results/demo.md"),
-    *("examples/demo.py", "benchmarks/speed.py", "l2rkd_tf/py.typed", "tests/oldest.txt", *TESTS),
+    *("benchmarks/speed.py", "examples/web/train_models.py", "studies/studies.py"),
+    *("l2rkd_command/__init__.py", "l2rkd_tf/py.typed", "tests/oldest.txt", *TESTS),
 }
 
 
@@ -34,7 +36,7 @@ def check_contents(wheel, source):
     in_wheel = set(zipfile.ZipFile(wheel).namelist())
     assert in_wheel >= IN_WHEEL, IN_WHEEL - in_wheel
     tops = {name.partition("/")[0] for name in in_wheel}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"l2rkd_tf"}, tops
+    assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES, tops
     with tarfile.open(source) as archive:
         names = archive.getnames()
     folder = names[0].partition("/")[0]

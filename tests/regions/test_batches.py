@@ -15,7 +15,7 @@ def rows_of(batch):
 
 
 @pytest.mark.parametrize("num_points", [1, 3])
-def test_points_beside_the_training_points(num_points):
+def test_region_points_next_to_the_training_points(num_points):
     x, region = points((6, 3)), Segment()
     drawn = draw_points(region, x, [0, 1], num_points=num_points)
     near = drawn.at_region(x)

@@ -33,7 +33,7 @@ def test_cells_of_a_patch_are_independent():
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1, 4.0])
-def test_concentration_gives_a_beta_distribution(alpha):
+def test_alpha_draws_from_a_beta_distribution(alpha):
     weights = weights_of_many(Segment(radius=0.5, alpha=alpha)) / 0.5
 
     # Not beyond: float32 has no numbers closer to 1 than 6e-8, where Beta(0.2, 0.2) has 2 %.
@@ -47,7 +47,7 @@ def test_concentration_gives_a_beta_distribution(alpha):
 
 
 @pytest.mark.parametrize("num_partners", [1, 2, 4])
-def test_shares_of_a_simplex_are_uniform_on_it(num_partners):
+def test_coefficients_of_a_simplex_are_uniform_on_it(num_partners):
     m, radius = num_partners, 0.5
     shares = weights_of_many(Simplex(m, radius)) / radius
     shares = np.concatenate([1.0 - shares.sum(axis=1, keepdims=True), shares], axis=1)

@@ -55,7 +55,7 @@ def test_fraction_0_is_the_example(make):
 
 
 @pytest.mark.parametrize("make", ALL.values(), ids=ALL)
-def test_points_move_linearly_to_the_edge(make):
+def test_points_move_linearly_to_the_boundary(make):
     x = points()
     _, edge, *between = drawn_at(make(), x, 1.0, 0.25, 0.5)
     # With "same_class", the only example of its class stays where it is.
@@ -66,7 +66,7 @@ def test_points_move_linearly_to_the_edge(make):
 
 
 @pytest.mark.parametrize("make", ALL.values(), ids=ALL)
-def test_the_drawn_point_lies_on_the_way_to_the_edge(make):
+def test_the_drawn_point_lies_on_the_way_to_the_boundary(make):
     x = points()
     drawn, edge = ((point - x).numpy().reshape(6, -1) for point in drawn_at(make(), x, 1.0))
     share = (drawn * edge).sum(axis=1) / np.maximum((edge**2).sum(axis=1), 1e-30)
@@ -89,7 +89,7 @@ def test_the_largest_or_the_sum_of_lambda_is_the_fraction_of_the_radius(name, fr
     np.testing.assert_allclose(moved, reference.move(x, partners, weights), rtol=0.0, atol=1e-7)
 
 
-def test_the_edge_of_a_segment_is_its_end():
+def test_the_boundary_of_a_segment_is_its_end():
     x = points((6, 5))
     region = Segment(radius=0.7)
     partners = region.draw(x, [1, 2]).partners.numpy()[:, 0]
@@ -100,7 +100,7 @@ def test_the_edge_of_a_segment_is_its_end():
 @pytest.mark.parametrize("fraction", FRACTIONS)
 @pytest.mark.parametrize(("norm", "order"), [("l2", 2), ("linf", np.inf)])
 @pytest.mark.parametrize("shape", [(6,), (6, 5), IMAGES], ids=["rank1", "rank2", "rank4"])
-def test_the_edge_of_a_ball_is_its_surface(norm, order, fraction, shape):
+def test_the_boundary_of_a_ball_is_its_surface(norm, order, fraction, shape):
     x = points(shape)
     (_, point) = drawn_at(Ball(0.2, norm), x, fraction)
     length = np.linalg.norm((point - x).numpy().reshape(6, -1), order, axis=1)
@@ -113,7 +113,7 @@ def test_gaussian_noise_ends_at_the_drawn_point():
 
 
 @pytest.mark.parametrize("make", MIXTURES.values(), ids=MIXTURES)
-def test_each_example_of_a_mixture_goes_to_the_edge_of_its_own_region(make):
+def test_each_example_of_a_mixture_moves_to_the_boundary_of_its_own_region(make):
     region, x = make(), points()
     drawn = region.draw(x, [1, 2], LABELS)
     edge = region.apply(x, region.at_fraction(drawn, 1.0))
@@ -161,7 +161,7 @@ def test_zeros_in_a_mixture_are_no_nan():
 
 
 @pytest.mark.parametrize("name", ["segment", "simplex", "patch", "l2", "linf"])
-def test_the_edge_is_that_of_the_radius_at_the_time(name):
+def test_the_boundary_follows_the_radius(name):
     region, x = ALL[name](), points()
     edge = drawn_at(region, x, 1.0)[1]
     region.radius = region.radius / 2
@@ -221,7 +221,7 @@ def test_an_empty_batch_has_no_points(make):
     assert make().apply(x, make().at_fraction(drawn, 1.0)).shape == x.shape
 
 
-def test_a_region_of_ones_own_says_what_it_lacks():
+def test_a_custom_region_names_what_it_lacks():
     class Own(Region):
         def draw(self, inputs, seed, labels=None):
             return self.radius_variable.read_value()

@@ -22,7 +22,7 @@ def absolute_value():
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 1e-3, 0.1])
-def test_a_linear_teacher_leaves_the_segment_as_it_is(tolerance):
+def test_a_linear_teacher_leaves_the_segment_unchanged(tolerance):
     teacher, x = mlp(0), points()
     region = LinearRegion(teacher, tolerance, radius=0.7)
     drawn = region.draw(x, [1, 2])
@@ -190,7 +190,7 @@ def test_the_radius_can_be_set_without_a_new_trace(tolerance):
     assert draw.experimental_get_tracing_count() == 1
 
 
-def test_the_edge_is_at_the_limit():
+def test_the_boundary_is_at_the_limit():
     teacher, x = mlp(1, 16), points(16)
     region = LinearRegion(teacher, 0.05)
     drawn = region.draw(x, [0, 0])

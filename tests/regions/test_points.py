@@ -45,7 +45,7 @@ def test_points_lie_between_an_example_and_its_partners(name, shape, dtype):
         *((4, dtype) for dtype in DTYPES),
     ],
 )
-def test_patch_points_have_one_share_per_cell_and_lie_in_the_box(grid, dtype):
+def test_patch_points_have_one_coefficient_per_cell_and_lie_in_the_box(grid, dtype):
     region, x = Patch(grid=grid, radius=0.9), points(IMAGES, dtype)
     coefficients = draw(region, x)
     partners, weights = (part.numpy() for part in coefficients)

@@ -191,7 +191,7 @@ def test_mixed_precision_trains_as_with_a_live_teacher(policies):
 
 @pytest.mark.parametrize("activation", [None, "softmax"])
 @pytest.mark.parametrize("method", [None, methods.DKD])
-def test_half_precision_of_the_cache_moves_updates_by_its_rounding_alone(activation, method):
+def test_half_precision_of_the_cache_changes_updates_only_by_rounding(activation, method):
     arguments = INTERPOLATED | {"from_logits": activation is None}
     if method:
         arguments["distillation_losses"] = method()
@@ -259,7 +259,7 @@ def test_cached_data_evaluate_as_plain_ones():
 
 
 @pytest.mark.parametrize("is_on_disk", [False, True])
-def test_a_killed_run_goes_on_within_a_pass_of_shuffled_data(is_on_disk, tmp_path):
+def test_a_killed_run_resumes_within_a_pass_of_shuffled_data(is_on_disk, tmp_path):
     teacher = network(0)
     options = {"path": tmp_path / "cache", "memory_bytes": 200} if is_on_disk else {}
 

@@ -27,9 +27,7 @@ def never_asked(*args, **kwargs):
         {"path": "cache", "memory_bytes": 1, "shuffle": False, "compression": "GZIP"},
     ],
 )
-def test_each_example_carries_what_the_teacher_says_of_it(
-    teacher, options, dtype, tmp_path, small_shards
-):
+def test_each_example_carries_its_teacher_outputs(teacher, options, dtype, tmp_path, small_shards):
     x, y = images(EXAMPLES)
     if options["path"]:
         options = options | {"path": tmp_path / options["path"]}
@@ -47,7 +45,7 @@ def test_each_example_carries_what_the_teacher_says_of_it(
 
 
 @pytest.mark.parametrize("memory_bytes", [1, 2**30])
-def test_the_order_depends_on_seed_and_pass_alone(teacher, memory_bytes, tmp_path, small_shards):
+def test_the_order_depends_only_on_seed_and_pass(teacher, memory_bytes, tmp_path, small_shards):
     def labels(seed, path=tmp_path, skip=0):
         data = cache_teacher(
             batches(*images(EXAMPLES), size=1),
@@ -94,7 +92,7 @@ def test_structures_weights_and_dtypes_stay_as_they_are(tmp_path):
         )
 
 
-def test_inputs_alone_will_do(teacher):
+def test_inputs_without_labels_can_be_cached(teacher):
     x, _ = images(3)
     cached = cache_teacher(tf.data.Dataset.from_tensor_slices(x).batch(2), teacher, **QUIET)
     assert [x.inputs.shape[0] for (x,) in cached] == [2, 1]
@@ -103,7 +101,7 @@ def test_inputs_alone_will_do(teacher):
 # When it is used.
 
 
-def test_the_same_teacher_and_examples_are_not_asked_again(teacher, tmp_path, monkeypatch):
+def test_the_teacher_does_not_run_twice_on_the_same_examples(teacher, tmp_path, monkeypatch):
     x, y = images(EXAMPLES)
     first = cache_teacher(batches(x, y), teacher, tmp_path, shuffle=False, **QUIET)
     monkeypatch.setattr(caching.TeacherRunner, "rows", never_asked)
@@ -137,7 +135,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_another_teacher_or_other_examples_are_asked_anew(change, tmp_path, monkeypatch):
+def test_another_teacher_or_other_examples_make_a_new_cache(change, tmp_path, monkeypatch):
     x, y = images(EXAMPLES)
     teacher = convnet(0, 8)
     arguments = {"dataset": batches(x, y), "teacher": teacher, "path": tmp_path}
@@ -167,7 +165,7 @@ def test_a_fingerprint_of_ones_own_spares_the_pass_that_makes_one(teacher, tmp_p
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_data_that_are_augmented_anew_are_refused(teacher, on_disk, tmp_path):
+def test_data_with_random_augmentation_are_refused(teacher, on_disk, tmp_path):
     rng = np.random.default_rng(0)
     spec = tf.TensorSpec((None, 8, 8, 1), tf.float64)
     noisy = tf.data.Dataset.from_generator(

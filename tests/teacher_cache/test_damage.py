@@ -77,7 +77,7 @@ def test_a_damaged_shard_is_named_and_made_again(
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_build_that_was_interrupted_goes_on(teacher, tmp_path, small_shards, monkeypatch):
+def test_an_interrupted_build_resumes(teacher, tmp_path, small_shards, monkeypatch):
     x, y = images(EXAMPLES)
     write = shards.write_shard
 

@@ -61,7 +61,7 @@ def test_training_is_that_with_a_live_teacher(settings):
         ({"replace_fraction": 0.5}, [2]),
     ],
 )
-def test_the_teacher_is_asked_for_what_is_not_known_alone(settings, rows):
+def test_the_teacher_runs_only_for_what_the_cache_lacks(settings, rows):
     x, y = images(4)
     teacher = CallCountingModel(convnet(0, 8))
     distiller = L2RKDDistiller(teacher, convnet(1), **settings)
@@ -97,7 +97,7 @@ def test_arrays_may_carry_outputs(teacher):
     assert_equal_weights(*students, atol=1e-6)
 
 
-def test_cached_inputs_alone_are_refused(teacher):
+def test_cached_inputs_outside_a_tuple_are_refused(teacher):
     x, _ = images(4)
     alone = tf.data.Dataset.from_tensors(CachedInputs(x, teacher(x)))
     distiller = compiled(L2RKDDistiller(teacher, convnet(1), hard_weight=0.0))
@@ -115,7 +115,7 @@ NO_TEACHER = {
 
 
 @pytest.mark.parametrize("case", NO_TEACHER)
-def test_what_needs_a_teacher_says_so_before_training(case, teacher):
+def test_missing_teachers_are_reported_before_training(case, teacher):
     settings, is_cached, message = NO_TEACHER[case]
     data = batches(*images(4))
     student = convnet(1)
@@ -127,7 +127,7 @@ def test_what_needs_a_teacher_says_so_before_training(case, teacher):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_student_alone_needs_neither_teacher_nor_cache():
+def test_hard_labels_only_needs_neither_teacher_nor_cache():
     x, y = images(EXAMPLES)
     students = [convnet(1), convnet(1)]
     distiller = L2RKDDistiller(None, students[0], hard_weight=1.0, kd_weight=0.0, region_weight=0.0)
@@ -142,7 +142,7 @@ def test_methods_of_inner_features_need_a_teacher(method):
         L2RKDDistiller(None, convnet(1), distillation_losses=[method])
 
 
-def test_callbacks_that_ask_the_teacher_say_so(teacher):
+def test_callbacks_that_need_a_teacher_report_its_absence(teacher):
     x, y = images(4)
     cached = cache_teacher(batches(x, y), teacher, **QUIET)
     distiller = compiled(L2RKDDistiller(None, convnet(1), region_targets="interpolated"))

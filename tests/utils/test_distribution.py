@@ -52,7 +52,7 @@ def test_number_of_replicas(strategy):
 
 
 @pytest.mark.parametrize("shares", SHARES)
-def test_parts_add_up_to_the_mean_of_all(strategy, shares):
+def test_replica_shares_add_up_to_the_mean(strategy, shares):
     values, split = shares_of_values(shares)
     parts = run_on_shares(strategy, weighted_part, split)
     np.testing.assert_allclose(sum(parts), values.mean(dtype="float64"), rtol=1e-6)
@@ -76,7 +76,7 @@ def test_no_examples_at_all_have_the_mean_zero():
 
 
 @pytest.mark.parametrize("shares", SHARES)
-def test_parts_of_means_add_up(strategy, shares):
+def test_replica_shares_of_means_add_up(strategy, shares):
     values, split = shares_of_values(shares)
     # The mean over no examples is NaN, and must not spoil the sum.
     means = [np.float32(share.mean() if share.size else np.nan) for share in split]
@@ -84,7 +84,7 @@ def test_parts_of_means_add_up(strategy, shares):
     np.testing.assert_allclose(sum(parts), values.mean(dtype="float64"), rtol=1e-6)
 
 
-def test_one_device_has_the_whole_mean():
+def test_one_device_has_the_full_mean():
     assert counted(distribution.replica_share_of_mean)(tf.constant(3.0), 7).numpy() == 3.0
 
 
