@@ -32,6 +32,8 @@ from tests.programs.killed_run import network
 # Where Keras takes more batches in an epoch than it is told to.
 TAKEN = {"repeat": 5, "repeat, executions": 6, "repeat, executions of a pass": 9}
 
+KEPT = {"delete_checkpoint": False}
+
 
 @pytest.mark.parametrize("name", RUNS)
 def test_an_interrupted_run_equals_an_uninterrupted_one(name, digits_dir, tmp_path):
@@ -67,7 +69,7 @@ def test_a_killed_run_equals_an_uninterrupted_one(digits_dir, tmp_path):
     assert names(tmp_path) == ["epoch-000001"]
     run_that_dies("writing", digits_dir, tmp_path)
     assert names(tmp_path) == ["epoch-000001", "epoch-000002", "epoch-000003.partial"]
-    assert_equal_runs(train("distiller", digits_dir, tmp_path, delete_checkpoint=False), whole)
+    assert_equal_runs(train("distiller", digits_dir, tmp_path, **KEPT), whole)
     assert names(tmp_path) == ["epoch-000003", "epoch-000004"]
 
 
