@@ -25,6 +25,17 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason="takes long: make stress"))
 
 
+@pytest.fixture(scope="session")
+def digits_dir(tmp_path_factory):
+    """Folder of TensorFlow Datasets in which the digits are prepared."""
+    # Imported here: programs that are started as processes also import this module.
+    from l2rkd_tf.data import digits, offline
+
+    directory = tmp_path_factory.mktemp("tfds")
+    offline.prepare_offline(digits.Digits(data_dir=directory))
+    return directory
+
+
 @pytest.fixture(autouse=True)
 def _own_flags():
     """Flags of a program that a test imports end with the test: others have the same names."""

@@ -4,18 +4,10 @@ import shutil
 
 import pytest
 
-from l2rkd_tf.data import digits, offline
 from tests.callbacks.backup_runs import PASS, Interrupt, Interrupted, names, train
 
 
-@pytest.fixture(scope="module")
-def digits_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("tfds")
-    offline.prepare_offline(digits.Digits(data_dir=directory))
-    return directory
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def interrupted_once(digits_dir, tmp_path_factory):
     directory = tmp_path_factory.mktemp("interrupted") / "backup"
     with pytest.raises(Interrupted):
@@ -30,6 +22,6 @@ def interrupted(interrupted_once, tmp_path):
     return shutil.copytree(interrupted_once, tmp_path / "backup")
 
 
-@pytest.fixture(scope="module")
-def whole(digits_dir):
+@pytest.fixture(scope="session")
+def uninterrupted_run(digits_dir):
     return train("student", digits_dir)

@@ -84,7 +84,7 @@ class Epochs(keras.callbacks.Callback):
         self.epochs.append(epoch)
 
 
-def test_incomplete_backups_are_ignored(digits_dir, interrupted, whole):
+def test_incomplete_backups_are_ignored(digits_dir, interrupted, uninterrupted_run):
     newest = interrupted / "epoch-000002"
     for epoch, missing in enumerate(["model.weights.h5", "seeds.npz", "state.json"], start=3):
         damaged = shutil.copytree(newest, interrupted / f"epoch-00000{epoch}")
@@ -92,40 +92,40 @@ def test_incomplete_backups_are_ignored(digits_dir, interrupted, whole):
     newest.rename(interrupted / "epoch-000002.partial")
     epochs = Epochs()
     assert_equal_runs(
-        train("student", digits_dir, interrupted, [epochs], delete_checkpoint=False), whole
+        train("student", digits_dir, interrupted, [epochs], **KEPT), uninterrupted_run
     )
     assert epochs.epochs == [1, 2, 3]
     assert names(interrupted) == ["epoch-000003", "epoch-000004"]
 
 
-def test_other_files_stay_and_other_fits_start_from_scratch(digits_dir, interrupted, whole):
+def test_other_files_stay_and_other_fits_start_from_scratch(
+    digits_dir, interrupted, uninterrupted_run
+):
     (interrupted / "epoch-000009.txt").write_text("mine")
     (interrupted / "epoch-best").mkdir()
     model, history = train("student", digits_dir, interrupted)
-    assert_equal_runs((model, history), whole)
+    assert_equal_runs((model, history), uninterrupted_run)
     assert names(interrupted) == ["epoch-000009.txt", "epoch-best"]
     assert model.fit(load(digits_dir), epochs=1, verbose=0).epoch == [0]
 
 
-def test_backups_that_are_kept(digits_dir, tmp_path, whole):
+def test_backups_that_are_kept(digits_dir, tmp_path, uninterrupted_run):
     # 3 is no multiple of 2, but the last epoch.
-    train("student", digits_dir, tmp_path, epochs=3, save_freq=2, delete_checkpoint=False)
+    train("student", digits_dir, tmp_path, epochs=3, save_freq=2, **KEPT)
     assert names(tmp_path) == ["epoch-000002", "epoch-000003"]
     more, complete = Epochs(), Epochs()
-    assert_equal_runs(
-        train("student", digits_dir, tmp_path, [more], delete_checkpoint=False), whole
-    )
+    assert_equal_runs(train("student", digits_dir, tmp_path, [more], **KEPT), uninterrupted_run)
     assert more.epochs == [3]
-    assert_equal_runs(
-        train("student", digits_dir, tmp_path, [complete], delete_checkpoint=False), whole
-    )
+    assert_equal_runs(train("student", digits_dir, tmp_path, [complete], **KEPT), uninterrupted_run)
     shorter = train("student", digits_dir, tmp_path, [complete], epochs=EPOCHS - 2)
-    assert_equal_runs(shorter, whole)
+    assert_equal_runs(shorter, uninterrupted_run)
     assert complete.epochs == []
     assert not tmp_path.exists()
 
 
-def test_the_order_does_not_depend_on_who_iterated_the_data_before(digits_dir, tmp_path, whole):
+def test_the_order_does_not_depend_on_who_iterated_the_data_before(
+    digits_dir, tmp_path, uninterrupted_run
+):
     class Reader(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
             self.first = next(iter(train_data))[0].numpy()
@@ -144,7 +144,7 @@ def test_the_order_does_not_depend_on_who_iterated_the_data_before(digits_dir, t
             )
         except Interrupted:
             assert number
-    assert_equal_runs((model, history), whole)
+    assert_equal_runs((model, history), uninterrupted_run)
     np.testing.assert_array_equal(readers[0].first, readers[1].first)
 
 
@@ -184,7 +184,7 @@ def test_a_search_for_a_region_is_not_overruled(tmp_path):
     for epochs in (1, 2):
         model = compiled(distiller(region=candidates[0]))
         search = callbacks.BlindRegionSearch(candidates, x)
-        keeping = TrainingBackup(tmp_path, delete_checkpoint=False)
+        keeping = TrainingBackup(tmp_path, **KEPT)
         model.fit(x, y, epochs=epochs, callbacks=[search, keeping], verbose=0)
         assert model.region is candidates[1]
     assert [region.radius for region in candidates] == [0.001, 5.0]
@@ -205,7 +205,7 @@ def test_arrays_and_models_without_an_optimizer_can_be_backed_up(tmp_path):
         model = Counter()
         model.compile()
         model.optimizer = None
-        keeping = TrainingBackup(tmp_path, delete_checkpoint=False)
+        keeping = TrainingBackup(tmp_path, **KEPT)
         history = model.fit(
             np.zeros(4), batch_size=2, epochs=epochs, callbacks=[keeping], verbose=0
         )

@@ -26,14 +26,14 @@ from tests.programs.killed_run import network
 # Folders that cannot be written to.
 
 
-def test_a_folder_that_somebody_deletes(digits_dir, tmp_path, whole):
+def test_a_folder_that_somebody_deletes(digits_dir, tmp_path, uninterrupted_run):
     deleting = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: epoch < EPOCHS - 1 or shutil.rmtree(tmp_path)
     )
     with pytest.raises(OSError, match=f"epoch {EPOCHS} could not be written"):
         train("student", digits_dir, tmp_path, [deleting])
     assert_equal_runs(
-        train("student", digits_dir, tmp_path, [deleting], save_freq=EPOCHS + 1), whole
+        train("student", digits_dir, tmp_path, [deleting], save_freq=EPOCHS + 1), uninterrupted_run
     )
 
 
@@ -43,18 +43,20 @@ def test_a_folder_that_cannot_be_made(digits_dir, tmp_path):
         train("student", digits_dir, tmp_path / "file" / "backup")
 
 
-def test_a_full_disk_leaves_earlier_backups(digits_dir, interrupted, whole, monkeypatch):
+def test_a_full_disk_leaves_earlier_backups(
+    digits_dir, interrupted, uninterrupted_run, monkeypatch
+):
     usage = type(shutil.disk_usage("/"))
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda folder: usage(9000, 8000, 1000))
         with pytest.raises(OSError, match="(?s)epoch 3 .*backup'.*untouched.*1,000 bytes free"):
             train("student", digits_dir, interrupted)
     assert names(interrupted) == ["epoch-000001", "epoch-000002"]
-    assert_equal_runs(train("student", digits_dir, interrupted), whole)
+    assert_equal_runs(train("student", digits_dir, interrupted), uninterrupted_run)
 
 
 def test_a_file_that_cannot_be_written_leaves_earlier_backups(
-    digits_dir, interrupted, whole, monkeypatch
+    digits_dir, interrupted, uninterrupted_run, monkeypatch
 ):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     dump = json.dump
@@ -72,7 +74,7 @@ def test_a_file_that_cannot_be_written_leaves_earlier_backups(
         with pytest.raises(OSError, match="epoch 3 .*backup'.*File too large"):
             train("student", digits_dir, interrupted)
     assert names(interrupted) == ["epoch-000001", "epoch-000002"]
-    assert_equal_runs(train("student", digits_dir, interrupted), whole)
+    assert_equal_runs(train("student", digits_dir, interrupted), uninterrupted_run)
 
 
 # Wrong use.

@@ -11,18 +11,10 @@ import time
 import numpy as np
 import pytest
 
-from l2rkd_tf.data import digits, offline
 from tests.helpers import ROOT, command_of
 
 KILLS = 10 if "L2RKD_STRESS" in os.environ else 1
 EPOCHS = {1: 12 * KILLS, 2: 6 * KILLS}  # by number of workers
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("tfds")
-    offline.prepare_offline(digits.Digits(data_dir=directory))
-    return directory
 
 
 def free_ports(count):
@@ -35,7 +27,7 @@ def free_ports(count):
     return ports
 
 
-def start(data_dir, folder, num_workers):
+def start(digits_dir, folder, num_workers):
     """Starts the run, as one process or as several workers."""
     addresses = [f"localhost:{port}" for port in free_ports(num_workers)]
     processes = []
@@ -45,7 +37,7 @@ def start(data_dir, folder, num_workers):
         if num_workers > 1:
             task = {"type": "worker", "index": index}
             environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
-        where = data_dir, folder / "backup", folder / "results"
+        where = digits_dir, folder / "backup", folder / "results"
         processes.append(
             subprocess.Popen(
                 command_of("killed_run", *where, EPOCHS[num_workers]),
@@ -90,15 +82,15 @@ def results(folder, num_workers):
     ("num_workers", "tolerance"), [(1, 0.0), pytest.param(2, 1e-6, marks=pytest.mark.stress)]
 )
 def test_a_repeatedly_killed_run_equals_an_uninterrupted_one(
-    num_workers, tolerance, data_dir, tmp_path
+    num_workers, tolerance, digits_dir, tmp_path
 ):
     draw = random.Random(num_workers)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    finish(start(data_dir, whole, num_workers))
+    finish(start(digits_dir, whole, num_workers))
     for _ in range(KILLS if num_workers == 1 else max(1, KILLS // 5)):
-        processes = start(data_dir, killed, num_workers)
+        processes = start(digits_dir, killed, num_workers)
         wait_for_progress(killed, processes, draw.randint(1, 3))
         time.sleep(draw.uniform(0.0, 0.1))
         victim = draw.choice(processes)
@@ -109,7 +101,7 @@ def test_a_repeatedly_killed_run_equals_an_uninterrupted_one(
             assert other.returncode not in (0, -signal.SIGKILL)
             assert "another worker has ended or cannot be reached" in errors
     assert newest_backup(killed) < EPOCHS[num_workers]
-    finish(start(data_dir, killed, num_workers))
+    finish(start(digits_dir, killed, num_workers))
     assert not list((killed / "backup").rglob("epoch-*"))
     for found, expected in zip(
         results(killed, num_workers), results(whole, num_workers), strict=True

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from l2rkd_tf.data import digits, glyphs_fonts, offline
+from l2rkd_tf.data import glyphs_fonts
 
 
 class VaryingImages(tfds.core.GeneratorBasedBuilder):
@@ -53,13 +53,6 @@ class VaryingImages(tfds.core.GeneratorBasedBuilder):
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("tfds")
-    offline.prepare_offline(digits.Digits(data_dir=directory))
-    return directory
-
-
-@pytest.fixture(scope="session")
 def varying_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("varying")
     for config in VaryingImages.BUILDER_CONFIGS:
@@ -67,6 +60,6 @@ def varying_dir(tmp_path_factory):
     return directory
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def masks():
     return glyphs_fonts.read_masks()

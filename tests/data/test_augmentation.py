@@ -80,15 +80,15 @@ def test_augmentation_arguments_out_of_range(image, padding, message):
         data.crop(image, [0, 0], padding)
 
 
-def load_augmented(data_dir, augment, **arguments):
+def load_augmented(digits_dir, augment, **arguments):
     return data.load(
-        "digits", "validation", batch_size=64, augment=augment, data_dir=data_dir, **arguments
+        "digits", "validation", batch_size=64, augment=augment, data_dir=digits_dir, **arguments
     )
 
 
-def test_loaded_crops_change_with_example_and_epoch(data_dir):
-    originals, labels = arrays(load_augmented(data_dir, None))
-    dataset = load_augmented(data_dir, "crop", seed=1)
+def test_loaded_crops_change_with_example_and_epoch(digits_dir):
+    originals, labels = arrays(load_augmented(digits_dir, None))
+    dataset = load_augmented(digits_dir, "crop", seed=1)
     epochs = [arrays(dataset) for _ in range(2)]
     offsets = [
         [shifts(o, 1)[c.tobytes()] for o, c in zip(originals, images, strict=True)]
@@ -97,15 +97,15 @@ def test_loaded_crops_change_with_example_and_epoch(data_dir):
     np.testing.assert_array_equal(epochs[0][1], labels)
     assert len(set(offsets[0])) == 9
     assert offsets[0] != offsets[1]
-    again = load_augmented(data_dir, "crop", seed=1)
+    again = load_augmented(digits_dir, "crop", seed=1)
     for images, _ in epochs:
         np.testing.assert_array_equal(arrays(again)[0], images)
-    assert not np.array_equal(arrays(load_augmented(data_dir, "crop", seed=2))[0], epochs[0][0])
+    assert not np.array_equal(arrays(load_augmented(digits_dir, "crop", seed=2))[0], epochs[0][0])
 
 
-def test_loaded_crop_flip_mirrors_some(data_dir):
-    originals, _ = arrays(load_augmented(data_dir, None))
-    found, _ = arrays(load_augmented(data_dir, "crop_flip"))
+def test_loaded_crop_flip_mirrors_some(digits_dir):
+    originals, _ = arrays(load_augmented(digits_dir, None))
+    found, _ = arrays(load_augmented(digits_dir, "crop_flip"))
     mirrored = 0
     for original, image in zip(originals, found, strict=True):
         if image.tobytes() not in shifts(original, 1):
@@ -114,13 +114,13 @@ def test_loaded_crop_flip_mirrors_some(data_dir):
     assert 60 < mirrored < 140
 
 
-def test_function_as_augmentation_gets_scaled_images_and_new_seeds(data_dir):
+def test_function_as_augmentation_gets_scaled_images_and_new_seeds(digits_dir):
     def show_seed(image, seed):
         assert image.dtype == tf.float32 and image.shape == (8, 8, 1)
         assert seed.dtype == tf.int32 and seed.shape == (2,)
         return tf.concat([tf.reduce_max(image)[None], tf.cast(seed, tf.float32)], axis=0)
 
-    dataset = load_augmented(data_dir, show_seed)
+    dataset = load_augmented(digits_dir, show_seed)
     found = np.concatenate([arrays(dataset)[0] for _ in range(2)])
     assert found[:, 0].max() == 1.0
     assert len(np.unique(found[:, 1:], axis=0)) == 400

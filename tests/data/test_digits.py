@@ -24,9 +24,11 @@ def test_public_names():
     assert data.__all__ == ["class_balanced_subset", "crop", "crop_flip", "load"]
 
 
-def test_digits_hold_every_image_of_sklearn_once(data_dir):
+def test_digits_hold_every_image_of_sklearn_once(digits_dir):
     loaded = {
-        split: arrays(data.load("digits", split, batch_size=256, shuffle=False, data_dir=data_dir))
+        split: arrays(
+            data.load("digits", split, batch_size=256, shuffle=False, data_dir=digits_dir)
+        )
         for split in SPLITS
     }
     found = [
@@ -42,10 +44,10 @@ def test_digits_hold_every_image_of_sklearn_once(data_dir):
     assert sorted(found) == sorted(expected)
 
 
-def test_digits_splits_are_stratified(data_dir):
+def test_digits_splits_are_stratified(digits_dir):
     counts = {}
     for split in SPLITS:
-        dataset = data.load("digits", split, batch_size=100, data_dir=data_dir)
+        dataset = data.load("digits", split, batch_size=100, data_dir=digits_dir)
         counts[split] = np.bincount(arrays(dataset)[1])
         assert dataset.num_examples == counts[split].sum()
     np.testing.assert_array_equal(counts["train"], [100] * 10)
@@ -54,11 +56,11 @@ def test_digits_splits_are_stratified(data_dir):
     assert counts["test"].sum() == 597
 
 
-def test_digits_order_never_changes(data_dir):
+def test_digits_order_never_changes(digits_dir):
     heads = {
         split: next(
             data.load(
-                "digits", split, batch_size=12, shuffle=False, data_dir=data_dir
+                "digits", split, batch_size=12, shuffle=False, data_dir=digits_dir
             ).as_numpy_iterator()
         )[1].tolist()
         for split in SPLITS
@@ -70,8 +72,8 @@ def test_digits_order_never_changes(data_dir):
     }
 
 
-def test_digits_scale_and_types(data_dir):
-    dataset = data.load("digits", "train", batch_size=64, data_dir=data_dir)
+def test_digits_scale_and_types(digits_dir):
+    dataset = data.load("digits", "train", batch_size=64, data_dir=digits_dir)
     assert dataset.element_spec == (
         tf.TensorSpec((None, 8, 8, 1), tf.float32),
         tf.TensorSpec((None,), tf.int64),
@@ -83,8 +85,8 @@ def test_digits_scale_and_types(data_dir):
     assert levels[8] == np.float32(128 / 255)
 
 
-def test_digits_builder_is_known_to_tfds(data_dir):
-    builder = tfds.builder("digits", data_dir=data_dir)
+def test_digits_builder_is_known_to_tfds(digits_dir):
+    builder = tfds.builder("digits", data_dir=digits_dir)
     assert isinstance(builder, digits.Digits)
     assert isinstance(builder, tfds.core.GeneratorBasedBuilder)
     assert builder.info.full_name == "digits/1.0.0"
@@ -101,9 +103,9 @@ def test_digits_without_sklearn(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_prepared_digits_do_not_need_sklearn(data_dir, monkeypatch):
+def test_prepared_digits_do_not_need_sklearn(digits_dir, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    assert data.load("digits", "test", batch_size=8, data_dir=data_dir).num_examples == 597
+    assert data.load("digits", "test", batch_size=8, data_dir=digits_dir).num_examples == 597
 
 
 def test_a_dataset_that_another_process_prepared_first_is_used(tmp_path):

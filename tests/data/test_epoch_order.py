@@ -4,23 +4,16 @@ import pytest
 import tensorflow as tf
 
 from l2rkd_tf import data
-from l2rkd_tf.data import digits, epoch_order, loading, offline, sources
+from l2rkd_tf.data import epoch_order, loading, sources
 
 EXAMPLES, BATCH = 22, 4
 PASS = 6  # Batches; the last one has 2 examples.
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("tfds")
-    offline.prepare_offline(digits.Digits(data_dir=directory))
-    return directory
-
-
 @pytest.fixture
-def load(data_dir):
+def load(digits_dir):
     def load(split=f"train[:{EXAMPLES}]", batch_size=BATCH, **arguments):
-        return data.load("digits", split, batch_size=batch_size, data_dir=data_dir, **arguments)
+        return data.load("digits", split, batch_size=batch_size, data_dir=digits_dir, **arguments)
 
     return load
 

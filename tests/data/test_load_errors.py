@@ -56,10 +56,10 @@ def test_an_unprepared_dataset_is_an_error_at_once(tmp_path, monkeypatch):
         ({"image_size": (8, 8, 1)}, "`image_size`"),
     ],
 )
-def test_arguments_out_of_range(data_dir, arguments, message):
+def test_arguments_out_of_range(digits_dir, arguments, message):
     arguments = {"name": "digits", "split": "train", "batch_size": 8, **arguments}
     with pytest.raises(ValueError, match=message):
-        data.load(**arguments, data_dir=data_dir)
+        data.load(**arguments, data_dir=digits_dir)
 
 
 @pytest.mark.parametrize(

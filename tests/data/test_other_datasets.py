@@ -157,8 +157,8 @@ def test_folder_of_varying_sizes(tmp_path, suffix):
     np.testing.assert_allclose(resized, np.full((2, 7, 7, 3), 128 / 255), atol=1e-7)
 
 
-def test_folder_whose_name_tfds_knows(tmp_path, monkeypatch, data_dir):
+def test_folder_whose_name_tfds_knows(tmp_path, monkeypatch, digits_dir):
     write_images(tmp_path / "digits", {"train/one/a": np.zeros((4, 4, 3), np.uint8)})
     monkeypatch.chdir(tmp_path)
-    assert data.load("digits", "train", batch_size=1, data_dir=data_dir).num_examples == 1000
+    assert data.load("digits", "train", batch_size=1, data_dir=digits_dir).num_examples == 1000
     assert data.load("./digits", "train", batch_size=1).class_names == ["one"]

@@ -63,12 +63,12 @@ def test_labels_of_two_axes():
         data.class_balanced_subset(np.eye(2), 0.5)
 
 
-def test_loaded_subset_is_the_one_chosen_from_the_labels(data_dir):
+def test_loaded_subset_is_the_one_chosen_from_the_labels(digits_dir):
     images, labels = arrays(
-        data.load("digits", "train", batch_size=100, shuffle=False, data_dir=data_dir)
+        data.load("digits", "train", batch_size=100, shuffle=False, data_dir=digits_dir)
     )
     dataset = data.load(
-        "digits", "train", batch_size=32, fraction=0.1, seed=5, shuffle=False, data_dir=data_dir
+        "digits", "train", batch_size=32, fraction=0.1, seed=5, shuffle=False, data_dir=digits_dir
     )
     chosen = data.class_balanced_subset(labels, 0.1, seed=5)
     assert len(chosen) == dataset.num_examples == 100
@@ -78,8 +78,8 @@ def test_loaded_subset_is_the_one_chosen_from_the_labels(data_dir):
     np.testing.assert_array_equal(found_labels, labels[chosen])
 
 
-def test_subset_is_read_once(tmp_path, data_dir):
-    shutil.copytree(data_dir / "digits", tmp_path / "digits")
+def test_subset_is_read_once(tmp_path, digits_dir):
+    shutil.copytree(digits_dir / "digits", tmp_path / "digits")
     dataset = data.load(
         "digits", "train", batch_size=10, fraction=0.02, shuffle=False, data_dir=tmp_path
     )
@@ -91,10 +91,10 @@ def test_subset_is_read_once(tmp_path, data_dir):
 # Order.
 
 
-def test_shuffled_epochs_repeat_from_load_to_load(data_dir):
+def test_shuffled_epochs_repeat_from_load_to_load(digits_dir):
     def epochs(seed, shuffle=None):
         dataset = data.load(
-            "digits", "train", batch_size=64, seed=seed, shuffle=shuffle, data_dir=data_dir
+            "digits", "train", batch_size=64, seed=seed, shuffle=shuffle, data_dir=digits_dir
         )
         return [arrays(dataset)[0].reshape(1000, 64) for _ in range(3)]
 
@@ -118,15 +118,15 @@ def test_shuffled_epochs_repeat_from_load_to_load(data_dir):
         ("train[:200]", False, False),
     ],
 )
-def test_which_splits_are_shuffled(data_dir, split, shuffle, reshuffled):
-    dataset = data.load("digits", split, batch_size=200, shuffle=shuffle, data_dir=data_dir)
+def test_which_splits_are_shuffled(digits_dir, split, shuffle, reshuffled):
+    dataset = data.load("digits", split, batch_size=200, shuffle=shuffle, data_dir=digits_dir)
     assert dataset.num_examples == 200
     assert np.array_equal(arrays(dataset)[0], arrays(dataset)[0]) != reshuffled
 
 
-def test_data_too_large_for_memory_are_shuffled_alike(data_dir, monkeypatch):
+def test_data_too_large_for_memory_are_shuffled_alike(digits_dir, monkeypatch):
     def epochs():
-        dataset = data.load("digits", "train", batch_size=64, data_dir=data_dir)
+        dataset = data.load("digits", "train", batch_size=64, data_dir=digits_dir)
         return [arrays(dataset)[0] for _ in range(2)]
 
     kept = epochs()
@@ -134,7 +134,7 @@ def test_data_too_large_for_memory_are_shuffled_alike(data_dir, monkeypatch):
     np.testing.assert_array_equal(epochs(), kept)
 
 
-def test_workers_are_sharded_by_example_not_by_file(data_dir):
-    dataset = data.load("digits", "train", batch_size=64, data_dir=data_dir)
+def test_workers_are_sharded_by_example_not_by_file(digits_dir):
+    dataset = data.load("digits", "train", batch_size=64, data_dir=digits_dir)
     policy = dataset.options().experimental_distribute.auto_shard_policy
     assert policy == tf.data.experimental.AutoShardPolicy.DATA

@@ -18,18 +18,26 @@ from tests.distiller.methods_by_hand import (
 from tests.helpers import assert_equal_weights
 
 
+@pytest.fixture(scope="module")
+def eager_run():
+    keras.utils.set_random_seed(0)
+    x, y = data(2 * BATCH)
+    distiller = all_methods(run_eagerly=True)
+    return fit(distiller, x, y, epochs=2), distiller.get_weights()
+
+
 @pytest.mark.parametrize(
     "options",
     [{"jit_compile": False, "steps_per_execution": 2}, {"jit_compile": True}],
     ids=["graph of several steps", "xla"],
 )
-def test_graphs_and_xla_train_as_eager_mode(options, run_eagerly):
+def test_graphs_and_xla_train_as_eager_mode(options, eager_run):
     x, y = data(2 * BATCH)
     distiller = all_methods(run_eagerly=False, **options)
     logs = fit(distiller, x, y, epochs=2)
-    for name, values in run_eagerly[0].items():
+    for name, values in eager_run[0].items():
         np.testing.assert_allclose(logs[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
-    for one, other in zip(distiller.get_weights(), run_eagerly[1], strict=True):
+    for one, other in zip(distiller.get_weights(), eager_run[1], strict=True):
         np.testing.assert_allclose(one, other, rtol=0.0, atol=1e-5)
 
 

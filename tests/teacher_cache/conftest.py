@@ -6,7 +6,7 @@ from l2rkd_tf.teacher_cache import caching
 from tests.helpers import convnet
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def teacher():
     return convnet(0, 8)
 
