@@ -140,7 +140,7 @@ def export_litert(
     if quantization == "int8" and representative_data is None:
         raise ValueError(
             "`representative_data` is required for quantization='int8', which takes the ranges of "
-            "the activations from it. Pass the training data set, or an array of some 100 inputs."
+            "the activations from it. Pass the training dataset, or an array of some 100 inputs."
         )
     if batch_size not in (None, 1):
         raise ValueError(

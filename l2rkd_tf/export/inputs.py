@@ -65,7 +65,7 @@ def examples_for(student: keras.Model, representative_data: Data | None) -> Exam
     if declared is None:
         raise ValueError(
             "`representative_data` is required for a subclassed student, which does not declare "
-            "its inputs. Pass an array of some inputs, or a data set."
+            "its inputs. Pass an array of some inputs, or a dataset."
         )
     specs = _input_specs(declared)
     return Examples(_draw_uniform(specs), specs, "uniform [0, 1]")

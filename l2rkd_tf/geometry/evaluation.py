@@ -40,13 +40,13 @@ class Batches(NamedTuple):
 
 
 def batched(x: Data, batch_size: int, labels: TensorLike | None = None) -> Batches:
-    """Data in batches of one size, whether arrays or a data set.
+    """Data in batches of one size, whether arrays or a dataset.
 
     Args:
         x: Inputs of shape `(examples, ...)`, an array, or a list or dict of such; or a batched
             `tf.data.Dataset` of inputs or of `(inputs, labels[, weights])`, which is batched anew.
         batch_size: Examples in a batch.
-        labels: Labels of `x`, where `x` is no data set.
+        labels: Labels of `x`, where `x` is no dataset.
 
     Returns:
         `Batches`, without weights.
@@ -74,20 +74,20 @@ def batched(x: Data, batch_size: int, labels: TensorLike | None = None) -> Batch
 def _of_dataset(dataset, batch_size, labels):
     if labels is not None:
         raise ValueError(
-            "`labels` must be part of the data set when `x` is one: (inputs, labels). "
-            "Received: both a data set and labels"
+            "`labels` must be part of the dataset when `x` is one: (inputs, labels). Received: "
+            "both a dataset and labels"
         )
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError(
-            "`x` must end. Received: a data set that repeats forever. Use `x.take(...)`, or leave "
+            "`x` must end. Received: a dataset that repeats forever. Use `x.take(...)`, or leave "
             "out `repeat()`."
         )
     spec = dataset.element_spec
     structure = spec[:2] if isinstance(spec, tuple) else (spec,)
     if any(leaf.shape.rank == 0 for leaf in keras.tree.flatten(structure)):
         raise ValueError(
-            "`x` must be a data set of batches. Received: a data set of single examples, "
-            f"{spec}. Use `x.batch(...)`."
+            f"`x` must be a dataset of batches. Received: a dataset of single examples, {spec}. "
+            "Use `x.batch(...)`."
         )
 
     def flat(*element):
@@ -131,7 +131,7 @@ def per_example(step: Callable[[Any, Any, tf.Tensor], Any], batches: Batches) ->
         for number, leaves in enumerate(batches.dataset)
     ]
     if not results:
-        raise ValueError("`x` must hold at least one example. Received: an empty data set")
+        raise ValueError("`x` must hold at least one example. Received: an empty dataset")
     return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *results)
 
 

@@ -87,9 +87,8 @@ def jacobian_distance(
         >>> distance.relative, distance.num_points
         (0.25, 5)
 
-    Source: the projection is that of Hutchinson, A Stochastic Estimator of the Trace of the
-    Influence Matrix (1989); matching of Jacobians is from Srinivas and Fleuret
-    (arXiv:1803.00443).
+    Reference: the projection is that of Hutchinson, A Stochastic Estimator of the Trace of the
+    Influence Matrix (1989); matching of Jacobians is from Srinivas and Fleuret (arXiv:1803.00443).
     """
     check_models_are_built(teacher=teacher, student=student)
     _check_projections(num_projections)

@@ -80,7 +80,7 @@ def linearity_gap(
         >>> gap.absolute.tolist(), gap.relative.tolist()  # gaps 1.5 and 0, changes 2 and 1
         ([0.75], [0.5])
 
-    Source: this library's definition of what Deng and Zhang (arXiv:2010.04812) call locally
+    Reference: this library's definition of what Deng and Zhang (arXiv:2010.04812) call locally
     linear.
     """
     gaps, changes = linearity_gaps(model, x, partners, fractions, batch_size=batch_size)

@@ -74,7 +74,7 @@ def linear_radius(
         >>> linear_radius(model, [[2.0], [2.0], [7.0]], [[1.0], [-0.5], [1.0]]).tolist()
         [4.0, 4.0, inf]
 
-    Source: Lee, Alvarez-Melis and Jaakkola, Towards Robust, Locally Linear Deep Networks
+    Reference: Lee, Alvarez-Melis and Jaakkola, Towards Robust, Locally Linear Deep Networks
     (arXiv:1907.03998): the margins of its linear regions, followed along one direction.
     """
     graph, x = _checked(model, x, batch_size)
@@ -138,7 +138,7 @@ def linear_ball_radius(
         >>> result.radius.tolist(), result.exact
         ([2.0], True)
 
-    Source: Lee, Alvarez-Melis and Jaakkola, Towards Robust, Locally Linear Deep Networks
+    Reference: Lee, Alvarez-Melis and Jaakkola, Towards Robust, Locally Linear Deep Networks
     (arXiv:1907.03998): its l2 margin.
     """
     check_choice("norm", norm, tuple(_DUAL_EXPONENTS))

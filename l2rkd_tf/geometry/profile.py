@@ -88,7 +88,7 @@ def fidelity_profile(
             (`"binary_kl"`) decide alike one by one; `"mse"` knows no decisions, and `agreement`
             is NaN.
         from_logits: Whether the models give logits; `False` for probabilities.
-        labels: Labels of `x`, for regions that need them, where `x` is no data set.
+        labels: Labels of `x`, for regions that need them, where `x` is no dataset.
         batch_size: Examples evaluated together, among which a region finds partners. An example
             that is alone in the last batch has none and stays where it is.
         seed: Integer seed of the draws.
@@ -108,7 +108,7 @@ def fidelity_profile(
         >>> profile.kl.tolist(), profile.agreement.tolist(), profile.num_points
         ([0.0, 0.0], [1.0, 1.0], 20)
 
-    Source: this library's definition, after the claim of Deng and Zhang (arXiv:2010.04812) that
+    Reference: this library's definition, after the claim of Deng and Zhang (arXiv:2010.04812) that
     a student of local regions captures the teacher's local shape.
     """
     check_models_are_built(teacher=teacher, student=student)

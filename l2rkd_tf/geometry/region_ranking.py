@@ -75,7 +75,7 @@ def rank_regions(
             try. `None` for `Segment` of radius 1 and 0.5 and towards the nearest partner,
             `Simplex`, Gaussian `Ball`s of 0.1 and 0.3 standard deviations of the data, and for
             images `Patch`es of a 2x2 grid and a 4x4 grid, the latter with radius 1 and 0.5.
-        labels: Labels of `data`, for regions that need them, where it is no data set.
+        labels: Labels of `data`, for regions that need them, where it is no dataset.
         num_draws: Number of draws, at least 2.
         num_points: Examples in each draw.
         batch_size: Examples evaluated together, among which a region finds partners.
@@ -96,7 +96,7 @@ def rank_regions(
         >>> len(ranking), ranking[0].score <= ranking[1].score
         (2, True)
 
-    Source: Wang, Lohit, Jones and Fu, What Makes a "Good" Data Augmentation in Knowledge
+    Reference: Wang, Lohit, Jones and Fu, What Makes a "Good" Data Augmentation in Knowledge
     Distillation (arXiv:2012.02909), for the score; the candidates are this library's.
     """
     check_models_are_built(teacher=teacher)

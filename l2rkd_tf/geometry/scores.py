@@ -59,7 +59,7 @@ def top1_agreement(
         >>> top1_agreement(model(1.0), model(-1.0), x)
         0.0
 
-    Source: agreement as a measure of fidelity is from Stanton et al., Does Knowledge
+    Reference: agreement as a measure of fidelity is from Stanton et al., Does Knowledge
     Distillation Really Work? (arXiv:2106.05945), section 3.
     """
     check_models_are_built(teacher=teacher, student=student)
@@ -107,7 +107,7 @@ def expected_calibration_error(
         >>> round(expected_calibration_error(logits, [0, 1, 0, 1]), 6)  # (2 * 0.4 + 2 * 0.4) / 4
         0.4
 
-    Source: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599), equation 3.
+    Reference: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599), equation 3.
     """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
     is_matrix = logits.ndim == 2 and logits.shape[0] > 0 and logits.shape[1] > 1
@@ -162,7 +162,7 @@ def teacher_stddev(
     The size of a draw, the unbiased variance and the mean over classes are those of the authors'
     published code: 5 batches of 64 examples and the augmented point of each. Different here: the
     augmentation is a region, the examples are not cropped and flipped besides, and nothing is
-    trained meanwhile. Scores compare regions at one teacher, data set and `num_points` only: they
+    trained meanwhile. Scores compare regions at one teacher, dataset and `num_points` only: they
     shrink about as `1 / sqrt(num_points)`.
 
     Args:
@@ -176,7 +176,7 @@ def teacher_stddev(
         num_points: Examples in each draw. With as many as there are, nothing but the region's
             own randomness is left.
         temperature: `tau`, positive. The paper's is 1.
-        labels: Labels of `x`, for regions that need them, where `x` is no data set.
+        labels: Labels of `x`, for regions that need them, where `x` is no dataset.
         batch_size: Examples evaluated together, among which a region finds partners.
         seed: Integer seed of the draws.
 
@@ -193,7 +193,7 @@ def teacher_stddev(
         >>> teacher_stddev(teacher, x, l2rkd_tf.regions.Segment(), num_draws=3)  # always 1/3
         0.0
 
-    Source: Wang, Lohit, Jones and Fu, What Makes a "Good" Data Augmentation in Knowledge
+    Reference: Wang, Lohit, Jones and Fu, What Makes a "Good" Data Augmentation in Knowledge
     Distillation (arXiv:2012.02909): the standard deviation of the teacher's mean probability.
     """
     check_models_are_built(teacher=teacher)
