@@ -184,8 +184,7 @@ def _choose(source, fraction, seed):
 
 
 def _kept(source, examples, num_examples, is_subset):
-    """The examples of a pass, in memory if they fit, and a function that decodes their inputs.
-    """
+    """The examples of a pass, in memory if they fit, and a function that decodes their inputs."""
     if not _fits_in_memory(source.input_spec, num_examples, is_subset):
         return examples, source.decode
     decode = _parallel(lambda encoded, label: (source.decode(encoded), label))

@@ -159,8 +159,7 @@ def _as_element(source, rows, kind):
 
 @contextlib.contextmanager
 def _from_the_beginning(dataset):
-    """Lets passes of a dataset from `l2rkd_tf.data.load` start at batch 0; restores its cursor.
-    """
+    """Lets passes of a dataset from `l2rkd_tf.data.load` start at batch 0; restores its cursor."""
     cursor = getattr(dataset, "cursor", None)
     if cursor is None:
         yield
@@ -198,8 +197,7 @@ def _on_disk(folder, runner, known, compression, memory_bytes):
 
 
 def _complete(folder):
-    """The manifest of a complete and intact folder; otherwise deletes it and returns `None`.
-    """
+    """The manifest of a complete and intact folder; otherwise deletes it and returns `None`."""
     path = folder / _MANIFEST
     try:
         content = path.read_bytes()

@@ -28,8 +28,7 @@ class InMemory:
 
     @classmethod
     def of_arrays(cls, arrays: Iterable[np.ndarray]) -> "InMemory":
-        """Examples from NumPy arrays, in the memory of the CPU: that of a GPU is not for data.
-        """
+        """Examples from NumPy arrays, in the memory of the CPU: that of a GPU is not for data."""
         with tf.device("CPU:0"):
             return cls([tf.constant(array) for array in arrays])
 

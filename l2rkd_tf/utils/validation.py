@@ -85,9 +85,7 @@ def output_activation(model: keras.Model | keras.layers.Layer) -> str | None:
 
 
 def _is_cast(operation):
-    """`Activation("linear", dtype="float32")`, which ends models in mixed precision, is only a
-    cast.
-    """
+    """Whether it is the linear `Activation` at the end of mixed-precision models, which only casts."""
     return isinstance(operation, keras.layers.Activation) and (
         operation.activation is keras.activations.linear
     )
@@ -106,8 +104,7 @@ def check_choice(argument: str, value: object, choices: Sequence[str | None]) ->
 
 
 def check_models(teacher: Any, student: Any) -> None:
-    """Checks that teacher, if any, and student are Keras models, and the teacher is built.
-    """
+    """Checks that teacher, if any, and student are Keras models, and the teacher is built."""
     for argument, model in _given(teacher, student):
         if not isinstance(model, keras.Model):
             raise ValueError(
