@@ -1,8 +1,8 @@
 """Divergences between teacher and student outputs, one value per example.
 
 Every function maps two arrays of shape `(batch, outputs)` to one array of shape `(batch,)`,
-computed in float32 whatever the dtype of its arguments, without any reduction over the batch:
-the caller weighs and reduces once.
+computed in float32 for any dtype, without any reduction over the batch: the caller weights and
+reduces once.
 """
 
 import tensorflow as tf
@@ -17,7 +17,7 @@ __all__ = [
     "mean_squared_error",
 ]
 
-# The smallest probability told apart from zero. Far below the usual 1e-7, at which gradients
+# The smallest probability distinguished from zero. Far below the usual 1e-7, at which gradients
 # vanish for logit gaps above 16; well above the smallest normal float32.
 _MIN_PROBABILITY = 1e-30
 # The largest float32 below one.
@@ -49,14 +49,14 @@ def kl_divergence(
         >>> round(float(divergence[0]), 4)
         0.3278
 
-    Source: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network
+    Reference: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network
     (arXiv:1503.02531), section 2.
     """
     teacher, student = _pair(teacher_logits, student_logits)
     temperature = tf.cast(temperature, tf.float32)
     teacher_log = tf.nn.log_softmax(teacher / temperature)
     student_log = tf.nn.log_softmax(student / temperature)
-    # A class that the teacher rules out by a logit of minus infinity counts 0, not NaN.
+    # A class with a teacher logit of minus infinity contributes 0, not NaN.
     terms = tf.math.multiply_no_nan(teacher_log - student_log, tf.exp(teacher_log))
     return temperature**2 * tf.reduce_sum(terms, axis=-1)
 
@@ -66,9 +66,9 @@ def binary_kl_divergence(
 ) -> tf.Tensor:
     """Temperature-scaled KL divergence of independent yes/no outputs, for multi-label models.
 
-    The mean over the outputs of `tau^2 * KL(Bernoulli(sigmoid(t / tau)) ||
-    Bernoulli(sigmoid(s / tau)))`, in log space. A mean, as in Keras's `BinaryCrossentropy`, so
-    that both are on one scale.
+    The mean over the outputs of `tau^2 * KL(Bernoulli(sigmoid(t / tau)) || Bernoulli(sigmoid(s /
+    tau)))`, in log space. A mean, as in Keras's `BinaryCrossentropy`, so that both are on the same
+    scale.
 
     Args:
         teacher_logits: Logits `t`, shape `(batch, outputs)`.
@@ -85,7 +85,7 @@ def binary_kl_divergence(
         >>> round(float(binary_kl_divergence([[2.0]], [[0.0]])[0]), 4)
         0.3278
 
-    Source: the two-class case of Hinton, Vinyals and Dean (arXiv:1503.02531), section 2.
+    Reference: the two-class case of Hinton, Vinyals and Dean (arXiv:1503.02531), section 2.
     """
     teacher, student = _pair(teacher_logits, student_logits)
     temperature = tf.cast(temperature, tf.float32)
@@ -105,8 +105,8 @@ def mean_squared_error(
     Args:
         teacher_outputs: Outputs `t`, shape `(batch, outputs)`.
         student_outputs: Outputs `s`, shape `(batch, outputs)`.
-        temperature: Without effect, since raw outputs have no temperature: accepted so that all
-            divergences are called alike.
+        temperature: Ignored, since raw outputs have no temperature; accepted so that all
+            divergences have the same signature.
 
     Returns:
         Squared difference in squared units of the outputs, float32, shape `(batch,)`.
@@ -118,7 +118,7 @@ def mean_squared_error(
         >>> mean_squared_error([[1.0, 2.0]], [[0.0, 0.0]]).numpy().tolist()
         [2.5]
 
-    Source: Ba and Caruana, Do Deep Nets Really Need to be Deep? (arXiv:1312.6184), equation 2.
+    Reference: Ba and Caruana, Do Deep Nets Really Need to be Deep? (arXiv:1312.6184), equation 2.
     """
     del temperature
     teacher, student = _pair(teacher_outputs, student_outputs)
@@ -135,9 +135,9 @@ DIVERGENCES = {
 def logits_from_probabilities(probabilities: TensorLike, divergence: str = "kl") -> tf.Tensor:
     """Logits of a model that ends in a softmax (`"kl"`) or a sigmoid (`"binary_kl"`).
 
-    `log p` for a softmax (logits up to a constant for each example, which a softmax forgets) and
-    `log p - log(1 - p)` for a sigmoid. Probabilities are kept within `[1e-30, 1 - 2^-24]`: a
-    sigmoid that has reached 1 in float32, at logits above 17, has no gradient any more.
+    `log p` for a softmax (up to a constant for each example, which a softmax ignores) and
+    `log p - log(1 - p)` for a sigmoid. Probabilities are clipped to `[1e-30, 1 - 2^-24]`: a sigmoid
+    that reaches 1 in float32, at logits above 17, no longer has a gradient.
 
     Args:
         probabilities: Shape `(batch, outputs)`, values in `[0, 1]`.
@@ -147,7 +147,7 @@ def logits_from_probabilities(probabilities: TensorLike, divergence: str = "kl")
         Logits, float32, of the same shape.
 
     Raises:
-        ValueError: If `divergence` has no probabilities.
+        ValueError: If `divergence` is neither `"kl"` nor `"binary_kl"`.
 
     Example:
         >>> logits_from_probabilities([[0.5]], "binary_kl").numpy().tolist()

@@ -1,12 +1,13 @@
 """Callbacks for the `fit` of an `L2RKDDistiller`.
 
 - `LossWeightScheduler`, `TemperatureScheduler`, `RegionRadiusScheduler` change the objective from
-  epoch to epoch, without a new trace; `schedules` has functions for them.
-- `StudentCheckpoint` saves the student alone.
-- `LocalShapeMonitor` logs how closely the student follows the teacher around the data.
-- `BlindRegionSearch` trains where the student knows least of the teacher.
-- `TrainingBackup`, for any model, has a run that was killed go on exactly.
-- `DistillationTensorBoard`, for any model, shows a run in TensorBoard, which is imported only then.
+  epoch to epoch without retracing; `schedules` has functions for them.
+- `StudentCheckpoint` saves only the student.
+- `LocalShapeMonitor` logs how closely the student matches the teacher around the data.
+- `BlindRegionSearch` trains in the region where student and teacher differ most.
+- `TrainingBackup`, for any model, resumes an interrupted run exactly.
+- `DistillationTensorBoard`, for any model, shows a run in TensorBoard, which is imported only when
+  it is used.
 """
 
 from l2rkd_tf.callbacks import schedules

@@ -1,4 +1,4 @@
-"""Backups from which a run that was killed goes on as if nothing had happened."""
+"""Backups from which an interrupted run resumes exactly."""
 
 import contextlib
 import json
@@ -21,45 +21,46 @@ from l2rkd_tf.utils.types import Logs, PathLike
 
 __all__ = ["TrainingBackup"]
 
-# A backup, or what a process that was killed while writing one has left.
+# A backup, or what is left of one if the process was killed while writing it.
 _NAME = re.compile(r"epoch-(\d{6,})|\.epoch-\d{6,}\..*\.partial")
 _WEIGHTS, _SEEDS, _STATE = _FILES = "model.weights.h5", "seeds.npz", "state.json"
 # Workers are at most one backup apart.
 _KEPT = 2
-# What callbacks may change of a distiller and no file of weights holds.
+# Settings of a distiller that callbacks may change and weight files do not contain.
 _NUMBERS = ("temperature", "hard_weight", "kd_weight", "region_weight")
 
 
 class TrainingBackup(keras.callbacks.Callback):
-    """Backs up a run after each epoch; the same program, started again, goes on exactly.
+    """Backs up a run after each epoch; the same program, started again, resumes it exactly.
 
-    Weights, state of the optimizer, number of the epoch, history, order of the data and states
-    of random seeds are what they would have been. On one device with deterministic kernels the run
-    therefore ends bit for bit as one that was never interrupted. A backup is written whole or
-    not at all, whenever the process is killed; the newest two are kept, and deleted when training
-    has ended.
+    Weights, optimizer state, epoch number, history, order of the data and random seed states are
+    restored. On one device with deterministic kernels, an interrupted run therefore ends with bit
+    for bit the same weights as one that was never interrupted. Backups are written atomically, even
+    if the process is killed; the newest two are kept, and deleted when training has ended.
 
-    It works with any Keras model, an `L2RKDDistiller` among them, that is built before `fit`. Put
-    it last in the list of callbacks, so that it keeps what the others log and set. What callbacks
-    remember themselves (`EarlyStopping` its patience, for instance) is not kept.
+    It works with any Keras model that is built before `fit`, also an `L2RKDDistiller`. Put it last
+    in the list of callbacks, so that it saves what the others log and set. The state of other
+    callbacks (such as the patience of `EarlyStopping`) is not saved. It replaces
+    `keras.callbacks.BackupAndRestore`.
 
     With `tf.distribute.MultiWorkerMirroredStrategy` each worker writes to its own
-    `directory/worker-<index>`, and all go on from the newest epoch that all of them have. Replicas
-    of one model begin again with the batch statistics of the first one.
+    `directory/worker-<index>`, and all resume from the newest epoch that every worker has. All
+    replicas of a model restart with the batch statistics of the first one.
 
     Args:
-        directory: Folder for the backups of this run alone, made if need be.
-        data: What `l2rkd_tf.data.load` returned for training, shuffled or augmented; its order is
-            kept. `fit` must take all its batches in their order: the data set itself, or one made
-            from it by `repeat`, `map` or `prefetch`; and nothing else may iterate it meanwhile.
-            `None` for data whose passes are all alike.
+        directory: Folder for the backups of only this run; created if missing.
+        data: The shuffled or augmented dataset that `l2rkd_tf.data.load` returned for training, to
+            resume its order. `fit` must take its batches in their order, from the dataset itself or
+            one made from it by `repeat`, `map` or `prefetch`, and nothing else may iterate it
+            during training. `None` for data that are the same in every pass.
         save_freq: Epochs from one backup to the next, at least 1.
-        delete_checkpoint: Whether the backups are deleted when training has ended. If not, the same
-            `fit` ends at once, and one with more `epochs` resumes.
+        delete_checkpoint: Whether to delete the backups when training has ended. If not, repeating
+            the same `fit` ends at once, and one with more `epochs` resumes.
 
     Raises:
-        ValueError: If an argument is wrong; before training, if the model is not built or is not
-            the one that was backed up; while training, if `data` is not what `fit` iterates.
+        ValueError: If `directory` is not the path of a folder, `data` has no `cursor`, or
+            `save_freq` is below 1; when training starts, if the model is not built or is not the
+            one that was backed up; during training, if `data` is not what `fit` iterates.
         OSError: If the folder cannot be written to, or is full. Earlier backups are untouched.
 
     Example:
@@ -75,7 +76,6 @@ class TrainingBackup(keras.callbacks.Callback):
         >>> history.epoch
         [0, 1, 2, 3, 4]
 
-    Source: this library; in place of `keras.callbacks.BackupAndRestore`.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class TrainingBackup(keras.callbacks.Callback):
         """Restores the newest backup, if there is one."""
         if not self.model.built:
             raise ValueError(
-                "`callbacks` may hold a TrainingBackup in the fit() of a built model only. "
+                "`callbacks` may contain a TrainingBackup only in the fit() of a built model. "
                 f"Received: the fit() of the unbuilt model {self.model.name!r}. Call it on a batch "
                 "first."
             )
@@ -117,11 +117,11 @@ class TrainingBackup(keras.callbacks.Callback):
             epochs = distribution.common_numbers(_epochs_in(self._folder), _KEPT)
             if epochs:
                 self._restore(max(epochs))
-        # So that whatever looks at the data before the first step sees the same in every run.
+        # So that code that reads the data before the first step sees the same in every run.
         self._set_cursor(0)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Before the first one, tells history and data where the run is."""
+        """Before the first epoch, restores the history and the position in the data."""
         self._batches_of_epoch = 0
         if self._is_begun:
             return
@@ -135,7 +135,7 @@ class TrainingBackup(keras.callbacks.Callback):
         self._batches_of_epoch = batch + 1
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Writes a backup, where the epoch is one for it."""
+        """Writes a backup, if one is due."""
         self._count_batches()
         self._state["epochs"].append(epoch)
         for name, value in (logs or {}).items():
@@ -146,7 +146,7 @@ class TrainingBackup(keras.callbacks.Callback):
                 self._write(epoch + 1)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Deletes the backups, unless they are kept."""
+        """Deletes the backups, unless `delete_checkpoint` is False."""
         if not self._is_begun:  # the run was complete when it was restored
             set_initial_epoch(self.model, None)
             self._restore_history()
@@ -165,16 +165,16 @@ class TrainingBackup(keras.callbacks.Callback):
     def _count_batches(self):
         """Adds the batches of an epoch to those of the run.
 
-        Keras counts whole executions of `steps_per_execution` steps, also where the data had fewer
-        left: then all that the data gave were taken.
+        Keras counts whole executions of `steps_per_execution` steps, even if the data had fewer
+        batches left: then all of these were taken.
         """
         batches = self._state["batches"] + self._batches_of_epoch
         if self._cursor is not None:
             missing = batches - self._cursor.batch
             if missing >= self.model.steps_per_execution:
                 raise ValueError(
-                    "`data` must be what fit() takes its batches from. Received: data that gave "
-                    f"{self._cursor.batch} batches, where {batches} were trained on. Do not "
+                    "`data` must be what fit() takes its batches from. Received: data that "
+                    f"yielded {self._cursor.batch} batches, but fit() trained on {batches}. Do not "
                     "`cache` it, and pass TrainingBackup the same object as fit()."
                 )
             batches -= max(missing, 0)
@@ -200,8 +200,8 @@ class TrainingBackup(keras.callbacks.Callback):
             self._set_numbers(state.pop("numbers"), state.pop("radius"))
         except ValueError as error:
             raise ValueError(
-                f"`directory` must hold backups of the run that is started. Received: {folder!r}, "
-                "which does not fit the model. Delete it to start anew."
+                "`directory` must hold backups of the run that is being started. Received: "
+                f"{folder!r}, which does not fit the model. Delete it to start from scratch."
             ) from error
         self._state = state
         set_initial_epoch(self.model, epoch)
@@ -210,7 +210,7 @@ class TrainingBackup(keras.callbacks.Callback):
         if not isinstance(self.model, L2RKDDistiller):
             return {"numbers": {}, "radius": None}
         numbers = {name: getattr(self.model, name) for name in _NUMBERS}
-        # Not that of a region which a callback has put in its place, and will put there again.
+        # Not that of a region that a callback has set, which sets it again when the run resumes.
         radius = None if self._region is None else _plain(self._region.radius)
         return {"numbers": numbers, "radius": radius}
 
@@ -230,7 +230,7 @@ class TrainingBackup(keras.callbacks.Callback):
                 check_space(self._folder, [*self.model.variables, *_of_optimizer(self.model)])
                 temporary.mkdir()
                 self._write_files(temporary)
-            # Newer ones are of a run that not all workers could go on with.
+            # Newer ones belong to a run that not all workers could resume.
             earlier = [number for number in _epochs_in(self._folder) if number <= epoch]
             kept = {_name_of(number) for number in sorted(earlier)[-_KEPT:]}
             for name in _names_in(self._folder) - kept:
@@ -261,9 +261,9 @@ def _cursor_of(data):
     cursor = getattr(data, "cursor", None)
     if data is not None and cursor is None:
         raise ValueError(
-            "`data` must be a data set from l2rkd_tf.data.load that is shuffled or augmented, or "
-            f"None. Received: data={data!r}. For data sets made from one, such as "
-            "`train.repeat()`, pass `train`."
+            "`data` must be a dataset from l2rkd_tf.data.load that is shuffled or augmented, or "
+            f"None. Received: data={data!r}. For datasets made from one, such as `train.repeat()`, "
+            "pass `train`."
         )
     return cursor
 
@@ -281,13 +281,13 @@ def _name_of(epoch):
 
 
 def _names_in(folder):
-    """Names of all backups, of whole ones and others; of nothing else that lies in the folder."""
-    listed = os.listdir(folder) if os.path.isdir(folder) else ()  # gone, if somebody deleted it
+    """Names of all complete and incomplete backups in the folder, and of nothing else."""
+    listed = os.listdir(folder) if os.path.isdir(folder) else ()  # someone deleted it
     return {name for name in listed if _NAME.fullmatch(name)}
 
 
 def _epochs_in(folder):
-    """Numbers of epochs after which there is a whole backup."""
+    """Numbers of the epochs with a complete backup."""
     return [
         int(_NAME.fullmatch(name)[1])
         for name in _names_in(folder)
@@ -302,7 +302,7 @@ def _remove(folder):
 
 
 def _plain(value):
-    """A value as JSON has it: numbers and lists of numbers."""
+    """A value as plain numbers and lists, for JSON."""
     return np.asarray(value).tolist()
 
 
@@ -311,7 +311,7 @@ def _of_optimizer(model):
 
 
 def _seeds_of(model):
-    """Variables that no file of weights holds: the states of seed generators."""
+    """Variables that weight files do not contain: the states of seed generators."""
     stored = [*model.weights, *model.metrics_variables, *_of_optimizer(model)]
     stored = {id(variable) for variable in stored}
     return [variable for variable in model.variables if id(variable) not in stored]

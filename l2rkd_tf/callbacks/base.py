@@ -1,4 +1,4 @@
-"""What the callbacks share: the model they are for, and the points they look at."""
+"""What the callbacks share: checks of the model, and the samples they evaluate."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ __all__ = [
     "try_points",
 ]
 
-# Enough for every example to have a partner.
+# Enough for each example to have a partner.
 _FEW = 2
 
 
@@ -29,11 +29,11 @@ class DistillerCallback(keras.callbacks.Callback):
     """Base class of callbacks of an `L2RKDDistiller`; `self.model` is the distiller.
 
     Attributes:
-        needs_teacher: Whether it asks the distiller's teacher.
+        needs_teacher: Whether the callback runs the distiller's teacher.
 
     Raises:
-        ValueError: Before training, if the model that is fitted is another one, or has no teacher
-            where one is needed.
+        ValueError: When training starts, if the fitted model is not an `L2RKDDistiller`, or has no
+            teacher and the callback needs one.
     """
 
     needs_teacher = False
@@ -43,9 +43,9 @@ class DistillerCallback(keras.callbacks.Callback):
         check_distiller(model, type(self).__name__)
         if self.needs_teacher and model.get_teacher() is None:
             raise ValueError(
-                f"`callbacks` may hold a {type(self).__name__} for a distiller with a teacher "
-                "only. Received: a distiller with teacher=None. Pass the teacher to it as well: it "
-                "is not asked for what the data carry."
+                f"`callbacks` may contain a {type(self).__name__} only with a distiller that has a "
+                "teacher. Received: a distiller with teacher=None. Pass the teacher: it is not "
+                "run for batches that already carry its outputs."
             )
         super().set_model(model)
 
@@ -54,28 +54,28 @@ def check_distiller(model: object, callback: str) -> None:
     """Checks that a callback was given to the `fit` of a distiller."""
     if not isinstance(model, L2RKDDistiller):
         raise ValueError(
-            f"`callbacks` may hold a {callback} in the fit() of an L2RKDDistiller only. Received: "
-            f"the fit() of {model!r} of type {type(model).__name__}"
+            f"`callbacks` may contain a {callback} only in the fit() of an L2RKDDistiller. "
+            f"Received: the fit() of {model!r} of type {type(model).__name__}"
         )
 
 
 def take_points(data: Data, max_points: int, seed: int) -> tuple[Any, Any]:
-    """Inputs and labels of at most `max_points` examples, as NumPy arrays.
+    """Inputs and labels of at most `max_points` samples, as NumPy arrays.
 
     Args:
-        data: Inputs, shape `(points, ...)`, or a list or dict of such; or a tuple
+        data: Inputs, shape `(samples, ...)`, or a list or dict of such; or a tuple
             `(inputs, labels[, weights])`; or a batched `tf.data.Dataset` of either.
-        max_points: Largest number of points. Of a data set these are the first ones, of arrays
-            a random subset.
+        max_points: Maximum number of samples: the first ones of a dataset, a random subset of
+            arrays.
         seed: Integer seed of the subset.
 
     Returns:
-        Inputs of shape `(points, ...)` in their structure, and labels of shape `(points, ...)`;
-        `None` where there are none.
+        Inputs of shape `(samples, ...)` in their structure, and labels of shape `(samples, ...)`,
+        or `None` without labels.
 
     Raises:
-        ValueError: If there are no points, arrays differ in their number of points, or a data set
-            is not batched.
+        ValueError: If `data` has no samples, its arrays differ in length, or a dataset is not
+            batched.
     """
     if isinstance(data, tf.data.Dataset):
         return _first_points(data, max_points)
@@ -84,15 +84,15 @@ def take_points(data: Data, max_points: int, seed: int) -> tuple[Any, Any]:
     counts = {shape[0] if shape else 0 for shape in shapes}
     if len(counts) != 1 or counts == {0}:
         raise ValueError(
-            "`data` must hold arrays of one number of points, at least 1. Received: arrays of "
-            f"shapes {shapes}"
+            "`data` must be arrays of equal length, at least 1. Received: arrays of shapes "
+            f"{shapes}"
         )
     rows = np.sort(np.random.default_rng(seed).permutation(counts.pop())[:max_points])
     return _with_labels(keras.tree.map_structure(lambda leaf: leaf[rows], points))
 
 
 def _points_of(element):
-    """`(inputs,)` or `(inputs, labels)`; regions know nothing of labels with a structure."""
+    """`(inputs,)` or `(inputs, labels)`; regions ignore labels that are structures."""
     element = element[:2] if isinstance(element, tuple) else (element,)
     return element[:1] if keras.tree.is_nested(element[-1]) else element
 
@@ -102,7 +102,7 @@ def _with_labels(points):
 
 
 def try_points(points: tuple[Any, Any], step: Callable[[Any, Any], Any]) -> None:
-    """Runs a step on a few points, so that what cannot be measured fails before any training.
+    """Runs a step on a few samples, so that errors appear before training starts.
 
     Args:
         points: What `take_points` returned.
@@ -118,7 +118,7 @@ def try_points(points: tuple[Any, Any], step: Callable[[Any, Any], Any]) -> None
 def _first_points(dataset, max_points):
     if any(leaf.shape.rank == 0 for leaf in keras.tree.flatten(_points_of(dataset.element_spec))):
         raise ValueError(
-            "`data` must be a data set of batches. Received: a data set of single examples, "
+            "`data` must be a batched dataset. Received: a dataset of single examples, "
             f"{dataset.element_spec}. Use `data.batch(...)`."
         )
     batches, count = [], 0
@@ -128,7 +128,7 @@ def _first_points(dataset, max_points):
         if count >= max_points:
             break
     if not count:
-        raise ValueError("`data` must hold at least one point. Received: an empty data set")
+        raise ValueError("`data` must hold at least one sample. Received: an empty dataset")
     return _with_labels(
         keras.tree.map_structure(lambda *leaves: np.concatenate(leaves)[:max_points], *batches)
     )
@@ -144,7 +144,7 @@ def check_counts(**counts: object) -> None:
 
 
 def check_epoch(argument: str, epoch: object) -> None:
-    """Checks that an argument is the number of an epoch."""
+    """Checks that an argument is a valid epoch number."""
     if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or epoch < 0:
         raise ValueError(
             f"`{argument}` must be the number of an epoch, counted from 0. "

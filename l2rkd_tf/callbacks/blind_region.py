@@ -1,4 +1,4 @@
-"""Training in the region where the student knows least of its teacher."""
+"""Training in the region where student and teacher differ most."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,34 +33,34 @@ class BlindRegionSearch(DistillerCallback):
     region = argmax_r  mean KL(p(f_T(x')) || p(f_S(x'))),   x' drawn from r of x, temperature 1
     ```
 
-    or another divergence, if the distiller has one. The index of the region in use is logged as
-    `blind_region`, -1 before the first search. Another region takes effect at once and costs one
-    new trace of the training step; the same one costs nothing. A search passes `max_points` points,
-    in batches, through both models for each candidate.
+    or the distiller's own divergence. The index of the current region is logged as `blind_region`,
+    -1 before the first search. A new region takes effect at once and retraces the training step;
+    keeping the region costs nothing. For each candidate, a search runs both models on `max_points`
+    region points, in batches.
 
-    It searches when an epoch begins: put a `RegionRadiusScheduler` after it.
+    It searches at the start of an epoch: put a `RegionRadiusScheduler` after it.
 
     Args:
-        regions: Candidates: a sequence of `l2rkd_tf.regions.Region`. A larger region gives points
-            further from the data, where models differ more: candidates that differ in shape, such
-            as `Patch(grid=1)` and `Patch(grid=2)`, are what the search was made for.
-        data: As in `LocalShapeMonitor`; the training data, as in the paper, or other data. Of a
-            shuffled `tf.data.Dataset` make a second one for it.
-        search_freq: Epochs from one search to the next, at least 1. Every `fit` begins with a
-            search, so that a resumed run does not train in another region until the next one.
-        max_points: Largest number of points, as in `LocalShapeMonitor`.
+        regions: Candidates: a sequence of `l2rkd_tf.regions.Region`. A larger region has points
+            further from the data, where models differ more; the search is meant for candidates of
+            different shape, such as `Patch(grid=1)` and `Patch(grid=2)`.
+        data: As in `LocalShapeMonitor`; the training data, as in the paper, or other data. Load a
+            shuffled `tf.data.Dataset` a second time for the callback.
+        search_freq: Epochs between searches, at least 1. Every `fit` starts with a search, so that
+            a resumed run does not train in the wrong region until the next one.
+        max_points: Maximum number of samples, as in `LocalShapeMonitor`.
         start_epoch: Epoch of the first search, counted from 0.
         verbose: 1 for a message with the divergences at each search.
-        seed: Integer seed of the subset and of the points.
+        seed: Integer seed for the subset and the region points.
 
     Attributes:
-        divergences: Mean divergence of each candidate at the last search, in nats (squared units
-            of the outputs for `"mse"`), shape `(len(regions),)`; `None` before the first.
+        divergences: Mean divergence in each candidate at the last search, in nats (squared units of
+            the outputs for `"mse"`), shape `(len(regions),)`; `None` before the first search.
 
     Raises:
-        ValueError: If an argument is wrong, or, before training, if the model that is fitted is
-            no `L2RKDDistiller`, or cannot be trained in a candidate, or if the data do not suit
-            it and the candidates.
+        ValueError: If `regions` is empty or holds something else than regions, or a number is out
+            of range; when training starts, if the model is not an `L2RKDDistiller` with a teacher,
+            or a candidate cannot be used with the model or the data.
 
     Example:
         >>> Patch = l2rkd_tf.regions.Patch
@@ -69,7 +69,7 @@ class BlindRegionSearch(DistillerCallback):
         >>> len(search.regions)
         6
 
-    Source: Deng, Zheng and Zhang, Personalized Education: Blind Knowledge Distillation (ECCV
+    Reference: Deng, Zheng and Zhang, Personalized Education: Blind Knowledge Distillation (ECCV
     2022), who search every 50 epochs; `l2rkd_tf.methods.pe_bkd` has their other settings.
     """
 
@@ -106,19 +106,19 @@ class BlindRegionSearch(DistillerCallback):
             unfit = [region for region in self.regions if not region.interpolates_targets]
             if unfit:
                 raise ValueError(
-                    "`regions` must have a linear map of logits for a distiller with "
+                    "`regions` must support interpolated targets for a distiller with "
                     f"region_targets='interpolated'. Received: {unfit!r}"
                 )
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Reads the points, the first time, and tries the candidates on a few of them."""
+        """Reads the samples, the first time, and tries the candidates on a few of them."""
         self._index = -1
         if self._points is None:
             self._points = take_points(self.data, self.max_points, self.seed)
         try_points(self._points, self._try_regions)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Searches, where the epoch is one for it."""
+        """Searches, if a search is due."""
         since_start = epoch - self.start_epoch
         if since_start < 0 or (self._index >= 0 and since_start % self.search_freq):
             return
@@ -131,7 +131,7 @@ class BlindRegionSearch(DistillerCallback):
             print(f"\nEpoch {epoch + 1}: blind region {self._index} of divergences {divergences}")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Logs which region the epoch was trained in."""
+        """Logs the region that the epoch was trained in."""
         if logs is not None:
             logs["blind_region"] = self._index
 
@@ -141,7 +141,7 @@ class BlindRegionSearch(DistillerCallback):
         return model_outputs(self.model.get_teacher(), inputs), points
 
     def _mean_divergences(self):
-        """Mean divergence at points of each region, shape `(regions,)`; all in one trace."""
+        """Mean divergence at points of each region, shape `(regions,)`; one trace for all."""
         models = self.model.get_teacher(), self.model.student
         divergence, from_logits = self.model.divergence, self.model.from_logits
 

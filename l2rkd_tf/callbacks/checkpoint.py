@@ -1,4 +1,4 @@
-"""Checkpoints of the student alone."""
+"""Checkpoints of only the student."""
 
 from typing import Literal
 
@@ -15,27 +15,26 @@ __all__ = ["StudentCheckpoint"]
 class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
     """Saves the student, as `keras.callbacks.ModelCheckpoint` saves a model.
 
-    A file is written whole or not at all: when the disk is full, an earlier one stays as it was.
-    The files hold the plain student, ready for `keras.models.load_model`: no teacher, no
-    projectors of methods, no optimizer of the distiller. What is monitored, and what may stand in
-    the file name, are the logs of the distiller. To interrupt and resume a run there is
-    `TrainingBackup`.
+    Files are written atomically: if the disk is full, the earlier file stays intact. They hold the
+    plain student, ready for `keras.models.load_model`: no teacher, no projectors of methods, no
+    optimizer. The distiller's logs can be monitored and used in the file name. To resume
+    interrupted runs, use `TrainingBackup`.
 
     Args:
         filepath: File to write, ending in `.keras` (or `.weights.h5` with `save_weights_only`);
-            `{epoch}`, counted from 1, and names of logs are filled in:
+            `{epoch}`, counted from 1, and log names are filled in:
             `"{epoch:02d}-{val_loss:.2f}.keras"`.
-        monitor: Name in the logs that decides which student is best. Of this library's
-            callbacks, those that log it must come before.
+        monitor: Name of the log that decides which student is best. If another callback logs it,
+            put that callback first.
         save_best_only: Whether to save only when the monitored value has improved.
-        save_weights_only: Whether to save the weights alone.
-        mode: `"min"`, `"max"`, or `"auto"`, which knows losses and compiled metrics.
-        save_freq: `"epoch"`, or a number of batches after which to save.
-        initial_value_threshold: Value that the first best one must improve on.
+        save_weights_only: Whether to save only the weights.
+        mode: `"min"`, `"max"`, or `"auto"`, which recognizes losses and compiled metrics.
+        save_freq: `"epoch"`, or the number of batches between saves.
+        initial_value_threshold: Value that the first saved student must improve on.
         verbose: 1 for a message when a file is written.
 
     Raises:
-        ValueError: If an argument is wrong, or if the model that is fitted is no
+        ValueError: If `filepath` has the wrong ending, or the fitted model is not an
             `L2RKDDistiller`.
 
     Example:
@@ -51,7 +50,6 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
         >>> bool(np.all(loaded(np.ones((1, 4))) == student(np.ones((1, 4)))))
         True
 
-    Source: `keras.callbacks.ModelCheckpoint`.
     """
 
     def __init__(
@@ -84,9 +82,9 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
 
 
 class _SavedStudent:
-    """The model that `ModelCheckpoint` works on: metrics of the distiller, files of the student.
+    """The model that `ModelCheckpoint` sees: metrics of the distiller, files of the student.
 
-    With the student alone, which is not compiled, `mode="auto"` would know no metric.
+    The student itself is not compiled, so that `mode="auto"` would not find its metrics.
     """
 
     def __init__(self, distiller):
@@ -109,6 +107,6 @@ class _SavedStudent:
                 save(temporary)
         except OSError as error:
             raise OSError(
-                f"The student could not be saved to {filepath!r}: {error}. What was there before "
-                "is untouched."
+                f"The student could not be saved to {filepath!r}: {error}. The earlier file is "
+                "untouched."
             ) from error

@@ -1,4 +1,4 @@
-"""Event files, which TensorBoard reads: figures in them, and epochs that are trained again."""
+"""TensorBoard's event files: writes figures, and drops epochs that will be trained again."""
 
 import glob
 import os
@@ -16,9 +16,9 @@ __all__ = ["drop_epochs", "write_figure"]
 
 
 def write_figure(writer: tf.summary.SummaryWriter, tag: str, figure: "Figure", step: int) -> None:
-    """Writes a figure as an image, without TensorBoard's help.
+    """Writes a figure as an image.
 
-    It is what `tf.summary.image` writes, which needs TensorBoard to be installed.
+    The same as `tf.summary.image`, which needs TensorBoard to be installed.
 
     Args:
         writer: Open `tf.summary.SummaryWriter`.
@@ -40,16 +40,16 @@ def write_figure(writer: tf.summary.SummaryWriter, tag: str, figure: "Figure", s
 
 
 def drop_epochs(folder: str, first_epoch: int) -> int:
-    """Takes from the event files of a folder what is told of an epoch and of those after it.
+    """Removes all events of an epoch and of later ones from the event files of a folder.
 
-    A file is replaced whole or not at all. What a killed run was writing last is dropped, too.
+    Files are replaced atomically. An incomplete last record of a killed run is also removed.
 
     Args:
         folder: Folder of event files whose steps are epochs; it need not exist.
-        first_epoch: The first epoch, counted from 0, of which nothing is to be left.
+        first_epoch: The first epoch to remove, counted from 0.
 
     Returns:
-        The number of events that are left.
+        The number of remaining events.
     """
     num_left = 0
     for path in glob.glob(os.path.join(glob.escape(folder), "*tfevents*")):
@@ -79,13 +79,13 @@ def _records(path):
 
 
 def _is_of(record, first_epoch):
-    """Whether an event tells something of an epoch from the first one on."""
+    """Whether an event belongs to this epoch or a later one."""
     event = tf.compat.v1.Event.FromString(record)
     return event.HasField("summary") and event.step >= first_epoch
 
 
 def _replace(path, records):
-    # Under a name that TensorBoard, if it looks now, does not take for an event file.
+    # Under a name that TensorBoard does not take for an event file.
     with scratch_path(os.path.join(os.path.dirname(path), "events")) as temporary:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for record in records:

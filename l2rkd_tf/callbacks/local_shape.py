@@ -1,4 +1,4 @@
-"""Watching, while a student trains, how well it copies the teacher around the data."""
+"""Measures during training how closely the student matches the teacher around the data."""
 
 import os
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ _IMAGE_TAG = "fidelity_profile"
 
 
 class LocalShapeMonitor(DistillerCallback):
-    """Logs how closely the student follows the teacher from the data into their regions.
+    """Logs how closely the student matches the teacher, from the data to the region's boundary.
 
-    At the end of an epoch, for each fraction `a` of the way from an example `x` to the edge of its
-    region, in a direction drawn from the region,
+    At the end of an epoch, for each fraction `a` of the way from an example `x` to the boundary of
+    its region, in a direction drawn from the region,
 
     ```
     x_a = x + a (edge - x)
@@ -40,43 +40,42 @@ class LocalShapeMonitor(DistillerCallback):
     ```
 
     are added to the epoch's logs: `val_fidelity_kl_0.5`. The divergence is that of the distiller;
-    with `"mse"`, which knows no decisions, there are `val_fidelity_mse_{a}` alone. Examples and
+    for `"mse"`, which has no classes, only `val_fidelity_mse_{a}` is logged. Examples and
     directions are the same every time, so that epochs can be compared.
 
-    Put it *before* the callbacks that are to see the values (CSVLogger, TensorBoard,
-    EarlyStopping, ModelCheckpoint, ...); History always sees them. In epochs without a
-    measurement the last values are repeated, so that the columns of a table stay filled; a
-    callback's `patience` counts these epochs too. Keras cannot tell by the names which way is
-    better: give those callbacks a `mode`, `"min"` for divergences and `"max"` for agreement.
+    Put it *before* the callbacks that use the values (CSVLogger, TensorBoard, EarlyStopping,
+    ModelCheckpoint, ...); History always contains them. In epochs without a measurement the last
+    values are repeated, so that table columns have no gaps; a callback's `patience` also counts
+    these epochs. Keras cannot infer from the names whether higher is better: pass `mode`, `"min"`
+    for divergences and `"max"` for agreement.
 
-    A measurement costs a pass of `max_points * len(fractions)` points, in batches, through the
-    teacher and through the student.
+    A measurement runs teacher and student on `max_points * len(fractions)` inputs, in batches.
 
     Args:
-        data: Inputs, shape `(points, ...)`, or a list or dict of such; or a tuple
+        data: Inputs, shape `(samples, ...)`, or a list or dict of such; or a tuple
             `(inputs, labels[, weights])`, with labels for regions that need them; or a batched
-            `tf.data.Dataset` of either. Take data that the student is not trained on. (To read a
-            data set moves its own shuffling on by a pass: if it is the object that `fit` gets,
-            training sees other batches than without the monitor.)
-        region: A `l2rkd_tf.regions.Region`; `None` for the distiller's, whatever it is at the time.
-        fractions: Fractions `a` of the way, from 0 (the examples) to 1 (the edge).
-        measure_freq: Epochs from one measurement to the next: at epochs `measure_freq`,
-            `2 * measure_freq`, ..., counted from 1, and at the first and last epoch of each `fit`.
-        max_points: Largest number of points: the first ones of a data set, a random subset of
+            `tf.data.Dataset` of either. Use data that the student is not trained on. (Reading a
+            dataset advances its shuffling by one pass: if `fit` gets the same object, it trains on
+            other batches than without the monitor.)
+        region: A `l2rkd_tf.regions.Region`; `None` for the distiller's current region.
+        fractions: Fractions `a` of the way, from 0 (the examples) to 1 (the boundary).
+        measure_freq: Epochs between measurements: at epochs `measure_freq`, `2 * measure_freq`,
+            ..., counted from 1, and at the first and last epoch of each `fit`.
+        max_points: Maximum number of samples: the first ones of a dataset, a random subset of
             arrays. They are read once, when training starts.
         log_dir: Folder in which to write the profile as an image for TensorBoard, under the tag
             `fidelity_profile`; needs Matplotlib. `None` for no image.
-        seed: Integer seed of the subset and of the points.
+        seed: Integer seed for the subset and the region points.
 
     Attributes:
-        profile: The last `l2rkd_tf.geometry.FidelityProfile`; `None` before the first.
+        profile: The last `l2rkd_tf.geometry.FidelityProfile`; `None` before the first measurement.
 
     Raises:
-        ValueError: If an argument is wrong, or, before training, if the model that is fitted is
-            no `L2RKDDistiller`, or if the data do not suit it and the region.
+        ValueError: If `region` is not a region, `fractions` are not distinct numbers from 0 to 1,
+            or a number is out of range; when training starts, if the model is not an
+            `L2RKDDistiller` with a teacher, or the region cannot be used with the data.
         ImportError: If `log_dir` is given and Matplotlib is not installed.
-        NotImplementedError: Before training, if the region is one of your own without
-            `at_fraction`.
+        NotImplementedError: When training starts, if a custom region has no `at_fraction`.
 
     Example:
         >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -89,8 +88,8 @@ class LocalShapeMonitor(DistillerCallback):
         >>> [name for name in history.history if name.startswith("val_fidelity_kl")]
         ['val_fidelity_kl_0.0', 'val_fidelity_kl_1.0']
 
-    Source: what is measured is the claim of Deng and Zhang (arXiv:2010.04812) that the student
-    learns the teacher's local shape; the measure is this library's.
+    Reference: Deng and Zhang (arXiv:2010.04812) claim that the student learns the teacher's local
+    shape, which this measures; the measure itself is not from the paper.
     """
 
     needs_teacher = True
@@ -127,7 +126,7 @@ class LocalShapeMonitor(DistillerCallback):
         self._writer = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Reads the points, the first time, and tries the region on a few of them."""
+        """Reads the samples, the first time, and tries the region on a few of them."""
         self._values = None
         if self._points is None:
             self._points = take_points(self.data, self.max_points, self.seed)
@@ -136,7 +135,7 @@ class LocalShapeMonitor(DistillerCallback):
             self._writer = tf.summary.create_file_writer(self.log_dir)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Measures, where the epoch is one for it, and adds the values to the logs."""
+        """Measures, if a measurement is due, and adds the values to the logs."""
         if self._is_due(epoch):
             self._measure()
             if self._writer is not None:
@@ -145,7 +144,7 @@ class LocalShapeMonitor(DistillerCallback):
             logs.update(self._values)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Closes the file of images."""
+        """Closes the event file."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -155,7 +154,7 @@ class LocalShapeMonitor(DistillerCallback):
         return self._values is None or (epoch + 1) % self.measure_freq == 0 or is_last
 
     def _at_edge(self, inputs, labels):
-        """The teacher's outputs at the edge of a region, if it is known yet."""
+        """The teacher's outputs at the boundary of the region, if the region is known yet."""
         region = self.region or self.model.region
         if region is not None:
             drawn = region.draw(inputs, [self.seed, 0], labels)
@@ -187,7 +186,7 @@ class LocalShapeMonitor(DistillerCallback):
 
 
 def _checked_fractions(fractions):
-    """Fractions as distinct floats that read well in a name."""
+    """Fractions as distinct, rounded floats, for names of logs."""
     values = list(fractions) if isinstance(fractions, (list, tuple, np.ndarray)) else []
     if not values or not all(is_number(value) and 0.0 <= value <= 1.0 for value in values):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Schedulers: numbers of the objective that change from epoch to epoch."""
+"""Schedulers: settings of the objective that change from epoch to epoch."""
 
 import inspect
 from typing import Any
@@ -16,7 +16,7 @@ _WEIGHTS = ("hard_weight", "kd_weight", "region_weight")
 
 
 class _NumberScheduler(DistillerCallback):
-    """Sets a number of the distiller when an epoch begins, and logs it when the epoch ends."""
+    """Sets a number of the distiller at the start of an epoch, and logs it at the end."""
 
     def __init__(self, schedule: Schedule, name: str) -> None:
         super().__init__()
@@ -40,8 +40,8 @@ class _NumberScheduler(DistillerCallback):
             self.set_number(_as_number(value))
         except ValueError as error:
             raise ValueError(
-                f"`schedule` must give a {self.name} that can be used. Received: {value!r} for "
-                f"epoch {epoch} (counted from 0). {error}"
+                f"`schedule` must return a valid {self.name}. Received: {value!r} for epoch "
+                f"{epoch} (counted from 0). {error}"
             ) from error
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -51,28 +51,27 @@ class _NumberScheduler(DistillerCallback):
 
 
 class LossWeightScheduler(_NumberScheduler):
-    """Sets a weight of the objective for each epoch, such as a warm-up of the regions.
+    """Sets a weight of the objective for each epoch, for example to warm up the region loss.
 
     ```
     weight = schedule(epoch)   or   schedule(epoch, weight)
     ```
 
-    The compiled step reads the weight anew and is not traced again, except in an epoch where the
-    weight becomes 0 or stops being 0: a term of weight 0 is not computed at all. The weight is
-    logged under its name.
+    The compiled step is not retraced, except in an epoch where the weight becomes 0 or stops being
+    0: a term of weight 0 is not computed at all. The weight is logged under its name.
 
     Args:
-        schedule: Function of the epoch, counted from 0, or of the epoch and the present weight
-            (it is given the weight if it cannot be called without): one of
-            `l2rkd_tf.callbacks.schedules`, your own, or a
-            `keras.optimizers.schedules.LearningRateSchedule`, whose steps are then epochs. The
-            present value is no part of weight checkpoints: what a resumed run should set again
-            must follow from the epoch alone.
+        schedule: Function of the epoch, counted from 0, or of the epoch and the current weight (if
+            it cannot be called with only the epoch): one of `l2rkd_tf.callbacks.schedules`, your
+            own, or a `keras.optimizers.schedules.LearningRateSchedule`, whose steps are then
+            epochs. Weight files do not contain the current value: to resume a run, the schedule
+            must depend only on the epoch.
         weight: `"hard_weight"`, `"kd_weight"` or `"region_weight"`.
 
     Raises:
-        ValueError: If an argument is wrong, or, when the epoch begins, if what the schedule gives
-            is no finite number or below 0.
+        ValueError: If `schedule` is not such a function or `weight` is not one of these names; at
+            the start of an epoch, if the schedule returns anything but a finite number of at least
+            0.
 
     Example:
         >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -84,7 +83,6 @@ class LossWeightScheduler(_NumberScheduler):
         >>> history.history["region_weight"]
         [0.4, 0.8, 0.8]
 
-    Source: this library; logged and called as `keras.callbacks.LearningRateScheduler`.
     """
 
     def __init__(self, schedule: Schedule, weight: str = "region_weight") -> None:
@@ -93,7 +91,7 @@ class LossWeightScheduler(_NumberScheduler):
 
 
 class TemperatureScheduler(_NumberScheduler):
-    """Sets the temperature for each epoch, without a new trace; logs it as `temperature`.
+    """Sets the temperature for each epoch without retracing; logs it as `temperature`.
 
     ```
     temperature = schedule(epoch)   or   schedule(epoch, temperature)
@@ -103,15 +101,14 @@ class TemperatureScheduler(_NumberScheduler):
         schedule: As in `LossWeightScheduler`.
 
     Raises:
-        ValueError: If the schedule is no such function, or, when the epoch begins, if what it
-            gives is no finite number above 0.
+        ValueError: If `schedule` is not such a function; at the start of an epoch, if it returns
+            anything but a finite number above 0.
 
     Example:
         >>> cooling = TemperatureScheduler(schedules.cosine(8.0, 1.0, epochs=60))
         >>> cooling.schedule(59)
         1.0
 
-    Source: this library.
     """
 
     def __init__(self, schedule: Schedule) -> None:
@@ -119,28 +116,27 @@ class TemperatureScheduler(_NumberScheduler):
 
 
 class RegionRadiusScheduler(_NumberScheduler):
-    """Sets the radius of the region for each epoch, without a new trace; logs `region_radius`.
+    """Sets the radius of the region for each epoch without retracing; logs it as `region_radius`.
 
     ```
     distiller.region.radius = schedule(epoch)   or   schedule(epoch, radius)
     ```
 
-    A `Mixture` has no radius of its own. Its members have: set `mixture.regions[i].radius` in a
+    A `Mixture` has no radius of its own, but its members do: set `mixture.regions[i].radius` in a
     `keras.callbacks.LambdaCallback(on_epoch_begin=...)`.
 
     Args:
         schedule: As in `LossWeightScheduler`.
 
     Raises:
-        ValueError: If the schedule is no such function; when an epoch begins, if what it gives is
-            no radius of the region, or if the region has none.
+        ValueError: If `schedule` is not such a function; when training starts, if the region has no
+            radius; at the start of an epoch, if the schedule returns an invalid radius.
 
     Example:
         >>> growing = RegionRadiusScheduler(schedules.linear_warmup(1.0, epochs=10))
         >>> growing.schedule(0)
         0.1
 
-    Source: this library.
     """
 
     def __init__(self, schedule: Schedule) -> None:
@@ -162,13 +158,12 @@ class RegionRadiusScheduler(_NumberScheduler):
         region = self.model.region
         if region is None:
             raise ValueError(
-                "`region` must be given to the L2RKDDistiller for a RegionRadiusScheduler: "
-                "without it, and with a student that is not built, the region is not known yet. "
-                "Received: region=None"
+                "`region` must be known for a RegionRadiusScheduler: pass it to the "
+                "L2RKDDistiller, or pass a student that is built. Received: region=None"
             )
         if isinstance(region, Mixture):
             raise ValueError(
-                "`region` must have one radius for a RegionRadiusScheduler. Received: "
+                "`region` must have a single radius for a RegionRadiusScheduler. Received: "
                 f"region={region!r}, whose members have radii of their own: set "
                 "`mixture.regions[i].radius` in a keras.callbacks.LambdaCallback."
             )
@@ -176,7 +171,7 @@ class RegionRadiusScheduler(_NumberScheduler):
 
 
 def _takes_value(schedule):
-    """Whether a schedule must be called with the present value beside the epoch."""
+    """Whether a schedule must be called with the current value in addition to the epoch."""
     if callable(schedule):
         try:
             signature = inspect.signature(schedule)
@@ -189,7 +184,7 @@ def _takes_value(schedule):
                 continue
             return len(arguments) == 2
     raise ValueError(
-        "`schedule` must be a function of the epoch, or of the epoch and the present value. "
+        "`schedule` must be a function of the epoch, or of the epoch and the current value. "
         f"Received: schedule={schedule!r}"
     )
 

@@ -1,4 +1,4 @@
-"""Ready-made schedules: what a scheduler sets a number to in each epoch.
+"""Ready-made schedules: the value of a setting in each epoch.
 
 Each function returns a schedule, a function of the 0-based epoch that can be pickled.
 """
@@ -16,14 +16,14 @@ __all__ = ["cosine", "linear_warmup", "start_at"]
 
 
 def linear_warmup(value: float, epochs: int, start_epoch: int = 0) -> Schedule:
-    """A number that grows evenly to its full value, after epochs without it.
+    """A linear warm-up from 0 to the full value, optionally after epochs at 0.
 
     ```
     value * min(1, (epoch - start_epoch + 1) / epochs),   and 0 before start_epoch
     ```
 
     The first warm-up epoch has `value / epochs` and the last one `value`, so that with
-    `start_epoch=0` the number is never 0 and serves temperatures and radii too.
+    `start_epoch=0` the value is never 0 and also suits temperatures and radii.
 
     Args:
         value: Full value, not negative.
@@ -41,7 +41,7 @@ def linear_warmup(value: float, epochs: int, start_epoch: int = 0) -> Schedule:
         >>> [round(schedule(epoch), 2) for epoch in range(5)]
         [0.0, 0.3, 0.6, 0.9, 0.9]
 
-    Source: linear growth is that of Goyal et al., Accurate, Large Minibatch SGD
+    Reference: linear growth is that of Goyal et al., Accurate, Large Minibatch SGD
     (arXiv:1706.02677), section 2.2, by epochs.
     """
     _check_values(value=value)
@@ -51,7 +51,7 @@ def linear_warmup(value: float, epochs: int, start_epoch: int = 0) -> Schedule:
 
 
 def start_at(epoch: int, value: float) -> Schedule:
-    """A number that is 0 in the epochs before its first one.
+    """A value that is 0 before its first epoch.
 
     ```
     0 if present epoch < epoch else value
@@ -72,7 +72,6 @@ def start_at(epoch: int, value: float) -> Schedule:
         >>> [schedule(epoch) for epoch in range(4)]
         [0.0, 0.0, 0.9, 0.9]
 
-    Source: this library.
     """
     check_epoch("epoch", epoch)
     _check_values(value=value)
@@ -80,7 +79,7 @@ def start_at(epoch: int, value: float) -> Schedule:
 
 
 def cosine(start: float, end: float, epochs: int) -> Schedule:
-    """A number that moves from one value to another along half a cosine wave.
+    """A value that moves from one number to another along half a cosine wave.
 
     ```
     end + (start - end) (1 + cos(pi min(1, epoch / (epochs - 1)))) / 2
@@ -102,7 +101,7 @@ def cosine(start: float, end: float, epochs: int) -> Schedule:
         >>> [schedule(epoch) for epoch in range(4)]
         [4.0, 2.5, 1.0, 1.0]
 
-    Source: the annealing of Loshchilov and Hutter, SGDR (arXiv:1608.03983), equation 5.
+    Reference: the annealing of Loshchilov and Hutter, SGDR (arXiv:1608.03983), equation 5.
     """
     _check_values(start=start, end=end)
     check_counts(epochs=epochs)

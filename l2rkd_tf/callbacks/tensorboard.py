@@ -1,4 +1,4 @@
-"""TensorBoard: curves, figures and settings of a run, also of one that was killed and goes on."""
+"""TensorBoard: curves, figures and settings of a run, also of one that is resumed."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -19,40 +19,41 @@ _NUMBERS = ("temperature", "hard_weight", "kd_weight", "region_weight")
 
 
 class DistillationTensorBoard(keras.callbacks.TensorBoard):
-    """Keras's TensorBoard callback with what distillation has beside losses and metrics.
+    """Keras's TensorBoard callback, extended for distillation.
 
-    Of Keras's it has the curves: every log of an epoch as `epoch_<name>`, in the run `train` or,
-    for logs that begin with `val_`, `validation`; and the learning rate. To these it adds
+    Like Keras's callback, it writes every log of an epoch as `epoch_<name>`, in the run `train` or,
+    for logs that start with `val_`, in `validation`; and the learning rate. It adds
 
-    - the objective of an `L2RKDDistiller` as it is in each epoch, scheduled or not:
-      `epoch_temperature`, `epoch_hard_weight`, `epoch_kd_weight`, `epoch_region_weight` and
-      `epoch_region_radius` (`epoch_region_radius_0`, ... of a `Mixture`), in the run `train`;
-    - figures as images, hyperparameters for the tab HPARAMS and the configuration as a text, all in
+    - the settings of an `L2RKDDistiller` in each epoch, scheduled or not: `epoch_temperature`,
+      `epoch_hard_weight`, `epoch_kd_weight`, `epoch_region_weight` and `epoch_region_radius`
+      (`epoch_region_radius_0`, ... of a `Mixture`), in the run `train`;
+    - figures as images, hyperparameters for the HPARAMS tab and the configuration as text, all in
       the folder itself.
 
     All steps are epochs, counted from 0, whatever `steps_per_execution` is; Keras's curves over
-    iterations, which show the same values of validation, are left away. Everything is on the disk
-    when an epoch ends. A run that goes on, by `TrainingBackup` or `initial_epoch`, first takes out
-    of the folder what it will write again; one that begins at epoch 0 therefore replaces an earlier
-    one in the folder. With several workers, give each a folder of its own.
+    iterations, which show the same validation values, are left out. Everything is on disk when an
+    epoch ends. A run that is resumed, by `TrainingBackup` or `initial_epoch`, first removes from
+    the folder what it will write again; one that starts at epoch 0 therefore replaces an earlier
+    run in the folder. With several workers, give each its own folder.
 
-    Put it after the callbacks that log something (schedulers, `LocalShapeMonitor`) and before
+    Put it after callbacks that add logs (schedulers, `LocalShapeMonitor`) and before
     `TrainingBackup`. It works in the `fit` of any Keras model.
 
     Args:
-        log_dir: Folder for this run alone, made if need be.
-        config: Dict that says how the run was made: the text `configuration`, a table.
-        hparams: Dict of numbers, booleans and strings by which runs are compared.
-        figures: Functions by the names of figures. Each gets the model that is fitted and returns
-            a `matplotlib.figure.Figure`.
-        figure_freq: Epochs from one drawing of the figures to the next: at epochs `figure_freq`,
+        log_dir: Folder for only this run; created if missing.
+        config: Dict that describes the run, shown as a table in the text `configuration`.
+        hparams: Dict of numbers, booleans and strings, to compare runs by.
+        figures: Dict of figure names and functions. Each takes the fitted model and returns a
+            `matplotlib.figure.Figure`.
+        figure_freq: Epochs between drawings of the figures: at epochs `figure_freq`,
             `2 * figure_freq`, ..., counted from 1, and at the first and last epoch of each `fit`.
-        **kwargs: Arguments of `keras.callbacks.TensorBoard`, such as `histogram_freq`, all but
-            `update_freq`, since batches are not counted on when a run goes on. `write_graph` is
-            `False` when omitted.
+        **kwargs: Arguments of `keras.callbacks.TensorBoard`, such as `histogram_freq`, except
+            `update_freq`, since batch counts restart when a run is resumed. `write_graph` defaults
+            to `False`.
 
     Raises:
-        ValueError: If an argument is wrong.
+        ValueError: If `log_dir` is not a path, `hparams` holds something else than plain values, an
+            entry of `figures` is not callable, or `update_freq` is given.
         ImportError: If TensorBoard is not installed.
 
     Example:
@@ -67,7 +68,6 @@ class DistillationTensorBoard(keras.callbacks.TensorBoard):
         >>> sorted(name.partition(".")[0] for name in os.listdir(folder))
         ['events', 'train']
 
-    Source: `keras.callbacks.TensorBoard`, and the formats of TensorBoard's plugins.
     """
 
     def __init__(
@@ -97,18 +97,18 @@ class DistillationTensorBoard(keras.callbacks.TensorBoard):
         self._is_first = True
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Forgets an earlier `fit`."""
+        """Resets the state of an earlier `fit`."""
         super().on_train_begin(logs)
         self._own_writer = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Before the first epoch of a `fit`, makes room for it and writes what the run is."""
+        """Before the first epoch, writes the settings of the run."""
         if self._own_writer is None:
             self._begin(epoch)
         super().on_epoch_begin(epoch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Writes curves and, where the epoch is one for them, figures."""
+        """Writes curves and, if they are due, figures."""
         super().on_epoch_end(epoch, _numbers_of(self.model) | (logs or {}))
         if self._is_due(epoch):
             for name, draw in self.figures.items():
@@ -116,7 +116,7 @@ class DistillationTensorBoard(keras.callbacks.TensorBoard):
         self._is_first = False
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """Leaves away curves over iterations: `on_epoch_end` has the same values."""
+        """Leaves out curves over iterations: `on_epoch_end` writes the same values."""
         super().on_test_end({})
 
     def on_train_end(self, logs: Logs | None = None) -> None:
@@ -146,7 +146,7 @@ class DistillationTensorBoard(keras.callbacks.TensorBoard):
 
 
 def _numbers_of(model):
-    """What the objective of a distiller is made of, by name."""
+    """Settings of a distiller's objective, by name."""
     if not isinstance(model, L2RKDDistiller):
         return {}
     numbers = {name: getattr(model, name) for name in _NUMBERS}
@@ -159,7 +159,7 @@ def _numbers_of(model):
 
 
 def _table_of(config):
-    """A table of markdown."""
+    """A Markdown table."""
     rows = [f"| {name} | {_in_a_cell(value)} |" for name, value in config.items()]
     return "\n".join(["| setting | value |", "|---|---|", *rows])
 
@@ -181,8 +181,8 @@ def _require_tensorboard():
 def _checked_folder(log_dir):
     if not isinstance(log_dir, (str, os.PathLike)) or not os.fspath(log_dir):
         raise ValueError(
-            "`log_dir` must be the path of a folder for this run alone. "
-            f"Received: log_dir={log_dir!r}"
+            "`log_dir` must be the path of a folder for only this run. Received: "
+            f"log_dir={log_dir!r}"
         )
     return os.fspath(log_dir)
 
@@ -203,7 +203,7 @@ def _checked_figures(figures):
     for name, draw in figures.items():
         if not callable(draw):
             raise ValueError(
-                "`figures` must be functions of the model, which return a Matplotlib figure, by "
-                f"name. Received: {name}={draw!r}"
+                "`figures` must be a dict of names and functions of the model that return a "
+                f"Matplotlib figure. Received: {name}={draw!r}"
             )
     return figures

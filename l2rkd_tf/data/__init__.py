@@ -1,4 +1,4 @@
-"""Image data sets as batches for `fit`, few-shot subsets of them, and augmentation."""
+"""Image datasets as batches for `fit`, small class-balanced subsets, and augmentation."""
 
 from l2rkd_tf.data.augmentation import crop, crop_flip
 from l2rkd_tf.data.loading import load

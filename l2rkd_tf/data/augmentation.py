@@ -1,4 +1,4 @@
-"""Stateless augmentation of one image: the same seed always gives the same image."""
+"""Stateless augmentation of one image: the same seed always returns the same image."""
 
 import numbers
 
@@ -10,21 +10,21 @@ __all__ = ["AUGMENTATIONS", "crop", "crop_flip"]
 
 
 def crop(image: TensorLike, seed: TensorLike, padding: int | None = None) -> tf.Tensor:
-    """Shift an image at random: pad it with zeros and crop it back to its size.
+    """Shifts an image at random: pads it with zeros and crops it back to its size.
 
     Right for images whose mirror image means something else, such as digits.
 
     Args:
         image: One image, shape `(height, width, channels)`, static.
         seed: Int32 pair that decides the shift.
-        padding: Largest shift in pixels. By default an eighth of the height, of the width
-            respectively, and at least 1: one pixel for 8x8 digits, four for 32x32 images.
+        padding: Largest shift in pixels. Default: an eighth of the height (vertically) and of the
+            width (horizontally), at least 1: one pixel for 8x8 digits, four for 32x32 images.
 
     Returns:
         The shifted image, of the same shape and dtype.
 
     Raises:
-        ValueError: If `image` has another rank or an unknown size, or `padding` is negative.
+        ValueError: If `image` does not have rank 3 and a static shape, or `padding` is negative.
 
     Example:
         >>> crop(tf.ones((8, 8, 1)), seed=[0, 1]).shape
@@ -36,9 +36,9 @@ def crop(image: TensorLike, seed: TensorLike, padding: int | None = None) -> tf.
 
 
 def crop_flip(image: TensorLike, seed: TensorLike, padding: int | None = None) -> tf.Tensor:
-    """Shift an image at random as `crop` does, and mirror every other one left to right.
+    """Shifts an image at random, as `crop` does, and mirrors it with probability 1/2.
 
-    The usual augmentation of CIFAR images. For one `seed` the shift is that of `crop`.
+    The usual augmentation of CIFAR images. For the same `seed`, the shift is that of `crop`.
 
     Args:
         image: One image, shape `(height, width, channels)`, static.
@@ -49,13 +49,13 @@ def crop_flip(image: TensorLike, seed: TensorLike, padding: int | None = None) -
         The augmented image, of the same shape and dtype.
 
     Raises:
-        ValueError: If `image` has another rank or an unknown size, or `padding` is negative.
+        ValueError: If `image` does not have rank 3 and a static shape, or `padding` is negative.
 
     Example:
         >>> crop_flip(tf.ones((32, 32, 3)), seed=[0, 1]).shape
         TensorShape([32, 32, 3])
 
-    Source: He, Zhang, Ren and Sun, Deep Residual Learning for Image Recognition
+    Reference: He, Zhang, Ren and Sun, Deep Residual Learning for Image Recognition
     (arXiv:1512.03385), section 4.2.
     """
     image = tf.convert_to_tensor(image)

@@ -1,4 +1,4 @@
-"""The 8x8 handwritten digits of scikit-learn as a tfds data set that needs no download."""
+"""The 8x8 handwritten digits of scikit-learn as a TensorFlow dataset that needs no download."""
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -14,8 +14,8 @@ _PERMUTATION_SEED = 20100481
 class Digits(tfds.core.GeneratorBasedBuilder):
     """1797 handwritten digits of 8x8 pixels, in three fixed stratified splits.
 
-    `train` holds 100 images of each class, `validation` 20 of each and `test` the other 597.
-    The images come with scikit-learn, so the data set prepares itself without a network.
+    `train` holds 100 images of each class, `validation` 20 of each and `test` the other 597. The
+    images come with scikit-learn, so the dataset is prepared without a network connection.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -26,9 +26,9 @@ class Digits(tfds.core.GeneratorBasedBuilder):
             builder=self,
             description=(
                 "Handwritten digits of 8x8 pixels: the 1797 images of scikit-learn's "
-                "`load_digits`, which are the test set of the UCI data set. The 17 grey levels "
-                "are scaled to 0..255. `train` holds 100 images of each class, `validation` 20 "
-                "of each and `test` the other 597."
+                "`load_digits`, which are the test set of the UCI dataset. The 17 grey levels are "
+                "scaled to 0..255. `train` holds 100 images of each class, `validation` 20 of "
+                "each and `test` the other 597."
             ),
             features=tfds.features.FeaturesDict(
                 {
@@ -49,7 +49,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
                 "  doi = {10.24432/C50P49}\n"
                 "}"
             ),
-            # The splits come in a fixed random order already.
+            # The splits are already in a fixed random order.
             disable_shuffling=True,
         )
 
@@ -72,8 +72,8 @@ def _read_digits():
         from sklearn import datasets
     except ImportError as error:
         raise ImportError(
-            "The data set 'digits' is made from scikit-learn's images. Install it with "
-            "`pip install l2rkd-tf[examples]`"
+            "The dataset 'digits' is made from scikit-learn's images. Install it with "
+            "`pip install l2rkd-tf[data]`"
         ) from error
     digits = datasets.load_digits()
     grey = np.rint(digits.images * 255 / 16).astype(np.uint8)
@@ -81,7 +81,7 @@ def _read_digits():
 
 
 def _split_members(labels):
-    """Indices of the images of each split, in a random order that never changes."""
+    """Indices of the images of each split, in a fixed random order."""
     # `RandomState`, since only its stream never changes between releases.
     random = np.random.RandomState(_PERMUTATION_SEED)
     order = random.permutation(len(labels))
@@ -89,7 +89,7 @@ def _split_members(labels):
     rank_in_class = one_hot.cumsum(axis=0)[one_hot] - 1
     ends = [_TRAIN_PER_CLASS, _TRAIN_PER_CLASS + _VALIDATION_PER_CLASS]
     part = np.digitize(rank_in_class, ends)
-    # Once more, since the classes that fill `train` first would lead the other splits.
+    # Again, since the classes that fill `train` first would otherwise lead the other splits.
     return {
         split: random.permutation(order[part == number])
         for number, split in enumerate(("train", "validation", "test"))

@@ -1,4 +1,4 @@
-"""The order of a data set's batches as a function of seed and pass, and the place in it."""
+"""The order of a dataset's batches as a function of seed and pass, and the position in it."""
 
 import functools
 import numbers
@@ -20,11 +20,11 @@ __all__ = [
 
 
 class BatchCursor:
-    """Which batch a data set from `load` goes on with when it is iterated next.
+    """The batch at which the next iteration of a dataset from `load` starts.
 
-    Batches are counted from 0 through all passes of a training run. An iteration that begins takes
-    as many of them as a pass has, and the next one goes on after those, also in data sets made
-    by `repeat`. Two iterations at once take turns.
+    Batches are counted from 0 through all passes of a training run. Each iteration takes as many of
+    them as a pass has, and the next one continues after those, also in datasets made by `repeat`.
+    Concurrent iterations take different passes.
 
     Args:
         batches_per_pass: Number of batches in a pass through the examples.
@@ -35,7 +35,6 @@ class BatchCursor:
         >>> cursor.take(), cursor.batch
         ((1, 2), 10)
 
-    Source: this library.
     """
 
     def __init__(self, batches_per_pass: int) -> None:
@@ -45,31 +44,31 @@ class BatchCursor:
 
     @property
     def batch(self) -> int:
-        """Number of the batch that the next iteration begins with."""
+        """Number of the batch at which the next iteration starts."""
         return self._batch
 
     def set_batch(self, number: int) -> None:
-        """Has the next iteration begin with this batch; iterations under way are as they were.
+        """Makes the next iteration start at this batch; iterations in progress do not change.
 
         Args:
-            number: Number of the batch, counted from 0 since the beginning of training.
+            number: Number of the batch, counted from 0 since the start of training.
 
         Raises:
-            ValueError: If it is no integer of at least 0.
+            ValueError: If `number` is not an integer of at least 0.
         """
         if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < 0:
             raise ValueError(
-                "`number` must be the number of a batch, counted from 0 since the beginning of "
+                "`number` must be the number of a batch, counted from 0 since the start of "
                 f"training. Received: number={number!r}"
             )
         with self._lock:
             self._batch = int(number)
 
     def take(self) -> tuple[int, int]:
-        """Begins an iteration.
+        """Starts an iteration.
 
         Returns:
-            Number of the pass and number of the batch within it that it begins with.
+            Number of the pass, and number of the batch within it at which the iteration starts.
         """
         with self._lock:
             batch = self._batch
@@ -85,15 +84,15 @@ def ordered_batches(
     shuffle: bool | Callable[[tf.Tensor], tf.data.Dataset],
     finish: Callable[[Any, tf.Tensor], Any],
 ) -> tuple[tf.data.Dataset, BatchCursor]:
-    """Batches whose order and random numbers depend on the seed and the number of the pass alone.
+    """Batches whose order and random numbers depend only on the seed and the number of the pass.
 
     Args:
-        examples: `tf.data.Dataset` of examples; those of a pass are held in memory to shuffle them.
+        examples: `tf.data.Dataset` of examples; a shuffled pass holds all of them in memory.
         num_examples: Their number.
         batch_size: Examples in a batch; the last one of a pass may be smaller.
         seed: Integer in `[0, 2**32)`.
-        shuffle: Whether each pass has an order of its own; or a function of the two int64 seeds of
-            a pass, not both 0, that gives all examples in the order of that pass.
+        shuffle: Whether each pass has its own order; or a function of the two int64 seeds of a
+            pass, not both 0, that returns all examples in the order of that pass.
         finish: Function `(example, seed)` that makes what is batched, a flat structure of tensors
             of fixed shape; the seed is an int32 pair that differs between examples and passes.
 
@@ -109,12 +108,11 @@ def ordered_batches(
         >>> [batch.tolist() for (batch,) in dataset.as_numpy_iterator()]
         [[4], [0, 1], [2, 3]]
 
-    Source: this library.
     """
     batch_size = min(batch_size, num_examples)
     num_batches = -(-num_examples // batch_size)
-    # Passes are filled up to whole batches, so that one `batch` after all of them will do. Batching
-    # each by itself makes an iterator take three times as long to begin.
+    # Passes are filled up to whole batches, so that a single `batch` suffices for all of them:
+    # batching each separately makes an iterator take three times as long to start.
     num_filling = num_batches * batch_size - num_examples
     cursor = BatchCursor(num_batches)
     random_numbers = functools.partial(_random_numbers, seed, num_examples, num_filling)
@@ -122,7 +120,7 @@ def ordered_batches(
     examples_of_pass = _examples_of_pass(examples, num_examples, shuffle)
 
     def marked_examples(span):
-        # By index: TensorFlow crashes when it optimizes a `take` of what `tf.unstack` gives.
+        # By index: TensorFlow crashes when it optimizes a `take` of what `tf.unstack` returns.
         number, start, count = span[0], span[1], span[2]
         seeds, marks = _as_tensors(random_numbers, number, num_examples + num_filling)
         chosen = examples_of_pass(seeds)
@@ -146,13 +144,13 @@ def ordered_batches(
 def ordered_indices(
     num_examples: int, batch_size: int, seed: int, shuffle: bool
 ) -> tuple[tf.data.Dataset, BatchCursor]:
-    """Batches of the numbers of examples; for those that lie in memory, and cheaper than examples.
+    """Batches of example indices, for examples in memory: cheaper than batches of examples.
 
     Args:
         num_examples: Number of examples.
         batch_size: Examples in a batch; the last one of a pass may be smaller.
         seed: Integer in `[0, 2**32)`.
-        shuffle: Whether each pass has an order of its own, a function of seed and pass.
+        shuffle: Whether each pass has its own order, a function of seed and pass.
 
     Returns:
         A `tf.data.Dataset` of the batches of one pass, int64 tensors of shape `(batch,)`, and its
@@ -164,7 +162,6 @@ def ordered_indices(
         >>> [batch.tolist() for batch in dataset.as_numpy_iterator()]
         [[2, 3], [4], [0, 1]]
 
-    Source: this library.
     """
     batch_size = min(batch_size, num_examples)
     num_batches = -(-num_examples // batch_size)
@@ -196,15 +193,15 @@ def ordered_indices(
 
 
 def prefetched(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Batches made ahead of time, and shared among workers by examples."""
+    """Prefetches batches, and shards them among workers by examples."""
     options = tf.data.Options()
-    # By files, the default, workers could not share a data set that is one file.
+    # By files, the default, workers could not share a dataset in a single file.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def check_seed(seed: Any) -> None:
-    """Raise a `ValueError` unless `seed` is an integer in `[0, 2**32)`."""
+    """Raises a `ValueError` unless `seed` is an integer in `[0, 2**32)`."""
     if (
         not isinstance(seed, numbers.Integral)
         or isinstance(seed, bool)
@@ -264,7 +261,7 @@ def _without_filling(batch, is_real):
 
 
 def shuffled(dataset: tf.data.Dataset, buffer_size: int, seeds: tf.Tensor) -> tf.data.Dataset:
-    """A data set in an order that depends on two seeds alone, as `Dataset.shuffle` makes it.
+    """A dataset shuffled as by `Dataset.shuffle`, in an order that depends only on two seeds.
 
     Args:
         dataset: `tf.data.Dataset`.

@@ -1,4 +1,4 @@
-"""Characters of many fonts as a tfds data set that needs no download."""
+"""Characters of many fonts as a TensorFlow dataset that needs no download."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ _BATCH = 62
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class GlyphsConfig(tfds.core.BuilderConfig):
-    """One of the data sets.
+    """One of the variants of the dataset.
 
     Attributes:
         style: The `glyphs_draws.Style` of the images.
@@ -25,10 +25,10 @@ class GlyphsConfig(tfds.core.BuilderConfig):
 
 
 class Glyphs(tfds.core.GeneratorBasedBuilder):
-    """Digits, capitals and small letters of 20 fonts: 62 classes, small and grey or as CIFAR.
+    """Digits and letters of 20 fonts: 62 classes, in small grey or CIFAR-sized colour images.
 
-    The outlines come with matplotlib, so the data set prepares itself without a network. Example
-    `i` of a split depends on version, configuration, split and `i` alone.
+    The outlines come with matplotlib, so the dataset is prepared without a network connection.
+    Example `i` of a split depends only on version, configuration, split and `i`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -96,7 +96,7 @@ class Glyphs(tfds.core.GeneratorBasedBuilder):
                 }
             ),
             supervised_keys=("image", "label"),
-            # The splits come in a fixed random order already.
+            # The splits are already in a fixed random order.
             disable_shuffling=True,
         )
 

@@ -1,4 +1,4 @@
-"""What varies among images of characters, drawn for each from its number alone."""
+"""What varies among images of characters, drawn for each from only its number."""
 
 import dataclasses
 
@@ -20,14 +20,14 @@ _NOISE_STDDEV = np.sqrt((65536**2 - 1) / 3)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Style:
-    """How large images are and how much they vary; lengths are in pixels of the image.
+    """Size and variation of the images; lengths are in pixels of the image.
 
     Attributes:
         size: Side of the image.
         channels: 1 for grey images, 3 for coloured ones.
-        cap_height: Smallest and largest height of a capital. Small letters are as much smaller
-            as their font has them, and all characters of a size stand on one line, half the
-            height of a capital below the middle: that tells an o from an O.
+        cap_height: Smallest and largest height of a capital. Lower-case letters are smaller as in
+            their font, and all characters stand on one baseline, half the height of a capital below
+            the middle, which distinguishes an o from an O.
         stretch: Largest relative change of the width.
         turn: Largest rotation, as the tangent of half the angle.
         shear: Largest sideways shift of the top against the baseline, relative to the height.
@@ -38,8 +38,8 @@ class Style:
             the lighter one.
         tint: Largest shift of a channel, of ink and of paper; their means over the channels
             stay.
-        shade: Largest brightening or darkening of the right and of the lower edge, the opposite
-            at the other edge.
+        shade: Largest brightening or darkening of the right and lower edges of the image, with the
+            opposite at the other edges.
         noise: Largest standard deviation of the noise of an image.
         neighbours: Probability of a neighbour on the left, and of one on the right: random
             characters of the same font and ink on the same line.
@@ -80,7 +80,7 @@ class Draws:
 def draw_labels(stream: str, start: int, stop: int) -> np.ndarray:
     """Classes of the images `start` to `stop - 1` of a stream.
 
-    Of each 62 images in a row, beginning with image 0, one is of each class.
+    Every 62 consecutive images, starting with image 0, hold one of each class.
 
     Args:
         stream: Name of a sequence of images.
@@ -101,7 +101,7 @@ def draw_labels(stream: str, start: int, stop: int) -> np.ndarray:
 
 
 def draw(style: Style, stream: str, start: int, stop: int) -> Draws:
-    """Draw what varies of the images `start` to `stop - 1` of a stream.
+    """Draws what varies among the images `start` to `stop - 1` of a stream.
 
     Args:
         style: The `Style` of the images.
@@ -124,10 +124,10 @@ def draw(style: Style, stream: str, start: int, stop: int) -> Draws:
 
 
 def _words(stream, count, start, stop):
-    """Random 64-bit words, shape `(stop - start, count)`, a row for each number.
+    """Random 64-bit words, shape `(stop - start, count)`, one row per image.
 
-    Raw words of Philox, which makes four at once, since only those stay the same in all releases
-    of NumPy.
+    Raw words of Philox, which generates four at once: only these are the same in all releases of
+    NumPy.
     """
     key = np.random.SeedSequence(list(stream.encode())).generate_state(2, np.uint64)
     fours = -(-count // 4)

@@ -1,4 +1,4 @@
-"""The characters of matplotlib's fonts as masks, the same bit for bit on every machine."""
+"""The characters of Matplotlib's fonts as masks, bit for bit the same on every machine."""
 
 import hashlib
 import pathlib
@@ -9,8 +9,8 @@ import numpy as np
 __all__ = ["CHARACTERS", "FONTS", "read_masks"]
 
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
-# Left out: cmti10, which matplotlib has from 3.11 on only, and cmmi10, whose digits are old-style,
-# so that its 0 is an o.
+# Left out: cmti10, which only Matplotlib 3.11 and later contain, and cmmi10, whose old-style 0
+# looks like an o.
 FONTS = (
     "DejaVuSans",
     "DejaVuSans-Bold",
@@ -40,7 +40,7 @@ _STEPS = np.linspace(0, 1, 9)[:, np.newaxis]
 
 
 def read_masks() -> np.ndarray:
-    """Read the outlines of all characters and fill them.
+    """Reads the outlines of all characters and fills them.
 
     FreeType, which differs between releases of matplotlib, only reads the outlines, in their own
     units; filling them is additions, multiplications and divisions of float64 numbers.
@@ -51,8 +51,8 @@ def read_masks() -> np.ndarray:
         of an H to the baseline. Its columns are centred on the character.
 
     Raises:
-        ImportError: If matplotlib is not installed.
-        RuntimeError: If its fonts are not those that the data set is made of.
+        ImportError: If Matplotlib is not installed.
+        RuntimeError: If its fonts differ from those that the dataset is made from.
     """
     paths = _font_paths()
     found = [_font_masks(path) for path in paths if path.exists()]
@@ -61,9 +61,9 @@ def read_masks() -> np.ndarray:
         import matplotlib
 
         raise RuntimeError(
-            "The data set 'glyphs' is made from fonts of matplotlib 3.8 to 3.11 as PyPI has them, "
+            "The dataset 'glyphs' is made from fonts of matplotlib 3.8 to 3.11 as PyPI has them, "
             f"and those of the installed matplotlib {matplotlib.__version__} differ. Prepare the "
-            "data set with one of these releases; what is prepared can be read with any"
+            "dataset with one of these releases; any release can read it afterwards"
         )
     return masks
 
@@ -73,8 +73,8 @@ def _font_paths():
         import matplotlib
     except ImportError as error:
         raise ImportError(
-            "The data set 'glyphs' is made from matplotlib's fonts. Install it with "
-            "`pip install l2rkd-tf[examples]`"
+            "The dataset 'glyphs' is made from matplotlib's fonts. Install it with "
+            "`pip install l2rkd-tf[data]`"
         ) from error
     folder = pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf")
     return [folder / f"{font}.ttf" for font in FONTS]

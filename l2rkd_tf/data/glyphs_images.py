@@ -1,4 +1,4 @@
-"""Images of characters of many fonts, rendered from what was drawn for them."""
+"""Renders images of characters from what was drawn for them."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _SUBPIXELS = 4
 
 
 def render(style: Style, masks: np.ndarray, labels: np.ndarray, draws: Draws) -> np.ndarray:
-    """Render images from what was drawn for them.
+    """Renders images from what was drawn for them.
 
     Args:
         style: Their `Style`.

@@ -1,4 +1,4 @@
-"""Data sets by name, as batches of images in `[0, 1]` and labels."""
+"""Datasets by name, as batches of images in `[0, 1]` and labels."""
 
 import os
 from collections.abc import Callable
@@ -30,56 +30,55 @@ def load(
     augment: str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     image_size: int | tuple[int, int] | None = None,
 ) -> tf.data.Dataset:
-    """Load a data set as batches for `fit` and `evaluate`.
+    """Loads a dataset as batches for `fit` and `evaluate`.
 
-    Any supervised data set of tfds will do, among them `"digits"` (1797 handwritten digits of
-    8x8 pixels), `"glyphs/gray16"` and `"glyphs/rgb32"` (characters of many fonts, 62 classes),
-    which are part of this library and need no download; so will a folder of images.
-    Order and augmentation of a pass depend on `seed` and on the number of the pass alone. Passes
-    are counted from 0 with every iteration of the data set, also under `repeat`;
-    `cursor.set_batch` has the next iteration begin with any batch since the beginning of
-    training, so that a run that was interrupted goes on as it would have: see
-    `l2rkd_tf.callbacks.TrainingBackup`. It is Python that says where a pass begins: the data set
-    works in the process that has made it.
+    Loads any supervised dataset of TensorFlow Datasets (tfds), or a folder of images. `"digits"`
+    (1797 handwritten digits of 8x8 pixels), `"glyphs/gray16"` and `"glyphs/rgb32"` (characters of
+    many fonts, 62 classes) are part of this library and need no download. Order and augmentation of
+    a pass depend only on `seed` and the number of the pass. Passes are counted from 0 with every
+    iteration of the dataset, also under `repeat`; `cursor.set_batch` makes the next iteration start
+    at any batch, so that an interrupted run resumes exactly: see
+    `l2rkd_tf.callbacks.TrainingBackup`. The position is kept in Python: the dataset works only in
+    the process that created it.
 
-    Decoded images are kept in memory up to 1 GiB, and so is a subset whose size is not known
-    beforehand. Larger data are read and decoded anew in every epoch, but shuffled as they lie on
-    disk, so that the shuffle buffer holds encoded images.
+    Decoded images are kept in memory up to 1 GiB, and so is a subset of unknown size. Larger data
+    are read and decoded again in every epoch, but shuffled before decoding, so that the shuffle
+    buffer holds encoded images.
 
     Args:
-        name: Name that tfds knows, such as `"digits"`, `"cifar10"` or `"imagenet_resized/32x32"`,
-            or a directory of images, `root/split/class/*.png` or `.jpg`. Write `"./digits"` for
-            a directory whose name tfds knows too.
-        split: Name of a split, such as `"train"`, or a slice of one, such
-            as `"train[:80%]"`.
+        name: Name in tfds, such as `"digits"`, `"cifar10"` or `"imagenet_resized/32x32"`, or a
+            directory of images, `root/split/class/*.png` or `.jpg`. Write `"./digits"` for a
+            directory whose name is also in tfds.
+        split: Name of a split, such as `"train"`, or a slice, such as `"train[:80%]"`.
         batch_size: Examples in a batch. The last batch of an epoch may be smaller.
-        fraction: Part of each class to keep, in `(0, 1]`, as `class_balanced_subset` chooses it.
+        fraction: Fraction of each class to keep, in `(0, 1]`, chosen by `class_balanced_subset`.
         seed: Integer in `[0, 2**32)` that decides subset, order and augmentation.
-        shuffle: Whether to draw a new order for every epoch. By default for splits whose name
-            begins with `"train"`.
-        data_dir: Where tfds keeps its data sets. By default where tfds does.
-        download: Whether to fetch a data set that is not prepared.
+        shuffle: Whether to draw a new order for every epoch. Default: for splits whose name starts
+            with `"train"`.
+        data_dir: Directory of tfds's datasets. Default: that of tfds.
+        download: Whether to download a dataset that is not prepared.
         augment: `"crop"`, `"crop_flip"` (the functions of those names in `l2rkd_tf.data`), or a
             function `augment(image, seed)` of an image, scaled as described below, and an int32
             pair that differs between examples and between epochs. It returns the new image.
-        image_size: Side length, or `(height, width)`, to resize images to, in pixels. Needed
-            when the images are of varying sizes.
+        image_size: Side length, or `(height, width)`, to resize images to, in pixels. Required if
+            the images differ in size.
 
     Returns:
         A `tf.data.Dataset` of batches `(images, labels)`: images float32 in `[0, 1]`, shape
-        `(batch, height, width, channels)`; labels int64, shape `(batch,)`. Inputs other than
-        uint8 images come as tfds has them. The data set has the attributes `class_names`, a list
-        of strings (None where labels are not classes), `num_examples`, an integer, and `cursor`,
-        None where all passes are alike: its attribute `batch` is the number of the batch, counted
-        from 0 through all passes, that the next iteration begins with, and
-        `cursor.set_batch(number)` sets it. Data sets made from it, by `map` or `repeat` for
-        instance, go on with that batch too, but have no such attributes.
+        `(batch, height, width, channels)`; labels int64, shape `(batch,)`. Inputs other than uint8
+        images are as in tfds. The dataset has the attributes `class_names`, a list of strings (None
+        where labels are not classes), `num_examples`, an integer, and `cursor`, None if all passes
+        are the same: `cursor.batch` is the number of the batch, counted from 0 through all passes,
+        at which the next iteration starts, and `cursor.set_batch(number)` sets it. Datasets made
+        from it, by `map` or `repeat` for instance, also start at that batch, but do not have these
+        attributes.
 
     Raises:
-        ValueError: If an argument is out of range, there is no such data set or split, or it is
-            not prepared and `download` is False.
-        ImportError: If `"digits"` is to be prepared and scikit-learn is not installed, or if
-            `"glyphs/..."` is and matplotlib is not.
+        ValueError: If there is no such dataset or split, or it is not prepared and `download` is
+            False; if `batch_size`, `fraction`, `seed`, `shuffle`, `augment` or `image_size` is not
+            as above; if the images differ in size and `image_size` is None.
+        ImportError: If preparing `"digits"` requires scikit-learn, or preparing `"glyphs/..."`
+            Matplotlib, and it is not installed.
 
     Example:
         >>> train = load("digits", "train", batch_size=32, fraction=0.1)
@@ -88,7 +87,7 @@ def load(
     """
     _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment)
     size = _as_size(image_size)
-    # Imported here, since tfds is slow to import and not needed by the rest of the library.
+    # Imported here, since tfds is slow to import and the rest of the library does not need it.
     from l2rkd_tf.data import sources
 
     builder = sources.find_builder(name, data_dir, download)
@@ -116,7 +115,7 @@ def load(
 def _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment):
     if not isinstance(name, str | os.PathLike):
         raise ValueError(
-            "`name` must be the name of a data set, such as 'digits', or a directory of images. "
+            "`name` must be the name of a dataset, such as 'digits', or a directory of images. "
             f"Received: name={name!r}"
         )
     if not isinstance(split, str) or not split:
@@ -158,7 +157,7 @@ def _as_size(image_size):
 def _check_source(source, fraction, augment):
     if fraction < 1 and source.class_names is None:
         raise ValueError(
-            "`fraction` must be 1 for a data set without classes, since it is a fraction of each "
+            "`fraction` must be 1 for a dataset without classes, since it is a fraction of each "
             f"class. Received: fraction={fraction!r}"
         )
     if isinstance(augment, str) and source.input_spec.shape.rank != 3:
@@ -169,7 +168,7 @@ def _check_source(source, fraction, augment):
 
 
 def _choose(source, fraction, seed):
-    """The examples of the class-balanced subset, still encoded, and their number."""
+    """The examples of the class-balanced subset, still encoded, and how many they are."""
     if fraction == 1:
         return source.examples, source.num_examples
     chosen = class_balanced_subset(source.read_labels(), fraction, seed)
@@ -185,7 +184,7 @@ def _choose(source, fraction, seed):
 
 
 def _kept(source, examples, num_examples, is_subset):
-    """What every pass begins with, in memory if that fits, and how to decode its inputs."""
+    """The examples of a pass, in memory if they fit, and a function that decodes their inputs."""
     if not _fits_in_memory(source.input_spec, num_examples, is_subset):
         return examples, source.decode
     decode = _parallel(lambda encoded, label: (source.decode(encoded), label))
@@ -199,7 +198,7 @@ def _fits_in_memory(spec, num_examples, is_subset):
 
 
 def _finish(decode, augment):
-    """What makes an example, and a seed of its own, an input and a label."""
+    """A function from an example and its seed to an input and a label."""
     augment = AUGMENTATIONS[augment] if isinstance(augment, str) else augment
 
     def finish(example, seed):

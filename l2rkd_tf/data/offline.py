@@ -1,4 +1,4 @@
-"""Preparation of data sets that need no download, safe when several processes do it at once."""
+"""Prepares datasets that need no download, safely even in several processes at once."""
 
 import contextlib
 import io
@@ -10,28 +10,28 @@ __all__ = ["is_prepared", "prepare_offline"]
 
 
 def is_prepared(builder: Any) -> bool:
-    """Whether the data set of a `tfds.core.DatasetBuilder` is ready for reading."""
-    # The builder's own method logs a warning about every directory that does not exist.
+    """Whether the dataset of a `tfds.core.DatasetBuilder` can be read."""
+    # The builder's own method logs a warning for every directory that does not exist.
     return builder.data_path.exists() and builder.is_prepared()
 
 
 def prepare_offline(builder: Any) -> Any:
-    """Prepare a data set that needs no download, unless it is prepared already.
+    """Prepares a dataset that needs no download, unless it is already prepared.
 
-    The data set is made in a directory of its own and then renamed, so that no process ever sees
-    half of it and the first of several to finish wins. (tfds itself names its temporary directory
-    from Python's global random numbers, which two equally seeded processes share, and fails in
-    the second process to finish.)
+    The dataset is written to a separate directory, which is then renamed, so that no process ever
+    sees an incomplete dataset and the first of several processes wins. (tfds names its own
+    temporary directory by Python's global random numbers, which are the same in two equally seeded
+    processes, and then fails in the second process.)
 
     Args:
-        builder: A `tfds.core.GeneratorBasedBuilder` that makes its examples without a network.
+        builder: A `tfds.core.GeneratorBasedBuilder` that needs no network connection.
 
     Returns:
-        A builder of the same class and place, prepared.
+        A prepared builder of the same class and directory.
     """
     if not is_prepared(builder):
         _prepare(builder)
-    # A new one, since a builder made before the data were there knows no splits.
+    # A new one, since a builder created before the data has no splits.
     return _builder_like(builder, builder.data_dir_root)
 
 
@@ -50,8 +50,8 @@ def _builder_like(builder, data_dir):
 
 
 def _prepare_quietly(builder):
-    """Prepare with no output but progress bars, and these only for someone who is watching."""
-    # tfds would print the temporary directory as the place to find the data set.
+    """Prepares without output, except progress bars on a terminal."""
+    # tfds would print the temporary directory as the location of the dataset.
     bars = sys.stderr if sys.stderr.isatty() else io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(bars):
         builder.download_and_prepare()

@@ -1,4 +1,4 @@
-"""Data sets of tfds and folders of images, found by name and opened without decoding them."""
+"""Finds datasets of tfds and folders of images by name, and opens them without decoding."""
 
 import difflib
 import functools
@@ -20,12 +20,12 @@ _NO_DOWNLOAD = (digits.Digits, glyphs.Glyphs)
 
 
 class Source(NamedTuple):
-    """One split of a data set whose images are not decoded yet."""
+    """One split of a dataset, with images that are not decoded yet."""
 
     examples: tf.data.Dataset  # Pairs `(encoded input, label)`.
     decode: Callable  # From an encoded input to the input.
     input_spec: tf.TensorSpec  # Of a decoded input.
-    class_names: list | None  # None where labels are not classes.
+    class_names: list | None  # None if labels are not classes.
     num_examples: int
 
     def read_labels(self) -> np.ndarray:
@@ -37,19 +37,19 @@ class Source(NamedTuple):
 def find_builder(
     name: PathLike, data_dir: PathLike | None = None, download: bool = False
 ) -> tfds.core.DatasetBuilder:
-    """Find a data set by its tfds name, or else a folder of images, ready for reading.
+    """Finds a dataset by its tfds name, or else a folder of images, and prepares it for reading.
 
     Args:
-        name: Name that tfds knows, or an existing directory `root/split/class/*.png`. A
-            `pathlib.Path` is always a directory.
-        data_dir: Where tfds keeps its data sets. By default where tfds does.
-        download: Whether to fetch a data set that is not prepared.
+        name: Name in tfds, or an existing directory `root/split/class/*.png`. A `pathlib.Path` is
+            always a directory.
+        data_dir: Directory of tfds's datasets. Default: that of tfds.
+        download: Whether to download a dataset that is not prepared.
 
     Returns:
-        A `tfds.core.DatasetBuilder` that is prepared.
+        A prepared `tfds.core.DatasetBuilder`.
 
     Raises:
-        ValueError: If there is no such data set, or it is not prepared and `download` is False.
+        ValueError: If there is no such dataset, or it is not prepared and `download` is False.
     """
     if isinstance(name, os.PathLike):
         return _folder_builder(name)
@@ -65,9 +65,9 @@ def find_builder(
     if not offline.is_prepared(builder):
         if not download:
             raise ValueError(
-                f"The data set {name!r} is not prepared in {builder.data_dir}. Pass "
-                "`download=True` to fetch it, or the `data_dir` that holds it. "
-                f"Received: name={name!r}, data_dir={data_dir!r}, download={download!r}"
+                f"The dataset {name!r} is not prepared in {builder.data_dir}. Pass `download=True` "
+                f"to download it, or the `data_dir` that contains it. Received: name={name!r}, "
+                f"data_dir={data_dir!r}, download={download!r}"
             )
         builder.download_and_prepare()
     return builder
@@ -76,7 +76,7 @@ def find_builder(
 def open_split(
     builder: tfds.core.DatasetBuilder, split: str, image_size: tuple[int, int] | None = None
 ) -> Source:
-    """Open one split for reading, with its images still encoded.
+    """Opens one split for reading, with its images still encoded.
 
     Args:
         builder: A prepared `tfds.core.DatasetBuilder`.
@@ -88,7 +88,7 @@ def open_split(
 
     Raises:
         ValueError: If there is no such split, examples are not supervised pairs, or the images
-            are of varying sizes and `image_size` is None.
+            differ in size and `image_size` is None.
     """
     parts, num_examples = _parts(builder, split)
     input_key, label_key = _supervised_keys(builder)
@@ -96,8 +96,8 @@ def open_split(
     encoded = isinstance(input_feature, tfds.features.Image)
     if image_size is not None and not encoded:
         raise ValueError(
-            f"`image_size` is for images, and the data set {builder.name!r} has none. "
-            f"Received: image_size={image_size!r}"
+            f"`image_size` is for images, and the dataset {builder.name!r} has none. Received: "
+            f"image_size={image_size!r}"
         )
     datasets = [
         builder.as_dataset(
@@ -138,28 +138,28 @@ def _unknown_name(name, error):
     base_name = re.split("[/:]", name)[0]
     known = tfds.list_builders(with_community_datasets=False)
     if base_name in known:
-        # Without the close matches that tfds announces, of which there may be none.
+        # Without tfds's announcement of close matches, of which there may be none.
         reason = str(error).splitlines()[0].partition(" Here are ")[0]
-        return f"The data set {name!r} is not one that tfds can load: {reason}{_configs(base_name)}"
+        return f"The dataset {name!r} cannot be loaded by tfds: {reason}{_configs(base_name)}"
     matches = difflib.get_close_matches(base_name.lower(), known)
     advice = f" Close matches: {matches}." if matches else ""
     return (
-        "`name` must be a data set that tfds knows, or an existing directory of images "
-        f"`root/split/class/*.png`. Received: name={name!r}, which tfds does not know and which "
-        f"is no directory.{advice}"
+        "`name` must be a dataset in tfds, or an existing directory of images "
+        f"`root/split/class/*.png`. Received: name={name!r}, which is neither in tfds nor a "
+        f"directory.{advice}"
     )
 
 
 def _configs(base_name):
-    """Which configurations a data set of tfds has, as the end of a message."""
+    """The configurations of a tfds dataset, as the end of a message."""
     names = list(tfds.builder_cls(base_name).builder_configs)
     return f" Configurations of {base_name!r}: {names}" if names else ""
 
 
 def _parts(builder, split):
-    """What to read: `[(split, first example, examples or -1 for all)]`, and how many these are.
+    """What to read, `[(split, first example, examples or -1 for all)]`, and the total number.
 
-    tfds slices what it has prepared; a folder, whose images it shuffles once, is sliced here.
+    tfds slices prepared datasets; folders, whose images it shuffles once, are sliced here.
     """
     splits = builder.info.splits
     try:
@@ -193,7 +193,7 @@ def _supervised_keys(builder):
     keys = builder.info.supervised_keys
     if keys is None or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
         raise ValueError(
-            "`name` must be a data set of pairs `(input, label)`, such as 'digits' or 'cifar10'. "
+            "`name` must be a dataset of pairs `(input, label)`, such as 'digits' or 'cifar10'. "
             f"Received: {builder.name!r}, whose `supervised_keys` are {keys!r}"
         )
     return keys
@@ -217,7 +217,7 @@ def _image_decoder(feature, image_size):
 def _of_common_shape(feature, examples, builder):
     """The feature with the height and width that all images of a folder share."""
     sizes = set()
-    # Only the headers are parsed, but a large tfds data set is too much to read for that.
+    # Only the headers are parsed, but a large tfds dataset is too much to read for that.
     if isinstance(builder, tfds.ImageFolder):
         encoded_sizes = examples.map(
             lambda encoded, _: _encoded_size(encoded), num_parallel_calls=tf.data.AUTOTUNE
@@ -226,8 +226,8 @@ def _of_common_shape(feature, examples, builder):
     if len(sizes) != 1:
         found = f", {min(sizes)} and {max(sizes)} among others" if sizes else ""
         raise ValueError(
-            f"`image_size` must be given, such as 64 or (64, 64), since the images of "
-            f"{builder.name!r} are of varying sizes{found}. Received: image_size=None"
+            "`image_size` must be given, such as 64 or (64, 64), since the images of "
+            f"{builder.name!r} differ in size{found}. Received: image_size=None"
         )
     return tfds.features.Image(shape=(*sizes.pop(), feature.shape[-1]), dtype=feature.dtype)
 

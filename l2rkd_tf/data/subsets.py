@@ -15,19 +15,19 @@ __all__ = ["class_balanced_subset"]
 def class_balanced_subset(
     labels: Sequence[int] | np.ndarray, fraction: float, seed: int = 0
 ) -> np.ndarray:
-    """Choose the same fraction of every class, for training on few labelled examples.
+    """Chooses the same fraction of every class, for training on little labelled data.
 
-    A class of `n` examples keeps `max(1, round(fraction * n))` of them, halves rounded up. For
-    one `seed` the subsets are nested: a smaller fraction keeps part of what a larger one keeps,
-    so that curves over the fraction compare like with like.
+    A class of `n` examples keeps `max(1, round(fraction * n))` of them, with halves rounded up. For
+    the same `seed`, subsets are nested: a smaller fraction keeps a subset of what a larger one
+    keeps, which makes curves over the fraction comparable.
 
     Args:
         labels: Integer class of each example, shape `(examples,)`.
-        fraction: Part of each class to keep, in `(0, 1]`.
+        fraction: Fraction of each class to keep, in `(0, 1]`.
         seed: Integer in `[0, 2**32)` that decides which examples are kept.
 
     Returns:
-        Indices of the kept examples in rising order, int64, shape `(kept,)`.
+        Indices of the kept examples in ascending order, int64, shape `(kept,)`.
 
     Raises:
         ValueError: If `labels` is not one-dimensional, or `fraction` or `seed` is out of range.
@@ -54,7 +54,7 @@ def class_balanced_subset(
 
 
 def check_fraction(fraction: Any) -> None:
-    """Raise a `ValueError` unless `fraction` is a number in `(0, 1]`."""
+    """Raises a `ValueError` unless `fraction` is a number in `(0, 1]`."""
     if not is_number(fraction) or not 0 < fraction <= 1:
         raise ValueError(
             "`fraction` must be a number above 0 and at most 1, such as 0.1 for a tenth of each "

@@ -1,4 +1,4 @@
-"""The two kinds of artifacts: how each is written, and how it is run."""
+"""Writes and runs the two kinds of artifacts."""
 
 import importlib.metadata
 import pathlib
@@ -19,7 +19,7 @@ __all__ = ["Run", "run_litert", "run_saved_model", "write_litert", "write_saved_
 
 
 class Run(NamedTuple):
-    """What an artifact gave, the signature it gave it by, and the version of what ran it."""
+    """Outputs of an artifact, its signature, and the version of the runtime."""
 
     results: np.ndarray
     inputs: list
@@ -30,7 +30,7 @@ class Run(NamedTuple):
 def write_saved_model(
     model: keras.Model, specs: Any, artifact: PathLike, batch_size: int | None = None
 ) -> None:
-    """Writes a SavedModel, for any batch size or for the given one."""
+    """Writes a SavedModel, for any batch size or a fixed one."""
     specs = keras.tree.map_structure(
         lambda spec: tf.TensorSpec((batch_size, *spec.shape[1:]), spec.dtype, spec.name), specs
     )
@@ -62,7 +62,7 @@ def write_litert(
     quantization: Quantization | None,
     batch_sizes: Sequence[int | None],
 ) -> None:
-    """Writes a `.tflite` file, for the first of the batch sizes that LiteRT can compute."""
+    """Writes a `.tflite` file, for the first of the batch sizes that LiteRT supports."""
     for batch_size in batch_sizes:
         with tempfile.TemporaryDirectory(dir=artifact.parent) as saved_model:
             write_saved_model(model, examples.specs, saved_model, batch_size)
@@ -89,7 +89,7 @@ def _converted(saved_model, quantization, named_arrays):
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: batches(named_arrays, 1)
     with warnings.catch_warnings():
-        # The converter calibrates with TensorFlow's own interpreter, and warns of that.
+        # The converter calibrates with TensorFlow's own interpreter, which warns about that.
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter")
         return converter.convert()
 
@@ -119,7 +119,7 @@ def _interpreter(artifact):
     try:
         from ai_edge_litert import interpreter
     except ImportError:
-        # The interpreter inside TensorFlow runs the same files, and warns that it is deprecated:
+        # The interpreter in TensorFlow runs the same files, but warns that it is deprecated:
         # `pip install l2rkd-tf[litert]` installs its successor.
         return tf.lite.Interpreter(model_path=str(artifact)), {"tf.lite": tf.__version__}
     versions = {"ai-edge-litert": importlib.metadata.version("ai-edge-litert")}

@@ -22,7 +22,7 @@ from l2rkd_tf.utils.validation import check_choice, is_number
 
 __all__ = ["DEFAULT_TOLERANCE", "export_litert", "export_saved_model"]
 
-# Ten times, in float32 a few hundred times, what small networks show: see `export_litert`.
+# Ten times the errors of small networks, in float32 a few hundred times: see `export_litert`.
 DEFAULT_TOLERANCE = {None: 1e-4, "float16": 1e-2, "dynamic": 5e-2, "int8": 0.15}
 
 
@@ -33,7 +33,7 @@ def export_saved_model(
     representative_data: Data | None = None,
     tolerance: float | None = None,
 ) -> ExportReport:
-    """Exports the student as a TensorFlow SavedModel, for a server, and verifies it.
+    """Exports the student as a TensorFlow SavedModel, for servers, and verifies it.
 
     The artifact is one folder with a `serving_default` signature. A dict of inputs keeps its
     keys as names; a named `keras.Input` keeps its name; any other input is called `input_0`,
@@ -43,10 +43,10 @@ def export_saved_model(
         student: A built `keras.Model` with one output of shape `(batch, ...)`.
         path: Folder to write, `str` or `pathlib.Path`. Missing parents are made. An older
             export at `path` is replaced once the new one has been verified.
-        representative_data: Inputs on which the artifact and the student are compared: a batched
+        representative_data: Inputs for comparing the artifact with the student: a batched
             `tf.data.Dataset` of `x`, `(x, y)` or `(x, y, sample_weight)`, or arrays of shape
             `(examples, ...)` in the structure of the student's inputs. At most 256 examples are
-            used. Without it 32 examples uniform on [0, 1] are.
+            used. Default: 32 examples, uniform on [0, 1].
         tolerance: Largest accepted absolute difference of the outputs, as a fraction of the
             spread (largest minus smallest) of the student's outputs. Default: 1e-4.
 
@@ -54,9 +54,10 @@ def export_saved_model(
         An `ExportReport`, also written to `<path>.json`.
 
     Raises:
-        ValueError: If an argument cannot be used; the message says what would work.
-        ExportError: If the artifact gives a value that is not finite, or differs from the student
-            by more than `tolerance`. What was at `path` is then still there.
+        ValueError: If `student` is not a built model with one output, `path` cannot be used,
+            `representative_data` does not fit the student's inputs, or `tolerance` is negative.
+        ExportError: If outputs of the artifact are NaN or Inf, or differ from the student's by more
+            than `tolerance`. What was at `path` then stays.
 
     Example:
         >>> import os, tempfile
@@ -85,12 +86,12 @@ def export_litert(
     tolerance: float | None = None,
     batch_size: Literal[1] | None = None,
 ) -> ExportReport:
-    """Exports the student as a LiteRT (`.tflite`) file, for a device, and verifies it.
+    """Exports the student as a LiteRT (`.tflite`) file, for devices, and verifies it.
 
-    Only LiteRT's own operations are used, so that every LiteRT runtime can run the file. Any
-    batch size is accepted, except where LiteRT cannot compute the student that way (recurrent
-    layers): then the file takes one example at a time, and the report's `inputs` say so. Inputs
-    and output are named as in `export_saved_model`.
+    Only LiteRT's built-in operations are used, so that every LiteRT runtime can run the file. It
+    accepts any batch size, unless LiteRT cannot compute the student that way (recurrent layers):
+    then the file takes one example at a time, as the report's `inputs` show. Inputs and output are
+    named as in `export_saved_model`.
 
     | `quantization` | weights | activations | default tolerance | measured |
     |---|---|---|---|---|
@@ -99,32 +100,32 @@ def export_litert(
     | `"dynamic"` | int8 | float32 | 5e-2 | 6e-3 |
     | `"int8"` | int8 | int8 | 0.15 | 2e-2 |
 
-    Measured is the largest difference, as a fraction of the spread of the outputs, of a small
-    convolutional, a residual, a depthwise-separable and a dense network on 8x8 digits. The inputs
-    and outputs of the file stay float32 in each case; with `"int8"` its first operation quantizes
-    and its last one dequantizes them, and all between is integer arithmetic.
+    The last column is the largest difference, as a fraction of the spread of the outputs, measured
+    for a small convolutional, a residual, a depthwise-separable and a dense network on 8x8 digits.
+    Inputs and outputs of the file are always float32; with `"int8"` the first operation quantizes
+    and the last one dequantizes, with integer arithmetic in between.
 
     Args:
         student: A built `keras.Model` with one output of shape `(batch, ...)`.
         path: File to write, ending in `.tflite`, `str` or `pathlib.Path`. Missing parents are
             made. An older file is replaced once the new one has been verified.
         quantization: `None`, `"dynamic"`, `"float16"` or `"int8"`.
-        representative_data: Inputs on which the artifact and the student are compared, as in
-            `export_saved_model`. `"int8"` requires them, and takes the ranges of the activations
-            from them.
+        representative_data: Inputs for comparing the artifact with the student, as in
+            `export_saved_model`. `"int8"` requires them, to determine the ranges of the
+            activations.
         tolerance: Largest accepted absolute difference of the outputs, as a fraction of the
             spread (largest minus smallest) of the student's outputs. Default: see the table.
-        batch_size: `None` for any batch size, or 1 for one example at a time, which some
-            runtimes require: that for browsers, and delegates to accelerators.
+        batch_size: `None` for any batch size, or 1 for one example at a time, which some runtimes
+            require, such as that for browsers and delegates for accelerators.
 
     Returns:
         An `ExportReport`, also written to `<path>.json`.
 
     Raises:
-        ValueError: If an argument cannot be used; the message says what would work.
-        ExportError: If LiteRT cannot express the student, or the artifact gives a value that is
-            not finite or differs from the student by more than `tolerance`. What was at
-            `path` is then still there.
+        ValueError: If `student` is not a built model with one output, `path` cannot be used,
+            `representative_data` does not fit the student's inputs, or `tolerance` is negative.
+        ExportError: If LiteRT cannot express the student, or outputs of the artifact are NaN or Inf
+            or differ from the student's by more than `tolerance`. What was at `path` then stays.
 
     Example:
         >>> import os, tempfile
@@ -139,8 +140,8 @@ def export_litert(
     check_choice("quantization", quantization, list(DEFAULT_TOLERANCE))
     if quantization == "int8" and representative_data is None:
         raise ValueError(
-            "`representative_data` is required for quantization='int8', which takes the ranges of "
-            "the activations from it. Pass the training data set, or an array of some 100 inputs."
+            "`representative_data` is required for quantization='int8', to determine the ranges "
+            "of the activations. Pass the training dataset, or an array of about 100 inputs."
         )
     if batch_size not in (None, 1):
         raise ValueError(
@@ -163,8 +164,8 @@ def _checked_tolerance(tolerance, quantization):
         return DEFAULT_TOLERANCE[quantization]
     if not is_number(tolerance) or not 0 <= tolerance < math.inf:
         raise ValueError(
-            "`tolerance` must be a finite number that is not negative: the accepted difference as "
-            f"a fraction of the spread of the outputs. Received: tolerance={tolerance!r}"
+            "`tolerance` must be a finite number of at least 0: the accepted difference as a "
+            f"fraction of the spread of the outputs. Received: tolerance={tolerance!r}"
         )
     return float(tolerance)
 

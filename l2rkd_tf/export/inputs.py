@@ -1,4 +1,4 @@
-"""The inputs of an artifact, and the examples on which it is compared with its student."""
+"""The inputs of an artifact, and the examples for comparing it with its student."""
 
 import dataclasses
 import operator
@@ -21,12 +21,12 @@ _BATCH_SIZE = 32
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Inputs of a student, and what the inputs of its artifact look like.
+    """Inputs of a student, and the specs of its artifact's inputs.
 
     Attributes:
         arrays: Arrays of shape `(examples, ...)`, in the structure of the student's inputs.
-        specs: A `tf.TensorSpec` for each of them, in the same structure, with the batch axis open
-            and the name of the artifact's input.
+        specs: A `tf.TensorSpec` for each of them, in the same structure, of any batch size, with
+            the name of the artifact's input.
         source: `"representative_data"` or `"uniform [0, 1]"`.
     """
 
@@ -56,7 +56,7 @@ def declared_inputs(student: keras.Model) -> Any:
 
 
 def examples_for(student: keras.Model, representative_data: Data | None) -> Examples:
-    """Examples from the data, or uniform ones where there are no data."""
+    """Examples from the data, or uniform ones without data."""
     declared = declared_inputs(student)
     if representative_data is not None:
         given = _gather(representative_data)
@@ -65,7 +65,7 @@ def examples_for(student: keras.Model, representative_data: Data | None) -> Exam
     if declared is None:
         raise ValueError(
             "`representative_data` is required for a subclassed student, which does not declare "
-            "its inputs. Pass an array of some inputs, or a data set."
+            "its inputs. Pass an array of some inputs, or a dataset."
         )
     specs = _input_specs(declared)
     return Examples(_draw_uniform(specs), specs, "uniform [0, 1]")
@@ -86,14 +86,16 @@ def _gather(data):
         if count >= _MAX_EXAMPLES:
             break
     if not gathered:
-        raise ValueError("`representative_data` must hold at least one batch. It is empty.")
+        raise ValueError(
+            "`representative_data` must hold at least one batch. Received: an empty dataset."
+        )
     return keras.tree.map_structure(
         lambda *arrays: np.concatenate(arrays)[:_MAX_EXAMPLES], *gathered
     )
 
 
 def _spread_out(array):
-    """Evenly spaced examples, so that data sorted by class are covered as well."""
+    """Evenly spaced examples, to cover data that are sorted by class."""
     array = np.asarray(array)
     if array.ndim == 0 or array.dtype == object:
         raise ValueError(
@@ -106,7 +108,7 @@ def _spread_out(array):
 
 
 def _input_specs(inputs):
-    """A spec for each input of the artifact, with a name that does not change between runs."""
+    """A spec for each input of the artifact, with a name that is the same in every run."""
     tensors = keras.tree.flatten_with_path(inputs)
     names = [_input_name(position, *entry) for position, entry in enumerate(tensors)]
     if len(set(names)) < len(names):
@@ -134,8 +136,8 @@ def _draw_uniform(specs):
     def draw(spec):
         if not spec.dtype.is_floating or None in spec.shape[1:]:
             raise ValueError(
-                f"`representative_data` is required for the input {spec.name!r}, of which not "
-                f"every size is known or which does not take floats. It is {spec}."
+                f"`representative_data` is required for the input {spec.name!r}, which has unknown "
+                f"sizes or does not take floats. It is {spec}."
             )
         shape = (_UNIFORM_EXAMPLES, *spec.shape[1:])
         return generator.uniform(size=shape).astype(spec.dtype.as_numpy_dtype)

@@ -1,4 +1,4 @@
-"""Whether an artifact computes what its student computes."""
+"""Whether an artifact computes the same as its student."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ __all__ = ["Comparison", "check_finite", "compare", "student_outputs"]
 
 
 class Comparison(NamedTuple):
-    """How far outputs are from the expected ones; the names are those of `ExportReport`."""
+    """Differences between outputs and expected ones, named as in `ExportReport`."""
 
     max_abs_difference: float
     mean_abs_difference: float
@@ -39,11 +39,11 @@ def student_outputs(student: keras.Model, arrays: Any) -> np.ndarray:
 
 
 def check_finite(outputs: np.ndarray, owner: str, source: str) -> None:
-    """Checks the outputs of the student, or of the artifact, on examples from the source."""
+    """Checks the outputs of the student or the artifact for NaN and Inf."""
     unusable = np.sum(~np.isfinite(outputs))
     if unusable:
         raise ExportError(
-            f"{unusable} of {outputs.size} outputs of the {owner} are not finite, on inputs from "
+            f"{unusable} of {outputs.size} outputs of the {owner} are NaN or Inf, on inputs from "
             f"{source}."
         )
 
@@ -51,7 +51,7 @@ def check_finite(outputs: np.ndarray, owner: str, source: str) -> None:
 def compare(expected: np.ndarray, actual: np.ndarray) -> Comparison:
     """Compares outputs of shape `(examples, ...)` with the expected ones."""
     difference = np.abs(expected.astype("float64") - actual)
-    # A student whose outputs are all alike is measured by their size instead.
+    # For a student with constant outputs, their size is used instead.
     spread = float(np.ptp(expected)) or float(np.abs(expected).max()) or 1.0
     top1 = None
     if expected.shape[-1] > 1:

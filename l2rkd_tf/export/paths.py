@@ -19,7 +19,7 @@ def checked_file(path: PathLike) -> pathlib.Path:
 
 
 def checked_folder(path: PathLike) -> pathlib.Path:
-    """Path of a folder, absolute; one that exists holds nothing but an earlier export."""
+    """Path of a folder, absolute; an existing folder must hold only an earlier export."""
     folder = _checked_path(path)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"`path` must be a folder, and {folder} is a file.")

@@ -9,8 +9,8 @@ from l2rkd_tf.export.report import ExportError
 
 __all__ = ["check_copy", "float32_copy", "is_half_precision"]
 
-# Of the spread of the outputs. A float32 copy differs from its bfloat16 original by 0.005 where
-# it was measured; a copy with misplaced weights differs by about the whole spread.
+# As a fraction of the spread of the outputs. A measured float32 copy differs from its bfloat16
+# original by 0.005; one with misplaced weights by about the whole spread.
 _COPY_TOLERANCE = 0.1
 _HALF_PRECISION = ("float16", "bfloat16")
 
@@ -25,9 +25,9 @@ def float32_copy(student: keras.Model) -> keras.Model:
     """A model with the student's weights that computes in float32."""
     if declared_inputs(student) is None:
         raise ValueError(
-            "`student` is a subclassed model in mixed precision, of which no float32 copy can be "
-            "made. Build one under the dtype policy 'float32', give it `student.get_weights()`, "
-            "and export that."
+            "`student` is a subclassed model in mixed precision, which cannot be copied in "
+            "float32. Build one under the dtype policy 'float32', set its weights to "
+            "`student.get_weights()`, and export that."
         )
     copy = keras.models.clone_model(student, clone_function=_float32_layer, recursive=True)
     copy.set_weights(student.get_weights())
@@ -35,14 +35,16 @@ def float32_copy(student: keras.Model) -> keras.Model:
 
 
 def check_copy(original_outputs: np.ndarray, copy_outputs: np.ndarray) -> float:
-    """Checks that the copy is the student, up to its precision; returns the largest difference."""
+    """Checks that the copy equals the student up to its precision; returns the largest
+    difference.
+    """
     comparison = compare(original_outputs, copy_outputs)
     if not comparison.is_within(_COPY_TOLERANCE):
         raise ExportError(
             "The float32 copy of the mixed-precision student differs from it by "
-            f"{comparison.max_abs_difference:.3g}, at outputs that spread over "
+            f"{comparison.max_abs_difference:.3g}, at outputs with a spread of "
             f"{comparison.output_spread:.3g}. Build the student under the dtype policy 'float32', "
-            "give it `student.get_weights()`, and export that."
+            "set its weights to `student.get_weights()`, and export that."
         )
     return comparison.max_abs_difference
 

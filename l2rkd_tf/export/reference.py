@@ -1,4 +1,4 @@
-"""What an artifact is made from and compared with."""
+"""The model that an artifact is made from and compared with."""
 
 from typing import NamedTuple
 
@@ -44,10 +44,10 @@ def _check_student(student):
         raise ValueError(f"`student` must be a `keras.Model`. Received: {type(student)}")
     if isinstance(getattr(student, "student", None), keras.Model):
         raise ValueError(
-            "`student` must be the student alone, not the model that distills it. Pass "
+            "`student` must be only the student, not the model that distills it. Pass "
             f"`distiller.student`. Received: a {type(student).__name__}."
         )
     if not student.built:
         raise ValueError(
-            "`student` must be built: call it on one batch, or start it with `keras.Input`."
+            "`student` must be built: call it on a batch, or start it with `keras.Input`."
         )

@@ -1,4 +1,4 @@
-"""What an export says of itself, in success and in failure."""
+"""Reports and errors of exports."""
 
 import dataclasses
 import json
@@ -7,18 +7,18 @@ __all__ = ["ExportError", "ExportReport"]
 
 
 class ExportError(RuntimeError):
-    """An artifact could not be made, or does not compute what the student computes."""
+    """An artifact cannot be made, or does not compute the same as the student."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportReport:
-    """What was exported, and how closely it follows the Keras student.
+    """What was exported, and how closely it matches the Keras student.
 
     Attributes:
         artifact: Name of the exported file or folder, without its parents.
         format: `"saved_model"` or `"litert"`.
         quantization: `None`, `"dynamic"`, `"float16"` or `"int8"`.
-        bytes: Size of the artifact, of all its files together.
+        bytes: Total size of the artifact.
         files: Size in bytes of each file, by its path inside the artifact.
         parameters: Number of weights of the student.
         max_abs_difference: Largest absolute difference between an output of the artifact and
@@ -61,5 +61,5 @@ class ExportReport:
     versions: dict
 
     def to_json(self) -> str:
-        """The report as indented JSON text, as it is written beside the artifact."""
+        """The report as indented JSON text, as written next to the artifact."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"

@@ -1,9 +1,9 @@
-"""Measures of local shape: of one model, and of how well a student mimics its teacher's.
+"""Measures of local shape: of one model, and of how well a student matches its teacher's.
 
-`fidelity_profile` follows teacher and student from the examples to the edge of a region,
-`jacobian_distance` compares their slopes, `linearity_gap` says how far a model is from linear
-between two points, `linear_radius` and `linear_ball_radius` how far a network of ReLU is exactly
-linear. All evaluate in batches, in inference mode, and repeat with their `seed`.
+`fidelity_profile` compares teacher and student from the examples to the boundary of a region,
+`jacobian_distance` compares their input Jacobians, `linearity_gap` measures how far a model is from
+linear between two inputs, `linear_radius` and `linear_ball_radius` how far a ReLU network is
+exactly linear. All evaluate in batches and in inference mode, and are reproducible by their `seed`.
 """
 
 from l2rkd_tf.geometry.jacobians import JacobianDistance, jacobian_distance

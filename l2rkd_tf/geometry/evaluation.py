@@ -1,4 +1,4 @@
-"""Evaluation of models batch by batch, and how sure a mean over examples is."""
+"""Evaluates models batch by batch; means over examples with their standard errors."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -31,7 +31,8 @@ class Batches(NamedTuple):
     """Data in batches.
 
     Attributes:
-        dataset: Yields flat tuples of tensors: `tf.data` would turn a list of inputs into one.
+        dataset: Yields flat tuples of tensors, since `tf.data` would convert a list of inputs to
+            one tensor.
         structure: What they are packed into: `(inputs,)` or `(inputs, labels)`.
     """
 
@@ -40,19 +41,20 @@ class Batches(NamedTuple):
 
 
 def batched(x: Data, batch_size: int, labels: TensorLike | None = None) -> Batches:
-    """Data in batches of one size, whether arrays or a data set.
+    """Data in batches of one size, from arrays or a dataset.
 
     Args:
         x: Inputs of shape `(examples, ...)`, an array, or a list or dict of such; or a batched
-            `tf.data.Dataset` of inputs or of `(inputs, labels[, weights])`, which is batched anew.
+            `tf.data.Dataset` of inputs or of `(inputs, labels[, weights])`, which is rebatched.
         batch_size: Examples in a batch.
-        labels: Labels of `x`, where `x` is no data set.
+        labels: Labels of `x`, if `x` is not a dataset.
 
     Returns:
         `Batches`, without weights.
 
     Raises:
-        ValueError: If an argument cannot be used.
+        ValueError: If `batch_size` is below 1, arrays are empty or differ in length, or a dataset
+            is infinite, not batched, or given together with `labels`.
     """
     if not is_positive_integer(batch_size):
         raise ValueError(
@@ -65,8 +67,8 @@ def batched(x: Data, batch_size: int, labels: TensorLike | None = None) -> Batch
     lengths = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
     if len(lengths) != 1 or not lengths - {None, 0}:
         raise ValueError(
-            "`x` must be arrays of shape (examples, ...), of one length that is not 0 and is that "
-            f"of the labels. Received: arrays of shapes {[leaf.shape for leaf in leaves]}"
+            "`x` and `labels` must be arrays of shape (examples, ...) of equal length, at least "
+            f"1. Received: arrays of shapes {[leaf.shape for leaf in leaves]}"
         )
     return Batches(tf.data.Dataset.from_tensor_slices(tuple(leaves)).batch(batch_size), structure)
 
@@ -74,20 +76,20 @@ def batched(x: Data, batch_size: int, labels: TensorLike | None = None) -> Batch
 def _of_dataset(dataset, batch_size, labels):
     if labels is not None:
         raise ValueError(
-            "`labels` must be part of the data set when `x` is one: (inputs, labels). "
-            "Received: both a data set and labels"
+            "`labels` must be part of the dataset if `x` is one: (inputs, labels). Received: both "
+            "a dataset and labels"
         )
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError(
-            "`x` must end. Received: a data set that repeats forever. Use `x.take(...)`, or leave "
-            "out `repeat()`."
+            "`x` must be finite. Received: a dataset that repeats forever. Use `x.take(...)`, or "
+            "leave out `repeat()`."
         )
     spec = dataset.element_spec
     structure = spec[:2] if isinstance(spec, tuple) else (spec,)
     if any(leaf.shape.rank == 0 for leaf in keras.tree.flatten(structure)):
         raise ValueError(
-            "`x` must be a data set of batches. Received: a data set of single examples, "
-            f"{spec}. Use `x.batch(...)`."
+            f"`x` must be a batched dataset. Received: a dataset of single examples, {spec}. Use "
+            "`x.batch(...)`."
         )
 
     def flat(*element):
@@ -104,12 +106,12 @@ def as_arrays(x: Tensors) -> Any:
 
 
 def per_example(step: Callable[[Any, Any, tf.Tensor], Any], batches: Batches) -> Any:
-    """What a step gives for each example, evaluated batch by batch.
+    """Results of a step for each example, evaluated batch by batch.
 
     Args:
-        step: `step(inputs, labels, number)`, traced once; `labels` is `None` where the data have
-            none, `number` counts the batches from 0, and uint8 inputs come as float32. It returns
-            tensors of shape `(batch, ...)`, or a tuple of such.
+        step: `step(inputs, labels, number)`, traced once; `labels` is `None` for data without
+            labels, `number` counts the batches from 0, and uint8 inputs are cast to float32. It
+            returns tensors of shape `(batch, ...)`, or a tuple of such.
         batches: `Batches`.
 
     Returns:
@@ -131,7 +133,7 @@ def per_example(step: Callable[[Any, Any, tf.Tensor], Any], batches: Batches) ->
         for number, leaves in enumerate(batches.dataset)
     ]
     if not results:
-        raise ValueError("`x` must hold at least one example. Received: an empty data set")
+        raise ValueError("`x` must hold at least one example. Received: an empty dataset")
     return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *results)
 
 
@@ -151,7 +153,7 @@ def outputs_of_both(teacher: keras.Model, student: keras.Model, inputs: Tensors)
 
 
 def check_region(region: object) -> None:
-    """Checks that a region is one."""
+    """Checks that an argument is a region."""
     if not isinstance(region, Region):
         raise ValueError(f"`region` must be a l2rkd_tf.regions.Region. Received: region={region!r}")
 
@@ -165,7 +167,7 @@ def check_temperature(temperature: object) -> None:
 
 
 def checked_fractions(fractions: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Fractions of the way from one point to another, float32, shape `(fractions,)`."""
+    """Checked fractions of the way between two points, float32, shape `(fractions,)`."""
     values = list(fractions) if np.iterable(fractions) else [fractions]
     if not values or not all(is_number(value) and 0.0 <= value <= 1.0 for value in values):
         raise ValueError(
@@ -182,8 +184,8 @@ def mean_and_stderr(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values: Shape `(examples, ...)`.
 
     Returns:
-        Means and standard errors `s / sqrt(examples)`, float64, shape `(...)`; the latter are NaN
-        for one example.
+        Means and standard errors `s / sqrt(examples)`, float64, shape `(...)`; NaN for a single
+        example.
     """
     values = np.asarray(values, np.float64)
     return values.mean(axis=0), _stderr(values)
@@ -205,8 +207,8 @@ def ratio_and_stderr(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ratios of two means over examples and their standard errors.
 
-    With `r = mean(a) / mean(b)`, the standard error is that of `mean(a - r b) / mean(b)`, which
-    is the delta method: to first order, `r` errs as this linear function of the two means does.
+    By the delta method: with `r = mean(a) / mean(b)`, the standard error is that of
+    `mean(a - r b) / mean(b)`, the first-order error of `r`.
 
     Args:
         numerators: `a`, shape `(examples, ...)`.

@@ -1,4 +1,4 @@
-"""How far the slopes of two models are apart."""
+"""Distance between the input Jacobians of two models."""
 
 from typing import NamedTuple
 
@@ -23,8 +23,8 @@ class JacobianDistance(NamedTuple):
     """Distance between the Jacobians of a teacher and a student.
 
     Attributes:
-        relative: `squared_distance / teacher_squared_norm`: 0 for equal slopes, 1 for a student
-            that is constant. Squared, as a share of variance that is left unexplained.
+        relative: `squared_distance / teacher_squared_norm`: 0 for equal Jacobians, 1 for a constant
+            student. Squared, like a fraction of unexplained variance.
         relative_stderr: Its standard error, by the delta method over the examples.
         squared_distance: Mean of `||J_T - J_S||_F^2` over the examples.
         teacher_squared_norm: Mean of `||J_T||_F^2` over the examples.
@@ -47,38 +47,39 @@ def jacobian_distance(
     batch_size: int = 256,
     seed: int = 0,
 ) -> JacobianDistance:
-    """Measures how far a student's slopes at the examples are from its teacher's.
+    """Measures how far a student's input Jacobians at the examples are from its teacher's.
 
     ```
     relative = mean_x ||J_T(x) - J_S(x)||_F^2 / mean_x ||J_T(x)||_F^2
     ```
 
     with the Jacobians `J = df / dx` of the logits. Vectors `v` of random signs give unbiased
-    estimates of both means, `E_v ||v^T J||^2 = ||J||_F^2`, for a backward pass each instead of
-    one for every class. Each example has its own `v`, independent of the others', so that the
-    spread between examples, from which the standard error comes, holds that of the projections.
-    The ratio of two unbiased means has a bias that shrinks with the number of examples.
+    estimates of both means, `E_v ||v^T J||^2 = ||J||_F^2`, for one backward pass per vector instead
+    of one per class. Each example has its own independent `v`, so that the standard error over the
+    examples includes the variance of the projections. The ratio of two unbiased means has a bias
+    that shrinks with the number of examples.
 
-    A constant added to all logits of an example leaves a softmax as it is and its Jacobian here
-    not: two models may differ in it and decide alike.
+    A constant added to all logits of an example does not change the softmax, but its gradient does
+    change this Jacobian: models with equal predictions may differ in it.
 
     Args:
-        teacher: Built Keras model that gives logits, shape `(batch, classes)`.
+        teacher: Built Keras model that outputs logits, shape `(batch, classes)`.
         student: Built Keras model with outputs of the same shape.
         x: Inputs, an array of shape `(examples, ...)` or a list or dict of such; or a batched
             `tf.data.Dataset` of inputs or `(inputs, labels[, weights])`. Labels and weights are
             ignored.
-        num_projections: Number of random `v` for each example. `None` takes all rows of the
-            Jacobians instead: exact, with as many backward passes as there are classes.
-        batch_size: Examples evaluated together; without influence on the result.
+        num_projections: Number of random `v` for each example. `None` uses all rows of the
+            Jacobians instead: exact, with one backward pass per class.
+        batch_size: Examples evaluated together; does not change the result.
         seed: Integer seed of the projections.
 
     Returns:
         `JacobianDistance`.
 
     Raises:
-        ValueError: If an argument is wrong, if the models do not fit together, if an output
-            cannot be differentiated, or if the teacher is constant.
+        ValueError: If a model is not built or ends in a softmax, the models differ in inputs or
+            outputs, an output cannot be differentiated, the teacher is constant, or
+            `num_projections`, `batch_size` or `seed` is not as above.
 
     Example:
         >>> def linear(slope):
@@ -87,13 +88,12 @@ def jacobian_distance(
         >>> distance.relative, distance.num_points
         (0.25, 5)
 
-    Source: the projection is that of Hutchinson, A Stochastic Estimator of the Trace of the
-    Influence Matrix (1989); matching of Jacobians is from Srinivas and Fleuret
-    (arXiv:1803.00443).
+    Reference: the projection is from Hutchinson, A Stochastic Estimator of the Trace of the
+    Influence Matrix (1989); Jacobian matching is from Srinivas and Fleuret (arXiv:1803.00443).
     """
     check_models_are_built(teacher=teacher, student=student)
     _check_projections(num_projections)
-    # Outputs are taken as they are: a softmax is refused, a single output is not.
+    # Outputs are used as they are: a softmax is rejected, a single output is not.
     check_outputs(teacher, student, "binary_kl", True)
     seed = checked_seed(seed)
     models = [feature_model(model, ()) for model in (teacher, student)]
@@ -114,8 +114,8 @@ def jacobian_distance(
     distances, norms = per_example(step, batched(x, batch_size))
     if not norms.any():
         raise ValueError(
-            "`teacher` must depend on its inputs, to which the distance is relative. Received: a "
-            "teacher with a Jacobian of zero at all of `x`"
+            "`teacher` must depend on its inputs, since the distance is relative to its Jacobian. "
+            "Received: a teacher with a Jacobian of zero at all of `x`"
         )
     relative, stderr = ratio_and_stderr(distances, norms)
     means = (float(values.mean(dtype="float64")) for values in (distances, norms))
@@ -131,7 +131,7 @@ def _check_projections(num_projections):
 
 
 def _directions(rows, num_projections, outputs, seed):
-    """Signs that depend on the row of an example and not on its batch; else unit vectors."""
+    """Random signs that depend only on an example's row, or unit vectors for whole Jacobians."""
     if num_projections is None:
         return tf.tile(tf.eye(outputs)[None], [tf.size(rows), 1, 1])
 

@@ -1,4 +1,4 @@
-"""How far a model is from linear between two points."""
+"""How far a model is from linear between two inputs."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class LinearityGap(NamedTuple):
         absolute: Mean distance at each, in units of the outputs, shape `(fractions,)`.
         absolute_stderr: Its standard error over the examples.
         relative: Mean distance over the mean distance between the outputs at both ends, shape
-            `(fractions,)`; NaN where the ends do not differ.
+            `(fractions,)`; NaN if the ends do not differ.
         relative_stderr: Its standard error over the examples, by the delta method.
     """
 
@@ -56,9 +56,9 @@ def linearity_gap(
     gap(f) = || f(x_f) - [(1 - f) f(x) + f f(partner)] ||_2
     ```
 
-    It is 0 for every `f` where the model is linear on the segment. The relative gap is a ratio of
-    means, `mean(gap) / mean(||f(partner) - f(x)||)`, not a mean of ratios: pairs of nearly equal
-    outputs would decide the latter.
+    It is 0 for every `f` if the model is linear on the segment. The relative gap is a ratio of
+    means, `mean(gap) / mean(||f(partner) - f(x)||)`, not a mean of ratios, which pairs with nearly
+    equal outputs would dominate.
 
     Args:
         model: Built Keras model with outputs of shape `(batch, outputs)`: for teachers and
@@ -72,7 +72,9 @@ def linearity_gap(
         `LinearityGap`.
 
     Raises:
-        ValueError: If an argument is wrong.
+        ValueError: If `model` is not built, `x` and `partners` are not floating-point or uint8
+            arrays of equal shapes, `fractions` are not numbers from 0 to 1, or `batch_size` is
+            below 1.
 
     Example:
         >>> absolute = keras.Sequential([keras.Input((1,)), keras.layers.Activation(abs)])
@@ -80,8 +82,8 @@ def linearity_gap(
         >>> gap.absolute.tolist(), gap.relative.tolist()  # gaps 1.5 and 0, changes 2 and 1
         ([0.75], [0.5])
 
-    Source: this library's definition of what Deng and Zhang (arXiv:2010.04812) call locally
-    linear.
+    Reference: what Deng and Zhang (arXiv:2010.04812) call locally linear; the measure itself is not
+    from the paper.
     """
     gaps, changes = linearity_gaps(model, x, partners, fractions, batch_size=batch_size)
     return LinearityGap(
@@ -113,7 +115,9 @@ def linearity_gaps(
         between the outputs at both ends, float32, shape `(examples,)`.
 
     Raises:
-        ValueError: If an argument is wrong.
+        ValueError: If `model` is not built, `x` and `partners` are not floating-point or uint8
+            arrays of equal shapes, `fractions` are not numbers from 0 to 1, or `batch_size` is
+            below 1.
 
     Example:
         >>> absolute = keras.Sequential([keras.Input((1,)), keras.layers.Activation(abs)])
@@ -162,11 +166,11 @@ def _check_pairs(x, partners):
     for leaf in keras.tree.flatten([x, partners]):
         if not (tf.as_dtype(leaf.dtype).is_floating or leaf.dtype == np.uint8):
             raise ValueError(
-                "`x` and `partners` must be floating-point or uint8 images, to have points "
+                "`x` and `partners` must be floating-point or uint8 arrays, to interpolate "
                 f"between them. Received: inputs of dtype {leaf.dtype}"
             )
 
 
 def _float_inputs(tensor):
-    # Half precision would lose the points between.
+    # Half precision is too coarse to interpolate.
     return tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)

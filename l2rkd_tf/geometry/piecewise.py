@@ -1,4 +1,4 @@
-"""How far a piecewise-linear model stays linear, exactly: along a direction and in a ball."""
+"""How far a piecewise-linear model is exactly linear: along a direction and in a ball."""
 
 import functools
 from typing import Literal, NamedTuple
@@ -22,9 +22,9 @@ class BallRadius(NamedTuple):
 
     Attributes:
         radius: Radius of the ball around each point, in units of the input, float64, shape
-            `(batch,)`; `inf` where no neuron that was looked at can change.
-        exact: Whether all neurons were looked at. If not, the radii are upper bounds.
-        num_neurons: Number of neurons that were looked at.
+            `(batch,)`; `inf` if none of the examined neurons can change.
+        exact: Whether all neurons were examined. If not, the radii are upper bounds.
+        num_neurons: Number of examined neurons.
     """
 
     radius: np.ndarray
@@ -48,22 +48,22 @@ def linear_radius(
     A unit on its threshold counts as below it (as the gradient of `tf.nn.relu` has it), and the
     first of tied candidates wins: the radius is 0 if the direction leads off that piece.
 
-    All is computed in float64, with copies of the model's layers: the nearest of very many
-    margins is a tiny difference of large numbers, of which float32 keeps few digits (at 250,000
-    units, it misses one radius in ten by more than a fifth).
+    Everything is computed in float64, with copies of the model's layers: the smallest of very many
+    margins is a tiny difference of large numbers, for which float32 has too few digits (with
+    250,000 units, one radius in ten would be off by more than 20 %).
 
     Args:
         model: A Functional or Sequential Keras model, with nested models and shared layers, of
             layers that are piecewise linear: convolutions, `Dense`, `BatchNormalization`
-            (inference), ReLUs, pooling, sums, reshapes and the like; no softmax at the end.
+            (inference), ReLUs, pooling, sums, reshapes and the like; without a softmax at the end.
         x: Points, shape `(batch, ...)`.
         directions: A direction for each point, shape of `x`. Their length is the unit of the
             radius: the pattern changes at `x + radius * directions`.
         batch_size: Number of points that pass through the model at once.
 
     Returns:
-        Radii in lengths of the directions, float64, shape `(batch,)`; `inf` where the pattern
-        never changes.
+        Radii in lengths of the directions, float64, shape `(batch,)`; `inf` if the pattern never
+        changes.
 
     Raises:
         ValueError: If a layer or an activation of the model is not supported, the model has not
@@ -74,7 +74,7 @@ def linear_radius(
         >>> linear_radius(model, [[2.0], [2.0], [7.0]], [[1.0], [-0.5], [1.0]]).tolist()
         [4.0, 4.0, inf]
 
-    Source: Lee, Alvarez-Melis and Jaakkola, Towards Robust, Locally Linear Deep Networks
+    Reference: Lee, Alvarez-Melis and Jaakkola, Towards Robust, Locally Linear Deep Networks
     (arXiv:1907.03998): the margins of its linear regions, followed along one direction.
     """
     graph, x = _checked(model, x, batch_size)
@@ -109,19 +109,19 @@ def linear_ball_radius(
 
         radius = min_n |z_n(x)| / ||grad_x z_n(x)||_2
 
-    Exact, not a bound: the points with the pattern of `x` are a polytope, on which every `z_n` is
-    affine, and its faces lie on the hyperplanes of these affine functions; a hyperplane that is
-    no face is further off than some face, by convexity. In a max-pooling window, `z_n` is the
-    lead of the winner over each other candidate.
+    Exact, not a bound: the points with the pattern of `x` form a polytope on which every `z_n` is
+    affine, and its faces lie on the hyperplanes of these affine functions. A hyperplane without a
+    face is further away than some face, by convexity. In a max-pooling window, `z_n` is the lead of
+    the winner over each other candidate.
 
     Args:
         model: As for `linear_radius`.
         x: Points, shape `(batch, ...)`.
-        num_neurons: `None` looks at all neurons: a pass for each number of an input or for each
-            neuron, whichever are fewer, so for small networks. Otherwise the size of a random
-            sample of the neurons (the same for all points), at a pass for each: the minimum over
-            them is an upper bound. A unit counts as one neuron for each threshold, a window as
-            one for each candidate.
+        num_neurons: `None` examines all neurons, with one pass per input dimension or per neuron,
+            whichever is fewer: for small networks. Otherwise the size of a random sample of neurons
+            (the same for all points), with one pass each: the minimum over them is an upper bound.
+            A unit counts as one neuron for each threshold, a pooling window as one for each
+            candidate.
         norm: `"l2"`, or `"linf"` for boxes (the norm of the gradient is then its dual, l1).
         seed: Seed of the sample.
         batch_size: Number of points that pass through the model at once.
@@ -130,7 +130,7 @@ def linear_ball_radius(
         A `BallRadius`: radii in units of the input, and whether they are exact.
 
     Raises:
-        ValueError: As `linear_radius`, and if `num_neurons`, `norm` or `seed` is not as above.
+        ValueError: As for `linear_radius`, and if `num_neurons`, `norm` or `seed` is not as above.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.ReLU(threshold=1.0)])
@@ -138,7 +138,7 @@ def linear_ball_radius(
         >>> result.radius.tolist(), result.exact
         ([2.0], True)
 
-    Source: Lee, Alvarez-Melis and Jaakkola, Towards Robust, Locally Linear Deep Networks
+    Reference: Lee, Alvarez-Melis and Jaakkola, Towards Robust, Locally Linear Deep Networks
     (arXiv:1907.03998): its l2 margin.
     """
     check_choice("norm", norm, tuple(_DUAL_EXPONENTS))
@@ -168,7 +168,7 @@ def linear_ball_radius(
 
 
 def activation_pattern(model: keras.Model, x: TensorLike, *, batch_size: int = 256) -> np.ndarray:
-    """The linear piece that each unit of a piecewise-linear model is on.
+    """The linear piece of each unit of a piecewise-linear model.
 
     Two points of equal patterns are joined by a segment on which the model is affine. Computed in
     float64, as `linear_radius`.
@@ -216,7 +216,7 @@ def _margins_and_rates(graph, points, tangents):
 
 
 def _distances_by_inputs(graph, points, exponent):
-    """Distance to each neuron's hyperplane, by a forward-mode pass for each input number."""
+    """Distance to each neuron's hyperplane, by a forward-mode pass for each input dimension."""
     size = int(np.prod(points.shape[1:]))
 
     def add(index, _, powers):
@@ -248,7 +248,7 @@ def _distances_by_neurons(graph, points, exponent, neurons):
 
 
 def _distances(margins, powers, exponent):
-    """Margins over norms; a neuron that nothing moves is infinitely far off, also from 0."""
+    """Margins over norms; a neuron with zero gradient is infinitely far away, even at margin 0."""
     moves = powers > 0
     norms = tf.where(moves, powers, 1.0) ** (1.0 / exponent)
     return tf.where(moves, margins / norms, np.inf)
@@ -256,7 +256,7 @@ def _distances(margins, powers, exponent):
 
 def _in_batches(function, arrays, batch_size):
     signature = [tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in arrays]
-    # A concrete function: a new `tf.function` for each call of the user's would be warned of.
+    # A concrete function, since TensorFlow warns about a new `tf.function` in every call.
     compiled = tf.function(function, autograph=False).get_concrete_function(*signature)
     batches = range(0, len(arrays[0]), batch_size)
     results = [
@@ -267,7 +267,7 @@ def _in_batches(function, arrays, batch_size):
 
 
 def _checked(model, x, batch_size):
-    """Graph of the model, and the points in float64."""
+    """Graph of the model, and the inputs in float64."""
     if not is_positive_integer(batch_size):
         raise ValueError(
             f"`batch_size` must be an integer of at least 1. Received: batch_size={batch_size!r}"

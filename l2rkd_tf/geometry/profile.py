@@ -1,4 +1,4 @@
-"""How the agreement of a student with its teacher changes on the way out of a region."""
+"""How a student's agreement with its teacher changes towards the boundary of a region."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,16 +31,17 @@ __all__ = ["FidelityProfile", "fidelity_profile"]
 
 
 class FidelityProfile(NamedTuple):
-    """Fidelity of a student at fractions of the way to the edge of a region.
+    """Fidelity of a student at fractions of the way to the boundary of a region.
 
     Attributes:
-        fractions: Fractions of the way: 0 at the examples, 1 at the edge, shape `(fractions,)`.
+        fractions: Fractions of the way: 0 at the examples, 1 at the boundary, shape `(fractions,)`.
         kl: Mean divergence of the student from the teacher at each, in nats without a factor
             `tau^2` (mean squared error for `divergence="mse"`), shape `(fractions,)`.
         kl_stderr: Its standard error over the examples.
-        agreement: Share of the points at which both decide alike, shape `(fractions,)`.
+        agreement: Fraction of the points at which both predict the same class, shape
+            `(fractions,)`.
         agreement_stderr: Its standard error over the examples.
-        num_points: Number of points at each fraction: one for each example.
+        num_points: Number of points at each fraction: one per example.
     """
 
     fractions: np.ndarray
@@ -65,16 +66,17 @@ def fidelity_profile(
     batch_size: int = 256,
     seed: int = 0,
 ) -> FidelityProfile:
-    """Measures how well a student mimics its teacher from the examples to the edge of a region.
+    """Measures how well a student matches its teacher, from the examples to a region's boundary.
 
     ```
     x_f   = x + f * (edge - x)
     kl(f) = mean_x KL(softmax(f_T(x_f) / tau) || softmax(f_S(x_f) / tau))
     ```
 
-    Every example draws one direction of its region, and all fractions are taken along it, so that
-    differences between fractions are not those between draws. A student of plain distillation is
-    faithful at 0; one that has the teacher's local shape stays so up to 1.
+    Every example draws one direction in its region, and all fractions lie along it, so that
+    differences between fractions are not due to different draws. A plainly distilled student
+    matches the teacher at 0; one that has learned the teacher's local shape also matches it up to
+    1.
 
     Args:
         teacher: Built Keras model with outputs of shape `(batch, classes)`.
@@ -82,22 +84,22 @@ def fidelity_profile(
         x: Inputs, an array of shape `(examples, ...)` or a list or dict of such; or a batched
             `tf.data.Dataset` of inputs or `(inputs, labels[, weights])`. Weights are ignored.
         region: `l2rkd_tf.regions.Region` with a method `at_fraction`.
-        fractions: Fractions of the way to the edge, from 0 to 1.
+        fractions: Fractions of the way to the boundary, from 0 to 1.
         temperature: `tau`, positive.
-        divergence: `"kl"`, `"binary_kl"` or `"mse"`, as in `l2rkd_tf.losses`. Independent outputs
-            (`"binary_kl"`) decide alike one by one; `"mse"` knows no decisions, and `agreement`
-            is NaN.
-        from_logits: Whether the models give logits; `False` for probabilities.
-        labels: Labels of `x`, for regions that need them, where `x` is no data set.
-        batch_size: Examples evaluated together, among which a region finds partners. An example
-            that is alone in the last batch has none and stays where it is.
+        divergence: `"kl"`, `"binary_kl"` or `"mse"`, as in `l2rkd_tf.losses`. With `"binary_kl"`,
+            agreement is counted for each output; with `"mse"`, which has no classes, it is NaN.
+        from_logits: Whether the models output logits; `False` for probabilities.
+        labels: Labels of `x`, for regions that need them, if `x` is not a dataset.
+        batch_size: Examples evaluated together, among which a region finds partners. A single
+            example in the last batch has no partner and stays where it is.
         seed: Integer seed of the draws.
 
     Returns:
         `FidelityProfile`.
 
     Raises:
-        ValueError: If an argument is wrong, or the models do not fit together.
+        ValueError: If a model is not built, the models differ in inputs or outputs or do not suit
+            `divergence` and `from_logits`, or another argument is not as above.
         NotImplementedError: If the region has no `at_fraction`.
 
     Example:
@@ -108,8 +110,8 @@ def fidelity_profile(
         >>> profile.kl.tolist(), profile.agreement.tolist(), profile.num_points
         ([0.0, 0.0], [1.0, 1.0], 20)
 
-    Source: this library's definition, after the claim of Deng and Zhang (arXiv:2010.04812) that
-    a student of local regions captures the teacher's local shape.
+    Reference: Deng and Zhang (arXiv:2010.04812) claim that a student of local regions captures the
+    teacher's local shape, which this measures; the measure itself is not from the paper.
     """
     check_models_are_built(teacher=teacher, student=student)
     check_region(region)
@@ -128,7 +130,7 @@ def fidelity_profile(
             check_number_of_outputs("teacher", outputs[0].shape, divergence)
             return _comparison(*outputs, temperature, divergence, from_logits)
 
-        # A loop in the graph: the models are traced once, however many fractions.
+        # A loop in the graph, so that the models are traced once for all fractions.
         values = tf.map_fn(at_fraction, fractions, fn_output_signature=(tf.float32, tf.float32))
         return tuple(tf.transpose(value) for value in values)
 
@@ -150,7 +152,7 @@ def _comparison(teacher, student, temperature, divergence, from_logits):
 
 
 def _same_decisions(teacher, student, divergence):
-    """Share of the decisions about each example that are alike, float32, shape `(batch,)`."""
+    """Fraction of each example's decisions that are equal, float32, shape `(batch,)`."""
     if divergence == "mse":
         return tf.fill(tf.shape(teacher)[:1], np.float32(np.nan))
     if divergence == "binary_kl":

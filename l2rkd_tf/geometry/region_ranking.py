@@ -1,4 +1,4 @@
-"""Which region suits a teacher, judged without any student."""
+"""Which region suits a teacher, judged without training a student."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -16,22 +16,21 @@ from l2rkd_tf.utils.validation import check_models_are_built, checked_seed, is_p
 
 __all__ = ["RegionScore", "rank_regions"]
 
-# Standard deviations of noise, in units of that of the data.
+# Standard deviations of noise, as fractions of that of the data.
 _NOISE = (0.1, 0.3)
 
 
 class RegionScore(NamedTuple):
-    """A region and what the teacher says of it.
+    """A region and its scores.
 
     Attributes:
         region: The region, ready for a distiller.
         radius: Its radius; a tuple of them for a `Mixture`.
-        score: `l2rkd_tf.geometry.teacher_stddev` with the region: lower promises a better
+        score: `l2rkd_tf.geometry.teacher_stddev` with the region: a lower score predicts a better
             student.
         linearity_gap: How far the teacher is from linear on the way to the region's points:
-            relative gap of `l2rkd_tf.geometry.linearity_gap`, mean over fractions 1/4, 1/2 and
-            3/4; 0 for linear, NaN where the outputs do not change. It does not enter the
-            ranking.
+            relative gap of `l2rkd_tf.geometry.linearity_gap`, mean over fractions 1/4, 1/2 and 3/4;
+            0 for linear, NaN if the outputs do not change. It is not used for the ranking.
     """
 
     region: Region
@@ -54,20 +53,18 @@ def rank_regions(
 ) -> list[RegionScore]:
     """Ranks regions and radii for a teacher and its data, without training a student.
 
-    The score is the teacher's standard deviation, `l2rkd_tf.geometry.teacher_stddev`: by its
-    paper, the *lower* it is, the better the student that is trained with these points. It is a
-    heuristic. How well this ranking agrees with that by the student's final accuracy is a
-    question for measurements, such as this project's own study of regions; treat it as an order
-    in which to try regions. It is blind in one way: a region so large that the teacher gives one
-    and the same answer everywhere scores well and teaches nothing. A `linearity_gap` far above
-    the others' warns of points that far out.
+    The score is the teacher's standard deviation, `l2rkd_tf.geometry.teacher_stddev`: according to
+    its paper, the *lower* it is, the better the student that is trained with these points. It is a
+    heuristic: use it as an order in which to try regions, and see this project's study of regions
+    for how well it agrees with the accuracy of students. It has a blind spot: a region so large
+    that the teacher outputs the same everywhere scores well and teaches nothing. A `linearity_gap`
+    far above the others' is a sign of this.
 
-    All regions are judged at the same examples in the same draws, so that they differ by
-    themselves alone. The score's own relative error is about `1 / sqrt(2 * num_draws)` for each
-    class: regions that are closer than that to each other are equals.
+    All regions are scored with the same examples in the same draws. The score's own relative error
+    is about `1 / sqrt(2 * num_draws)` for each class: regions that are closer than that are tied.
 
     Args:
-        teacher: Built Keras model that gives logits, shape `(batch, classes)`.
+        teacher: Built Keras model that outputs logits, shape `(batch, classes)`.
         data: Inputs, an array of shape `(examples, ...)` or a list or dict of such; or a batched
             `tf.data.Dataset` of inputs or `(inputs, labels[, weights])`, which is read into
             memory. Weights are ignored.
@@ -75,7 +72,7 @@ def rank_regions(
             try. `None` for `Segment` of radius 1 and 0.5 and towards the nearest partner,
             `Simplex`, Gaussian `Ball`s of 0.1 and 0.3 standard deviations of the data, and for
             images `Patch`es of a 2x2 grid and a 4x4 grid, the latter with radius 1 and 0.5.
-        labels: Labels of `data`, for regions that need them, where it is no data set.
+        labels: Labels of `data`, for regions that need them, if it is not a dataset.
         num_draws: Number of draws, at least 2.
         num_points: Examples in each draw.
         batch_size: Examples evaluated together, among which a region finds partners.
@@ -86,7 +83,8 @@ def rank_regions(
         List of `RegionScore`, best first: `rank_regions(...)[0].region` is the suggestion.
 
     Raises:
-        ValueError: If an argument is wrong.
+        ValueError: If `teacher` is not built or does not output logits, `regions` is empty or holds
+            something else, `num_draws` is below 2, or another argument is not as above.
 
     Example:
         >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -96,8 +94,8 @@ def rank_regions(
         >>> len(ranking), ranking[0].score <= ranking[1].score
         (2, True)
 
-    Source: Wang, Lohit, Jones and Fu, What Makes a "Good" Data Augmentation in Knowledge
-    Distillation (arXiv:2012.02909), for the score; the candidates are this library's.
+    Reference: Wang, Lohit, Jones and Fu, What Makes a "Good" Data Augmentation in Knowledge
+    Distillation (arXiv:2012.02909), for the score; the candidates are not from the paper.
     """
     check_models_are_built(teacher=teacher)
     seed = checked_seed(seed)
@@ -136,7 +134,7 @@ def _checked_candidates(regions):
 
 
 def _in_memory(data, labels, num_draws, num_points, batch_size, seed):
-    """Inputs and labels as arrays: no more examples than all draws can use, chosen at random."""
+    """Inputs and labels as arrays: at most as many examples as all draws use, chosen at random."""
     for name, value, least in (("num_draws", num_draws, 2), ("num_points", num_points, 1)):
         if not is_positive_integer(value) or value < least:
             raise ValueError(
@@ -195,4 +193,4 @@ def _table(ranking):
         lines.append(
             f"{name:<{width}}  {radius:>9}  {entry.score:>9.5f}  {entry.linearity_gap:>13.3f}"
         )
-    return "\n".join([*lines, "The lower the T. stddev, the better, by a heuristic; best first."])
+    return "\n".join([*lines, "Best first: lower T. stddev is better, by a heuristic."])

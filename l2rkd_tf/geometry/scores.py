@@ -1,4 +1,4 @@
-"""Scores of a student, and a score that a teacher gives to a region without any student."""
+"""Scores of a student, and a score of a region that needs only the teacher."""
 
 import keras
 import numpy as np
@@ -29,26 +29,27 @@ __all__ = ["top1_agreement", "expected_calibration_error", "teacher_stddev"]
 def top1_agreement(
     teacher: keras.Model, student: keras.Model, x: Data, *, batch_size: int = 256
 ) -> float:
-    """Share of examples at which a student decides as its teacher does.
+    """Fraction of examples for which student and teacher predict the same class.
 
     ```
     mean_x [ argmax f_T(x) = argmax f_S(x) ]
     ```
 
     Args:
-        teacher: Built Keras model that gives logits or probabilities, shape `(batch, classes)`,
-            of two classes or more.
+        teacher: Built Keras model that outputs logits or probabilities, shape `(batch, classes)`,
+            with at least two classes.
         student: Built Keras model with outputs of the same shape.
         x: Inputs, an array of shape `(examples, ...)` or a list or dict of such; or a batched
             `tf.data.Dataset` of inputs or `(inputs, labels[, weights])`. Labels and weights are
             ignored.
-        batch_size: Examples evaluated together; without influence on the result.
+        batch_size: Examples evaluated together; does not change the result.
 
     Returns:
-        The share, a float from 0 to 1.
+        The fraction, a float from 0 to 1.
 
     Raises:
-        ValueError: If an argument is wrong, or the models do not fit together.
+        ValueError: If a model is not built, the models differ in inputs or outputs or have a single
+            output, or `batch_size` is below 1.
 
     Example:
         >>> def model(scale):
@@ -59,8 +60,8 @@ def top1_agreement(
         >>> top1_agreement(model(1.0), model(-1.0), x)
         0.0
 
-    Source: agreement as a measure of fidelity is from Stanton et al., Does Knowledge
-    Distillation Really Work? (arXiv:2106.05945), section 3.
+    Reference: agreement as a measure of fidelity: Stanton et al., Does Knowledge Distillation
+    Really Work? (arXiv:2106.05945), section 3.
     """
     check_models_are_built(teacher=teacher, student=student)
 
@@ -69,8 +70,8 @@ def top1_agreement(
         outputs = outputs_of_both(teacher, student, inputs)
         if outputs[0].shape[-1] == 1:
             raise ValueError(
-                "`teacher` and `student` must have two outputs or more, of which the largest "
-                f"decides. Received: outputs of shape {outputs[0].shape}"
+                "`teacher` and `student` must have at least two outputs, one per class. Received: "
+                f"outputs of shape {outputs[0].shape}"
             )
         decisions = [tf.argmax(output, axis=-1) for output in outputs]
         return decisions[0] == decisions[1]
@@ -91,7 +92,7 @@ def expected_calibration_error(
     `((m - 1) / M, m / M]`.
 
     Args:
-        logits: Logits `z`, shape `(examples, classes)`, of two classes or more.
+        logits: Logits `z`, shape `(examples, classes)`, with at least two classes.
         labels: Class numbers, shape `(examples,)` or `(examples, 1)`, or one-hot labels.
         num_bins: `M`.
         temperature: `tau`, positive.
@@ -100,21 +101,21 @@ def expected_calibration_error(
         The error, a float from 0 to 1.
 
     Raises:
-        ValueError: If an argument is wrong.
+        ValueError: If `logits`, `labels`, `num_bins` or `temperature` is not as above.
 
     Example:
         >>> logits = np.log([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
         >>> round(expected_calibration_error(logits, [0, 1, 0, 1]), 6)  # (2 * 0.4 + 2 * 0.4) / 4
         0.4
 
-    Source: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599), equation 3.
+    Reference: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599), equation 3.
     """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
     is_matrix = logits.ndim == 2 and logits.shape[0] > 0 and logits.shape[1] > 1
     if not is_matrix or labels.shape[:1] != logits.shape[:1]:
         raise ValueError(
-            "`logits` must have shape (examples, classes), of two classes or more, with one label "
-            f"for each example. Received: logits of shape {logits.shape} and labels of shape "
+            "`logits` must have shape (examples, classes), with at least two classes and one "
+            f"label per example. Received: logits of shape {logits.shape} and labels of shape "
             f"{labels.shape}"
         )
     labels = _class_numbers(labels, logits.shape)
@@ -126,7 +127,7 @@ def expected_calibration_error(
         )
     check_temperature(temperature)
     scaled = logits / temperature
-    # The largest of a softmax, whose own term of the sum is exp(0).
+    # The largest probability of a softmax: its own term of the sum is exp(0).
     confidence = 1.0 / np.exp(scaled - scaled.max(axis=1, keepdims=True)).sum(axis=1)
     is_right = logits.argmax(axis=1) == labels
     bins = np.ceil(confidence * num_bins).astype(int) - 1
@@ -147,36 +148,35 @@ def teacher_stddev(
     batch_size: int = 64,
     seed: int = 0,
 ) -> float:
-    """Scores a region for distillation by its teacher alone: lower promises a better student.
+    """Scores a region for distillation with only the teacher: lower predicts a better student.
 
     ```
     u_d   = mean of softmax(f_T(z) / tau) over the points z of draw d
     score = mean over classes of the standard deviation of u_d over the draws d
     ```
 
-    The points of a draw are `num_points` examples, taken in turn from one shuffled pass over the
-    data after another, and the region point of each. A region whose points repeat what their
-    examples tell leaves the mean of a draw unsure; a region whose points add something new
-    steadies it, and with it the student's loss.
+    The points of a draw are `num_points` examples, taken from consecutive shuffled passes over the
+    data, and one region point of each. If region points only repeat their examples, the mean of a
+    draw varies; if they add something new, it varies less, and so does the student's loss.
 
     The size of a draw, the unbiased variance and the mean over classes are those of the authors'
-    published code: 5 batches of 64 examples and the augmented point of each. Different here: the
-    augmentation is a region, the examples are not cropped and flipped besides, and nothing is
-    trained meanwhile. Scores compare regions at one teacher, data set and `num_points` only: they
-    shrink about as `1 / sqrt(num_points)`.
+    published code: 5 batches of 64 examples and the augmented point of each. How this differs from
+    the paper: the augmentation is a region, the examples are not also cropped and flipped, and
+    nothing is trained meanwhile. Compare scores only for the same teacher, dataset and
+    `num_points`: they shrink roughly as `1 / sqrt(num_points)`.
 
     Args:
-        teacher: Built Keras model that gives logits, shape `(batch, classes)`.
+        teacher: Built Keras model that outputs logits, shape `(batch, classes)`.
         x: Inputs, an array of shape `(examples, ...)` or a list or dict of such; or a batched
             `tf.data.Dataset` of inputs or `(inputs, labels[, weights])`, which is read into
             memory. Weights are ignored.
         region: `l2rkd_tf.regions.Region`.
         num_draws: Number of draws, at least 2. The score's own relative error is about
             `1 / sqrt(2 * num_draws)` for each class.
-        num_points: Examples in each draw. With as many as there are, nothing but the region's
-            own randomness is left.
+        num_points: Examples in each draw. If equal to the number of examples, only the region's own
+            randomness remains.
         temperature: `tau`, positive. The paper's is 1.
-        labels: Labels of `x`, for regions that need them, where `x` is no data set.
+        labels: Labels of `x`, for regions that need them, if `x` is not a dataset.
         batch_size: Examples evaluated together, among which a region finds partners.
         seed: Integer seed of the draws.
 
@@ -184,7 +184,8 @@ def teacher_stddev(
         The score, a float.
 
     Raises:
-        ValueError: If an argument is wrong.
+        ValueError: If `teacher` is not built or does not output logits, `region` is not a region,
+            or a number is out of range.
 
     Example:
         >>> constant = keras.layers.Dense(3, kernel_initializer="zeros")
@@ -193,7 +194,7 @@ def teacher_stddev(
         >>> teacher_stddev(teacher, x, l2rkd_tf.regions.Segment(), num_draws=3)  # always 1/3
         0.0
 
-    Source: Wang, Lohit, Jones and Fu, What Makes a "Good" Data Augmentation in Knowledge
+    Reference: Wang, Lohit, Jones and Fu, What Makes a "Good" Data Augmentation in Knowledge
     Distillation (arXiv:2012.02909): the standard deviation of the teacher's mean probability.
     """
     check_models_are_built(teacher=teacher)
@@ -238,14 +239,14 @@ def _mean_probabilities(teacher, data, region, rows, temperature, batch_size, se
 
 
 def _rows_in_turn(count, num_rows, seed):
-    """The first `num_rows` of one shuffled pass over `count` rows after another."""
+    """The first `num_rows` rows of consecutive shuffled passes over `count` rows."""
     generator = np.random.default_rng(seed)
     passes = [generator.permutation(count) for _ in range(-(-num_rows // count))]
     return np.concatenate(passes)[:num_rows]
 
 
 def _class_numbers(labels, shape):
-    """Class numbers, shape `(examples,)`, from such or one-hot labels for logits of a shape."""
+    """Class numbers, shape `(examples,)`, from class numbers or one-hot labels."""
     if labels.shape == shape:
         return labels.argmax(axis=1)
     if labels.shape not in (shape[:1], (shape[0], 1)):

@@ -40,7 +40,7 @@ class CRD(TrainableMethod, FeatureMethod):
     weight.
 
     Other differences from the paper: the memory is of the last examples, the newest first, not one
-    entry, averaged over epochs, for each example of the data set, since examples in Keras have no
+    entry, averaged over epochs, for each example of the dataset, since examples in Keras have no
     numbers; and all entries are negatives, not a random draw. Each call adds its batch to the
     memory after the loss has read it. Under `tf.distribute`, each replica has a memory of its own
     examples; the first one's is saved, and restored on all.
@@ -66,7 +66,7 @@ class CRD(TrainableMethod, FeatureMethod):
         >>> bool(tf.reduce_all(values > 0.0))
         True
 
-    Source: Tian, Krishnan and Isola, Contrastive Representation Distillation (arXiv:1910.10699),
+    Reference: Tian, Krishnan and Isola, Contrastive Representation Distillation (arXiv:1910.10699),
     equations 17 to 19. The defaults are those of the authors' code, RepDistiller.
     """
 

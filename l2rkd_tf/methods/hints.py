@@ -49,7 +49,7 @@ class FitNet(TrainableMethod, FeatureMethod):
         >>> [tuple(weight.shape) for weight in method.trainable_weights]
         [(12, 16), (16,)]
 
-    Source: Romero et al., FitNets: Hints for Thin Deep Nets (arXiv:1412.6550), equation 3.
+    Reference: Romero et al., FitNets: Hints for Thin Deep Nets (arXiv:1412.6550), equation 3.
     """
 
     default_weight = 100.0
@@ -116,7 +116,7 @@ class VID(TrainableMethod, LayersMethod):
         >>> values = method.values(tf.ones((2, 16)), tf.zeros((2, 12)))
         >>> np.testing.assert_allclose(values, [0.5 * (1 / 2 + np.log(2))] * 2, rtol=1e-6)
 
-    Source: Ahn et al., Variational Information Distillation for Knowledge Transfer
+    Reference: Ahn et al., Variational Information Distillation for Knowledge Transfer
     (arXiv:1904.05835), section 2.
     """
 

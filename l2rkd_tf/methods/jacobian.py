@@ -58,7 +58,7 @@ class JacobianMatching(Method):
         >>> method.per_example(teacher, student).numpy().tolist()
         [3.0]
 
-    Source: Srinivas and Fleuret, Knowledge Transfer with Jacobian Matching (arXiv:1803.00443),
+    Reference: Srinivas and Fleuret, Knowledge Transfer with Jacobian Matching (arXiv:1803.00443),
     sections 3 and 4; the random projection is this library's.
     """
 
@@ -125,7 +125,7 @@ def draw_directions(
         >>> bool(tf.reduce_all(tf.abs(directions) == 1.0))
         True
 
-    Source: Hutchinson, A Stochastic Estimator of the Trace of the Influence Matrix (1989).
+    Reference: Hutchinson, A Stochastic Estimator of the Trace of the Influence Matrix (1989).
     """
     bits = random_bits([batch, num_projections, outputs], seed)
     return 2.0 * tf.cast(bits >= 2**23, tf.float32) - 1.0
@@ -163,7 +163,6 @@ def projected_gradients(
         >>> gradients.numpy().tolist()
         [[[2.0, -2.0]]]
 
-    Source: this library's definition.
     """
     inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
     leaves = keras.tree.flatten_with_path(inputs)

@@ -58,7 +58,7 @@ class DKD(Method):
         >>> method.values(teacher, student, labels=tf.constant([0])).shape
         TensorShape([1])
 
-    Source: Zhao et al., Decoupled Knowledge Distillation (arXiv:2203.08679), equation 7.
+    Reference: Zhao et al., Decoupled Knowledge Distillation (arXiv:2203.08679), equation 7.
     """
 
     uses_labels = True
@@ -124,7 +124,7 @@ class DIST(Method):
         >>> np.allclose(method.per_example(logits, logits), 0.0, atol=1e-5)
         True
 
-    Source: Huang et al., Knowledge Distillation from A Stronger Teacher (arXiv:2205.10536),
+    Reference: Huang et al., Knowledge Distillation from A Stronger Teacher (arXiv:2205.10536),
     section 4; the weights are those of its experiments on classification.
     """
 
@@ -181,7 +181,7 @@ class LogitStandardization(Method):
         >>> np.allclose(method.per_example(logits, 2.0 * logits + 1.0), 0.0, atol=1e-5)
         True
 
-    Source: Sun et al., Logit Standardization in Knowledge Distillation (arXiv:2403.01427),
+    Reference: Sun et al., Logit Standardization in Knowledge Distillation (arXiv:2403.01427),
     algorithms 1 and 2; the weight is that of the authors' commands for CIFAR-100.
     """
 
@@ -234,7 +234,7 @@ def decoupled_kl(
         >>> np.allclose(target + (1.0 - p_target) * others, whole)
         True
 
-    Source: Zhao et al. (arXiv:2203.08679), section 3.1.
+    Reference: Zhao et al. (arXiv:2203.08679), section 3.1.
     """
     teacher, student = tf.cast(teacher, tf.float32), tf.cast(student, tf.float32)
     _check_shapes(teacher, student)
@@ -277,7 +277,7 @@ def correlation_distance(first: TensorLike, second: TensorLike) -> tf.Tensor:
         >>> correlation_distance([[1.0, 2.0, 3.0]], [[3.0, 2.0, 1.0]]).numpy().round(4).tolist()
         [2.0]
 
-    Source: Huang et al. (arXiv:2205.10536), section 4.
+    Reference: Huang et al. (arXiv:2205.10536), section 4.
     """
     units, are_defined = zip(*map(_centred_unit, (first, second)), strict=True)
     correlation = tf.reduce_sum(units[0] * units[1], axis=-1)

@@ -50,7 +50,7 @@ class AttentionTransfer(LayersMethod):
         >>> method.per_example([teacher], [student]).numpy().tolist()
         [1.0]
 
-    Source: Zagoruyko and Komodakis, Paying More Attention to Attention (arXiv:1612.03928),
+    Reference: Zagoruyko and Komodakis, Paying More Attention to Attention (arXiv:1612.03928),
     section 3.1, equation 2.
     """
 
@@ -123,7 +123,7 @@ class NeuronSelectivityTransfer(LayersMethod):
         >>> method.per_example([teacher], [student]).numpy().tolist()
         [0.5]
 
-    Source: Huang and Wang, Like What You Like: Knowledge Distill via Neuron Selectivity Transfer
+    Reference: Huang and Wang, Like What You Like: Knowledge Distill via Neuron Selectivity Transfer
     (arXiv:1707.01219), section 4, the polynomial kernel with d = 2 and c = 0.
     """
 
@@ -172,7 +172,7 @@ class FSP(LayersMethod):
         >>> method.per_example(teacher, student).numpy().tolist()
         [1.0]
 
-    Source: Yim, Joo, Bae and Kim, A Gift from Knowledge Distillation: Fast Optimization, Network
+    Reference: Yim, Joo, Bae and Kim, A Gift from Knowledge Distillation: Fast Optimization, Network
     Minimization and Transfer Learning (CVPR 2017), equations 1 and 2.
     """
 

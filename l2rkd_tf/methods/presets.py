@@ -40,7 +40,7 @@ def mixup_kd(alpha: float = 1.0) -> dict[str, Any]:
         >>> sorted(mixup_kd(alpha=0.2))
         ['hard_weight', 'kd_weight', 'region', 'region_weight']
 
-    Source: Zhang et al., mixup (arXiv:1710.09412), equation 1; used for distillation by Liang et
+    Reference: Zhang et al., mixup (arXiv:1710.09412), equation 1; used for distillation by Liang et
     al., MixKD (arXiv:2011.00593), and compared with other augmentations by Wang et al., What Makes
     a "Good" Data Augmentation in Knowledge Distillation (arXiv:2012.02909).
     """
@@ -62,8 +62,8 @@ def funmatch() -> dict[str, Any]:
     `replace_fraction=0.9`, say, few of them do.
 
     The paper is as much about the rest of the recipe, which is the caller's: strong random crops,
-    the same for both models (augment the data set), a temperature of 1 (in the authors' settings
-    for ImageNet), and very many epochs.
+    the same for both models (augment the dataset), a temperature of 1 (in the authors' settings for
+    ImageNet), and very many epochs.
 
     Returns:
         Keyword arguments of `L2RKDDistiller`.
@@ -72,7 +72,7 @@ def funmatch() -> dict[str, Any]:
         >>> funmatch()["hard_weight"]
         0.0
 
-    Source: Beyer et al., Knowledge Distillation: A Good Teacher is Patient and Consistent
+    Reference: Beyer et al., Knowledge Distillation: A Good Teacher is Patient and Consistent
     (arXiv:2106.05237), section 3.
     """
     return {
@@ -109,7 +109,7 @@ def noise_kd(stddev: float) -> dict[str, Any]:
         >>> noise_kd(stddev=0.1)["region"]
         Ball(radius=0.1, norm='gaussian')
 
-    Source: Srinivas and Fleuret, Knowledge Transfer with Jacobian Matching (arXiv:1803.00443),
+    Reference: Srinivas and Fleuret, Knowledge Transfer with Jacobian Matching (arXiv:1803.00443),
     section 3.
     """
     if not is_positive_float32(stddev):
@@ -151,7 +151,7 @@ def pe_bkd(grid: int | tuple[int, int] = 2, alpha: float = 1.0) -> dict[str, Any
         >>> settings["region"].grid, settings["replace_fraction"]
         ((2, 2), 0.7)
 
-    Source: Deng, Zheng and Zhang, Personalized Education: Blind Knowledge Distillation (ECCV
+    Reference: Deng, Zheng and Zhang, Personalized Education: Blind Knowledge Distillation (ECCV
     2022); settings from the authors' code.
     """
     return {

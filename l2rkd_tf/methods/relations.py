@@ -57,7 +57,7 @@ class SimilarityPreserving(FeatureMethod):
         >>> method.per_example(tf.eye(2), tf.constant([[1.0, 0.0], [3.0, 4.0]])).numpy().round(3)
         array([0.684, 0.007], dtype=float32)
 
-    Source: Tung and Mori, Similarity-Preserving Knowledge Distillation (arXiv:1907.09682),
+    Reference: Tung and Mori, Similarity-Preserving Knowledge Distillation (arXiv:1907.09682),
     equations 1 to 4.
     """
 
@@ -83,7 +83,7 @@ class CorrelationCongruence(FeatureMethod):
     ```
 
     This is the correlation congruence alone: the paper adds instance congruence, the divergence of
-    the logits, and samples batches by classes, which is up to the data set. The default weight 100,
+    the logits, and samples batches by classes, which is up to the dataset. The default weight 100,
     with `gamma` 0.4 and order 2, is that of the public implementation of this form,
     AberHu/Knowledge-Distillation-Zoo. RepDistiller's 0.02 belongs to another formula, which
     multiplies the differences of neighbouring examples.
@@ -103,7 +103,7 @@ class CorrelationCongruence(FeatureMethod):
         >>> method.per_example(tf.eye(2), tf.constant([[1.0, 0.0], [3.0, 4.0]])).numpy().round(4)
         array([0.0358, 0.0358], dtype=float32)
 
-    Source: Peng et al., Correlation Congruence for Knowledge Distillation (arXiv:1904.01802),
+    Reference: Peng et al., Correlation Congruence for Knowledge Distillation (arXiv:1904.01802),
     section 3.
     """
 
@@ -183,7 +183,7 @@ class RelationalKD(FeatureMethod):
         >>> method.values(points, points * [1, 2]).numpy().round(3)
         array([0.041, 0.058, 0.036], dtype=float32)
 
-    Source: Park et al., Relational Knowledge Distillation (arXiv:1904.05068), section 3.2.
+    Reference: Park et al., Relational Knowledge Distillation (arXiv:1904.05068), section 3.2.
     """
 
     def __init__(
@@ -264,8 +264,8 @@ class PKT(FeatureMethod):
         >>> method.per_example(tf.eye(3), student).numpy().round(4)
         array([0.0196, 0.0196, 0.    ], dtype=float32)
 
-    Source: Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge Transfer
-    (arXiv:1803.10837), section 3.
+    Reference: Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge
+    Transfer (arXiv:1803.10837), section 3.
     """
 
     default_weight = 30000.0

@@ -58,8 +58,8 @@ def mobilenet_v2(
         >>> mobilenet_v2((32, 32, 3), num_classes=100).get_layer("block4").output.shape
         (None, 2, 2, 160)
 
-    Source: Sandler et al., MobileNetV2 (arXiv:1801.04381), in the form of the code of Tian et al.
-    (arXiv:1910.10699).
+    Reference: Sandler et al., MobileNetV2 (arXiv:1801.04381), in the form of the code of Tian et
+    al. (arXiv:1910.10699).
     """
     check_network(input_shape, num_classes, synchronized)
     if not is_positive_float32(width) or width < 1 / 16:

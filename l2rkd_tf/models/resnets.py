@@ -61,9 +61,9 @@ def resnet(
         >>> model.get_layer("block3").output.shape
         (None, 8, 8, 64)
 
-    Source: He et al., Deep residual learning for image recognition, section 4.2
-    (arXiv:1512.03385), with the shortcuts, the x4 widths and the initialisation of the code of
-    Tian et al. (arXiv:1910.10699).
+    Reference: He et al., Deep residual learning for image recognition, section 4.2
+    (arXiv:1512.03385), with the shortcuts, the x4 widths and the initialisation of the code of Tian
+    et al. (arXiv:1910.10699).
     """
     check_network(input_shape, num_classes, synchronized)
     check_positive_integer("width_multiplier", width_multiplier)
@@ -114,7 +114,7 @@ def resnet50(
         >>> resnet50((8, 8, 3), num_classes=10).get_layer("block4").output.shape
         (None, 1, 1, 2048)
 
-    Source: He et al., Deep residual learning for image recognition (arXiv:1512.03385), in the
+    Reference: He et al., Deep residual learning for image recognition (arXiv:1512.03385), in the
     form of the code of Tian et al. (arXiv:1910.10699).
     """
     check_network(input_shape, num_classes, synchronized)

@@ -74,7 +74,7 @@ def shufflenet_v1(
         >>> shufflenet_v1((32, 32, 3), num_classes=100).get_layer("block3").output.shape
         (None, 4, 4, 960)
 
-    Source: Zhang et al., ShuffleNet (arXiv:1707.01083), in the form of the code of Tian et al.
+    Reference: Zhang et al., ShuffleNet (arXiv:1707.01083), in the form of the code of Tian et al.
     (arXiv:1910.10699), where a ReLU follows the depthwise convolution.
     """
     blocks = stages(_WIDTHS_V1, _COUNTS, _STRIDES)
@@ -120,7 +120,7 @@ def shufflenet_v2(
         >>> shufflenet_v2((32, 32, 3), num_classes=100).get_layer("block3").output.shape
         (None, 4, 4, 464)
 
-    Source: Ma et al., ShuffleNet V2 (arXiv:1807.11164), in the form of the code of Tian et al.
+    Reference: Ma et al., ShuffleNet V2 (arXiv:1807.11164), in the form of the code of Tian et al.
     (arXiv:1910.10699).
     """
     if not is_number(width) or width not in _WIDTHS_V2:

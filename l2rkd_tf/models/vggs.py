@@ -59,8 +59,8 @@ def vgg(
         >>> vgg((32, 32, 3), num_classes=100, depth=8).get_layer("block5").output.shape
         (None, 4, 4, 512)
 
-    Source: Simonyan and Zisserman, Very deep convolutional networks (arXiv:1409.1556), in the form
-    of the code of Tian et al. (arXiv:1910.10699) for images of 32x32 pixels.
+    Reference: Simonyan and Zisserman, Very deep convolutional networks (arXiv:1409.1556), in the
+    form of the code of Tian et al. (arXiv:1910.10699) for images of 32x32 pixels.
     """
     check_network(input_shape, num_classes, synchronized, num_pools=3)
     if not is_positive_integer(depth) or depth not in _CONVS:

@@ -57,8 +57,8 @@ def wide_resnet(
         >>> model.get_layer("block3").output.shape
         (None, 8, 8, 128)
 
-    Source: Zagoruyko and Komodakis, Wide residual networks (arXiv:1605.07146), in the form of the
-    code of Tian et al. (arXiv:1910.10699).
+    Reference: Zagoruyko and Komodakis, Wide residual networks (arXiv:1605.07146), in the form of
+    the code of Tian et al. (arXiv:1910.10699).
     """
     check_network(input_shape, num_classes, synchronized)
     check_positive_integer("width", width)

@@ -36,7 +36,6 @@ class Ball(Region):
         >>> bool(tf.reduce_all(tf.abs(region.apply(x, region.draw(x, seed=[0, 0]))) <= 0.1))
         True
 
-    Source: this library's definition.
     """
 
     max_radius = np.inf

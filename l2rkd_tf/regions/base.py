@@ -37,7 +37,7 @@ class Region:
         >>> region.apply(x, region.draw(x, seed=[0, 0])).numpy().tolist()
         [[1.0], [1.0]]
 
-    Source: the idea of a local region is that of Deng and Zhang (arXiv:2010.04812); the
+    Reference: the idea of a local region is that of Deng and Zhang (arXiv:2010.04812); the
     definition above is this library's own.
     """
 

@@ -96,7 +96,7 @@ class LinearRegion(Segment):
         >>> LinearRegion(bent, tolerance=0.1).draw(x, seed=[0, 0]).limits.numpy().tolist()
         [0.25, 0.5]
 
-    Source: this library's definition of what Deng and Zhang (arXiv:2010.04812) call a locally
+    Reference: this library's definition of what Deng and Zhang (arXiv:2010.04812) call a locally
     linear region.
     """
 

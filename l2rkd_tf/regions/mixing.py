@@ -57,7 +57,7 @@ class Segment(Region):
         >>> bool(tf.reduce_all(tf.abs(near - x) <= 0.5))
         True
 
-    Source: this library's definition; mixing pairs of inputs is from Zhang et al., mixup
+    Reference: this library's definition; mixing pairs of inputs is from Zhang et al., mixup
     (arXiv:1710.09412), equation 1.
     """
 
@@ -142,7 +142,7 @@ class Patch(Segment):
         >>> region.apply(x, coefficients).shape.as_list()
         [8, 28, 28, 1]
 
-    Source: this library's definition; mixing by patches for distillation is from the same
+    Reference: this library's definition; mixing by patches for distillation is from the same
     authors' later PE-BKD (ECCV 2022).
     """
 
@@ -201,7 +201,6 @@ class Simplex(Region):
         >>> bool(tf.reduce_all(tf.reduce_sum(lam, axis=1) <= 1.0))
         True
 
-    Source: this library's definition.
     """
 
     def __init__(self, num_partners: int = 2, radius: float = 1.0) -> None:

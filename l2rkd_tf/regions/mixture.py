@@ -44,7 +44,6 @@ class Mixture(Region):
         >>> region.apply(x, region.draw(x, seed=[0, 0])).shape.as_list()
         [8, 28, 28, 1]
 
-    Source: this library's definition.
     """
 
     def __init__(

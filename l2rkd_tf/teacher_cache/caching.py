@@ -1,4 +1,4 @@
-"""A data set that carries its teacher's outputs."""
+"""Datasets that carry their teacher's outputs."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ __all__ = ["cache_teacher"]
 _SHARD_BYTES = 2**25
 _MANIFEST = "complete.json"
 _DTYPES = ("float32", "float16")
-_FORMAT = "1"  # to be changed when earlier files can no longer be read
+_FORMAT = "1"  # to change when earlier files can no longer be read
 
 
 def cache_teacher(
@@ -44,51 +44,53 @@ def cache_teacher(
     fingerprint: str | None = None,
     verbose: bool = True,
 ) -> tf.data.Dataset:
-    """Ask the teacher once for all examples, and train from its answers.
+    """Precomputes teacher outputs; returns a dataset that carries them.
 
-    What comes back is a data set for `L2RKDDistiller.fit` whose inputs are `CachedInputs`: the
-    inputs and the teacher's outputs. Distillation at the training points then costs no pass of
-    the teacher, and with `region_targets="interpolated"` distillation in the regions does not
-    either: the distiller may be made with `teacher=None`. The data and whatever is made of them,
-    by `repeat` for instance, know their teacher: `fit` refuses them in a distiller with another
-    one, and probabilities where the distiller takes logits.
+    The inputs of the returned dataset, for `L2RKDDistiller.fit`, are `CachedInputs`: the inputs and
+    the teacher's outputs. Distillation on the training examples then never runs the teacher. With
+    `region_targets="interpolated"`, training never runs it at all, and the distiller can be created
+    with `teacher=None`. The dataset, and any dataset made from it (by `repeat`, for instance),
+    remembers its teacher: `fit` rejects it if the distiller has a different teacher, or if it holds
+    probabilities and the distiller expects logits.
 
-    With a `path` the examples and the outputs are kept in a folder whose name is made of the
-    teacher (architecture and weights), the examples (in any order) and the options: other weights
-    or other examples are asked for anew. Building goes on where it was interrupted, if the data
-    set gives its examples in the same order again, and several processes may build at once. A
-    file that is cut off or altered is named in a warning and made again.
+    With a `path`, examples and outputs are stored in a folder whose name is a hash of the teacher
+    (architecture and weights), the examples (in any order) and the options: other weights or other
+    examples are computed again. An interrupted build resumes if the dataset yields its examples in
+    the same order again, and several processes may build at once. Files that are truncated or
+    altered are reported in a warning and rebuilt.
 
-    A region takes the place of augmentation: what the teacher says belongs to one input, so data
-    that are augmented anew in every pass are refused.
+    Regions replace augmentation: each teacher output belongs to one input, so data that are
+    augmented differently in every pass are rejected.
 
     Args:
         dataset: `tf.data.Dataset` of batches `x`, `(x, y)` or `(x, y, sample_weight)` of numbers,
-            one pass long; inputs and labels may be structures. One that never ends is refused, if
-            it says so; a generator does not.
+            one pass long; inputs and labels may be structures. Infinite datasets are rejected where
+            TensorFlow can tell (not for generators).
         teacher: Keras model. It runs in inference mode.
-        path: Folder for this cache and others; `None` keeps it in memory.
-        batch_size: Examples in a batch of the result; by default as in `dataset`. The last batch
-            of a pass may be smaller.
-        shuffle: Whether each pass has a new order, a function of `seed` and of the number of the
-            pass; otherwise it is the order in which the cache was built. Data that do not fit into
-            `memory_bytes` are shuffled by files and within a buffer of that size.
+        path: Folder for this and other caches; `None` keeps the cache in memory.
+        batch_size: Examples in a batch of the result; default: as in `dataset`. The last batch of a
+            pass may be smaller.
+        shuffle: Whether each pass has a new order, a function of `seed` and the number of the pass;
+            otherwise every pass has the order in which the cache was built. Data that do not fit
+            into `memory_bytes` are shuffled by files and within a buffer of that size.
         seed: Integer in `[0, 2**32)`.
-        dtype: `"float32"` or `"float16"`, in which the teacher's outputs are kept.
+        dtype: `"float32"` or `"float16"`: dtype of the stored teacher outputs.
         compression: `"GZIP"` for smaller files, or `None`.
-        memory_bytes: A cache on disk is read into memory if it has no more bytes than this.
-        fingerprint: A string that stands for the examples, such as a version of the data. By
-            default they are read once more, without the teacher, to know them.
+        memory_bytes: A cache on disk is read into memory if it is not larger than this.
+        fingerprint: A string that identifies the examples, such as a version of the data. By
+            default the dataset is read an extra time, without the teacher, to compute it.
         verbose: Whether to show progress.
 
     Returns:
-        A `tf.data.Dataset` of batches as those of `dataset`, with `CachedInputs` for inputs. It
-        has the attributes `num_examples` and `cursor`, as that of `l2rkd_tf.data.load`.
+        A `tf.data.Dataset` of batches like those of `dataset`, with `CachedInputs` as inputs. It
+        has the attributes `num_examples` and `cursor`, like that of `l2rkd_tf.data.load`.
 
     Raises:
-        ValueError: If an argument is wrong, or two passes of the data differ.
-        FloatingPointError: If outputs of the teacher are not finite in `dtype`.
-        OSError: If a file cannot be written; what was written before stays.
+        ValueError: If `dataset` is not a finite dataset of batches of numbers or two of its passes
+            differ, `teacher` is not built or does not have one output, or another argument is not
+            as above.
+        FloatingPointError: If teacher outputs are NaN or Inf in `dtype`.
+        OSError: If a file cannot be written; earlier files remain.
 
     Example:
         >>> data = tf.data.Dataset.from_tensor_slices((np.eye(4), np.arange(4))).batch(2)
@@ -97,7 +99,6 @@ def cache_teacher(
         >>> cached.element_spec[0].teacher_outputs.shape[-1]
         3
 
-    Source: this library.
     """
     _check_arguments(teacher, path, batch_size, dtype, compression, memory_bytes, fingerprint)
     epoch_order.check_seed(seed)
@@ -127,15 +128,14 @@ def cache_teacher(
 def _check_arguments(teacher, path, batch_size, dtype, compression, memory_bytes, fingerprint):
     if not isinstance(teacher, keras.Model) or not teacher.built:
         raise ValueError(
-            "`teacher` must be a keras.Model that is built and trained. Received: "
-            f"teacher={teacher!r}"
+            f"`teacher` must be a built and trained keras.Model. Received: teacher={teacher!r}"
         )
     if path is not None and not (isinstance(path, (str, os.PathLike)) and str(path)):
         raise ValueError(f"`path` must be a folder, or None for memory. Received: path={path!r}")
     if batch_size is not None and not is_positive_integer(batch_size):
         raise ValueError(
-            "`batch_size` must be a positive integer, or None for that of the data set. "
-            f"Received: batch_size={batch_size!r}"
+            "`batch_size` must be a positive integer, or None for that of the dataset. Received: "
+            f"batch_size={batch_size!r}"
         )
     if dtype not in _DTYPES:
         raise ValueError(f"`dtype` must be one of {_DTYPES}. Received: dtype={dtype!r}")
@@ -147,8 +147,8 @@ def _check_arguments(teacher, path, batch_size, dtype, compression, memory_bytes
         )
     if fingerprint is not None and not (isinstance(fingerprint, str) and fingerprint):
         raise ValueError(
-            "`fingerprint` must be a string that stands for the examples, or None. "
-            f"Received: fingerprint={fingerprint!r}"
+            "`fingerprint` must be a string that identifies the examples, or None. Received: "
+            f"fingerprint={fingerprint!r}"
         )
 
 
@@ -159,7 +159,7 @@ def _as_element(source, rows, kind):
 
 @contextlib.contextmanager
 def _from_the_beginning(dataset):
-    """Passes of a data set from `l2rkd_tf.data.load` are whole, and its cursor stays."""
+    """Lets passes of a dataset from `l2rkd_tf.data.load` start at batch 0; restores its cursor."""
     cursor = getattr(dataset, "cursor", None)
     if cursor is None:
         yield
@@ -176,15 +176,15 @@ def _in_memory(runner, known, shuffle):
     parts = [runner.rows(chunk) for chunk, _ in runner.chunks(known)]
     rows = [np.concatenate(part) for part in zip(*parts, strict=True)]
     if shuffle:
-        # The order of a pass must not depend on that of the data set, which may be another one in
-        # a run that is resumed, or on another worker.
+        # The order of a pass must not depend on that of the dataset, which may differ in a resumed
+        # run or on another worker.
         order_of_rows = np.argsort(fingerprints.hash_examples(rows[:-1]), kind="stable")
         rows = [part[order_of_rows] for part in rows]
     return InMemory.of_arrays(rows)
 
 
 def _on_disk(folder, runner, known, compression, memory_bytes):
-    """The examples of a folder, which is filled with them where it has not been."""
+    """The examples of a folder, which is first filled if it is not complete."""
     remove_abandoned(folder)
     manifest = _complete(folder)
     if manifest is None:
@@ -197,7 +197,7 @@ def _on_disk(folder, runner, known, compression, memory_bytes):
 
 
 def _complete(folder):
-    """What a folder holds, if that is complete and intact; else `None`, and no manifest."""
+    """The manifest of a complete and intact folder; otherwise deletes it and returns `None`."""
     path = folder / _MANIFEST
     try:
         content = path.read_bytes()
@@ -212,8 +212,8 @@ def _complete(folder):
     if content_is_intact and not damaged:
         return manifest
     warnings.warn(
-        f"Files of the teacher's cache in {folder} are cut off, altered or missing, and are "
-        f"made again: {damaged or [_MANIFEST]}",
+        f"Files of the teacher cache in {folder} are truncated, altered or missing, and are "
+        f"rebuilt: {damaged or [_MANIFEST]}",
         stacklevel=4,
     )
     path.unlink(missing_ok=True)
@@ -221,7 +221,7 @@ def _complete(folder):
 
 
 def _build(folder, runner, known, compression):
-    """Writes the shards that are not there yet, then the manifest, which it returns."""
+    """Writes the missing shards, then the manifest, which it returns."""
     names, number = [], 0
     for chunk, fingerprint in runner.chunks(known):
         name = shards.find_shard(folder, len(names), fingerprint)
@@ -247,17 +247,17 @@ def _publish(manifest, folder):
         temporary.write_text(json.dumps(manifest, indent=1) + "\n")
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:  # a process that has found damage makes it again
+    except FileNotFoundError:  # another process found damage and rebuilds it
         return manifest
 
 
 class TeacherRunner:
-    """A teacher that is asked for the examples of a source.
+    """Runs a teacher on the examples of a source.
 
     Args:
         source: `Source`.
         teacher: Keras model.
-        dtype: In which its outputs are kept.
+        dtype: Dtype of the stored outputs.
         verbose: Whether to show progress.
     """
 
@@ -270,7 +270,7 @@ class TeacherRunner:
         self._progress = keras.utils.Progbar(None, verbose=int(verbose), unit_name="example")
 
     def chunks(self, known: str | None) -> Iterator[tuple[Chunk, str]]:
-        """Chunks of one pass, each with its fingerprint; checks that they are the known examples.
+        """Chunks of one pass with their fingerprints; checks that they are the known examples.
 
         Args:
             known: Fingerprint of all examples, or `None`.
@@ -283,9 +283,9 @@ class TeacherRunner:
             self._progress.add(chunk.num_examples)
         if known not in (None, total):
             raise ValueError(
-                "`dataset` must give the same examples in every pass, in any order, since the "
-                "teacher's outputs belong to them. Received: a data set whose passes differ. Cache "
-                "it before it is augmented; regions take the place of augmentation."
+                "`dataset` must yield the same examples in every pass, in any order, since the "
+                "teacher's outputs belong to them. Received: a dataset whose passes differ. Cache "
+                "it before augmentation; regions replace augmentation."
             )
 
     def rows(self, chunk: Chunk) -> list[np.ndarray]:
@@ -310,7 +310,7 @@ class TeacherRunner:
         outputs = np.asarray(tf.cast(outputs, self.dtype))
         if not np.isfinite(outputs).all():
             raise FloatingPointError(
-                f"The outputs of the teacher are not finite in {self.dtype}. Look at the teacher, "
-                "or at its inputs; float32 holds larger numbers than float16."
+                f"The outputs of `teacher` are NaN or Inf in {self.dtype}. Check the teacher and "
+                "its inputs; float32 holds larger numbers than float16."
             )
         return outputs

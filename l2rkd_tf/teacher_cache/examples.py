@@ -13,7 +13,7 @@ from l2rkd_tf.teacher_cache import shards
 
 __all__ = ["InMemory", "OnDisk"]
 
-_READ_AT_ONCE = 4  # shards that a shuffled pass mixes
+_READ_AT_ONCE = 4  # number of shards that a shuffled pass mixes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class InMemory:
 
     @classmethod
     def of_arrays(cls, arrays: Iterable[np.ndarray]) -> "InMemory":
-        """Examples of NumPy arrays; beside a GPU, whose memory is not for data."""
+        """Examples from NumPy arrays, in the memory of the CPU: that of a GPU is not for data."""
         with tf.device("CPU:0"):
             return cls([tf.constant(array) for array in arrays])
 
@@ -40,7 +40,7 @@ class InMemory:
     def in_batches(
         self, batch_size: int, shuffle: bool, seed: int
     ) -> tuple[tf.data.Dataset, epoch_order.BatchCursor]:
-        """A `tf.data.Dataset` of lists of tensors, and its `epoch_order.BatchCursor`."""
+        """A `tf.data.Dataset` of tuples of tensors, and its `epoch_order.BatchCursor`."""
         indices, cursor = epoch_order.ordered_indices(self.number, batch_size, seed, shuffle)
         return indices.map(self._gather, num_parallel_calls=tf.data.AUTOTUNE), cursor
 
@@ -57,7 +57,7 @@ class OnDisk:
         number: Number of examples.
         specs: `tf.TensorSpec` of each component of an example.
         compression: `"GZIP"` or `None`.
-        memory_bytes: Bytes of the buffer that examples are shuffled in.
+        memory_bytes: Size of the shuffle buffer in bytes.
     """
 
     paths: list

@@ -1,4 +1,4 @@
-"""Short names for contents: a teacher, the examples of a data set, a file."""
+"""Hashes that identify contents: a teacher, the examples of a dataset, a file."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ def hash_model(model: keras.Model) -> str:
 
 
 def hash_weights(model: keras.Model) -> str:
-    """Fingerprint of a model's weights alone, as hexadecimal digits."""
+    """Fingerprint of only a model's weights, as hexadecimal digits."""
     digest = _new()
     _add_weights(digest, model)
     return digest.hexdigest()
@@ -59,8 +59,9 @@ def _architecture(model):
         return json.dumps(keras.saving.serialize_keras_object(model), sort_keys=True)
     except (NotImplementedError, TypeError, ValueError) as error:
         warnings.warn(
-            f"The model {model.name!r} cannot be serialized ({error}), so a cache knows it by its "
-            "weights and the types of its layers alone: delete the cache when its code changes.",
+            f"The model {model.name!r} cannot be serialized ({error}), so a cache identifies it "
+            "only by its weights and the types of its layers: delete the cache when its code "
+            "changes.",
             stacklevel=2,
         )
         return repr([type(layer).__qualname__ for layer in [model, *model.layers]])
@@ -76,7 +77,7 @@ def hash_examples(components: Sequence[np.ndarray]) -> list[int]:
         List of integers below `16 ** 32`.
     """
     arrays = [np.ascontiguousarray(component) for component in components]
-    # Equal bytes of another dtype or shape are another example.
+    # Equal bytes of another dtype or shape are a different example.
     kind = _new(repr([(array.dtype.str, array.shape[1:]) for array in arrays]).encode())
     found = []
     for row in range(len(arrays[0])):
@@ -100,7 +101,7 @@ def hash_batch(components: Sequence[np.ndarray]) -> str:
 
 
 def combine(one: str, other: str) -> str:
-    """Fingerprint of the examples that two fingerprints stand for."""
+    """Fingerprint of the union of the examples of two fingerprints."""
     return _as_digits(int(one, 16) + int(other, 16))
 
 

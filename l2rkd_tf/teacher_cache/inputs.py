@@ -1,4 +1,4 @@
-"""How a batch carries the teacher's outputs."""
+"""How a batch carries teacher outputs."""
 
 from typing import Any, NamedTuple
 
@@ -8,10 +8,10 @@ __all__ = ["CachedInputs", "split_inputs", "unpack_batch", "with_outputs"]
 
 
 class CachedInputs(NamedTuple):
-    """Inputs with what the teacher says of them: the `x` of a batch from `cache_teacher`.
+    """Inputs with the teacher's outputs for them: the `x` of a batch from `cache_teacher`.
 
-    `L2RKDDistiller` takes them wherever it takes inputs. A data set of one's own may
-    give them too, as `(x, y)` or `(x,)`.
+    `L2RKDDistiller` accepts them wherever it accepts inputs. Your own dataset may also yield them,
+    as `(x, y)` or `(x,)`.
 
     Attributes:
         inputs: Tensor of shape `(batch, ...)`, or a structure of such.
@@ -30,27 +30,27 @@ class CachedInputs(NamedTuple):
 
 
 def unpack_batch(data: Any) -> tuple[Any, Any, Any, Any]:
-    """Inputs, teacher outputs, labels and weights of a batch; `None` for what it does not carry.
+    """Inputs, teacher outputs, labels and weights of a batch; `None` for those it does not carry.
 
     Raises:
-        ValueError: If the batch is `CachedInputs` alone: to Keras a tuple of two is `(x, y)`.
+        ValueError: If the batch is a bare `CachedInputs`: Keras takes a tuple of two for `(x, y)`.
     """
     if isinstance(data, CachedInputs):
         raise ValueError(
             "`x` must be CachedInputs within a tuple, since Keras takes a tuple of two for inputs "
-            "and labels. Received: CachedInputs alone; give `(CachedInputs(...),)`."
+            "and labels. Received: a bare CachedInputs; pass `(CachedInputs(...),)`."
         )
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     return *split_inputs(x), y, sample_weight
 
 
 def split_inputs(x: Any) -> tuple[Any, Any]:
-    """Inputs and the teacher's outputs, which are `None` where the inputs carry none."""
+    """Inputs and the teacher's outputs, `None` for inputs without cached teacher outputs."""
     return tuple(x) if isinstance(x, CachedInputs) else (x, None)
 
 
 def with_outputs(element: Any, outputs: Any, kind: Any = CachedInputs) -> tuple[Any, ...]:
-    """An element of a data set, `x`, `(x, y)` or `(x, y, sample_weight)`, with outputs for `x`.
+    """An element of a dataset, `x`, `(x, y)` or `(x, y, sample_weight)`, with outputs for `x`.
 
     Args:
         element: The element.

@@ -1,4 +1,4 @@
-"""Which teacher cached outputs come from, and whether it is the one that a distiller needs."""
+"""Which teacher cached outputs come from, and whether a distiller can use them."""
 
 import functools
 from typing import Any, NamedTuple
@@ -13,13 +13,12 @@ __all__ = ["Origin", "check_origin", "inputs_from", "origin_of"]
 
 
 class Origin(NamedTuple):
-    """What is known of the teacher that gave cached outputs.
+    """What is known of the teacher of cached outputs.
 
     Attributes:
-        weights: Fingerprint of its weights. Names of layers do not matter, which differ between
-            a model and the same one that was made again.
-        activation: Name of the function that makes its outputs; `None` where its graph does not
-            tell.
+        weights: Fingerprint of its weights. Layer names do not matter: they differ between two
+            models built by the same code.
+        activation: Name of its output activation; `None` if its graph does not show it.
     """
 
     weights: str
@@ -27,7 +26,7 @@ class Origin(NamedTuple):
 
 
 def origin_of(teacher: keras.Model) -> Origin:
-    """The `Origin` of what this Keras model gives."""
+    """The `Origin` of the outputs of this Keras model."""
     activation = output_activation(teacher) if getattr(teacher, "outputs", None) else None
     return Origin(fingerprints.hash_weights(teacher), activation)
 
@@ -36,8 +35,8 @@ def origin_of(teacher: keras.Model) -> Origin:
 def inputs_from(origin: Origin) -> type[CachedInputs]:
     """The type of `CachedInputs` of this origin.
 
-    A type, since data sets that are made of others, by `repeat` or `map`, keep the types of
-    elements and nothing else. The name stays, by which `tf.data` compares types.
+    A type, since datasets made from others, by `repeat` or `map`, keep only the types of their
+    elements. Its name stays the same, since `tf.data` compares types by name.
     """
     return type(CachedInputs.__name__, (CachedInputs,), {"__slots__": (), "origin": origin})
 
@@ -45,17 +44,17 @@ def inputs_from(origin: Origin) -> type[CachedInputs]:
 def check_origin(
     data: Any, teacher: keras.Model | None, divergence: str, from_logits: bool
 ) -> None:
-    """Checks, as far as it is known, that cached outputs are those that a distiller needs.
+    """Checks, as far as possible, that cached outputs suit a distiller.
 
     Args:
-        data: What `fit` gets for `x`: a data set, or anything else.
+        data: What `fit` gets for `x`: a dataset, or anything else.
         teacher: The distiller's Keras model, or `None`.
         divergence: Name of the divergence.
-        from_logits: Whether outputs are taken for logits.
+        from_logits: Whether outputs are logits.
 
     Raises:
-        ValueError: If they are probabilities in the place of logits, or logits in that of
-            probabilities, or come from another teacher.
+        ValueError: If they are probabilities and the distiller expects logits, or the reverse, or
+            if they come from another teacher.
     """
     element = getattr(data, "element_spec", None)
     x = keras.utils.unpack_x_y_sample_weight(element)[0]
@@ -67,7 +66,7 @@ def check_origin(
     if teacher is not None and fingerprints.hash_weights(teacher) != x.origin.weights:
         raise ValueError(
             "`x` must carry the outputs of the distiller's own `teacher`. Received: a cache of a "
-            f"teacher with other weights than those of {teacher.name!r}. Build it anew with "
-            "cache_teacher, or pass teacher=None where the data carry all that is needed; to have "
-            "two teachers on purpose, map the data to CachedInputs(x.inputs, x.teacher_outputs)."
+            f"teacher with other weights than those of {teacher.name!r}. Build it again with "
+            "cache_teacher, or pass teacher=None if the data carry everything needed; to use two "
+            "teachers on purpose, map the data to CachedInputs(x.inputs, x.teacher_outputs)."
         )

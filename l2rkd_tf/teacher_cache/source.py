@@ -1,4 +1,4 @@
-"""The examples that a cache is made of, as they come from a data set."""
+"""The examples of a cache, as read from a dataset."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ _DTYPES = (
 
 
 class Chunk:
-    """Some batches in a row.
+    """Consecutive batches.
 
     Args:
         batches: List of batches, each a list of NumPy arrays with a row for each example.
@@ -45,13 +45,14 @@ class Chunk:
 
 
 class Source:
-    """A data set of batches, read as NumPy arrays in the order of `tf.nest.flatten`.
+    """A dataset of batches, read as NumPy arrays in the order of `tf.nest.flatten`.
 
     Args:
         dataset: `tf.data.Dataset` of batches `x`, `(x, y)` or `(x, y, sample_weight)`.
 
     Raises:
-        ValueError: If it is no such data set.
+        ValueError: If `dataset` is not a finite dataset of batches of dense numeric tensors, or its
+            inputs are already `CachedInputs`.
     """
 
     def __init__(self, dataset: tf.data.Dataset) -> None:
@@ -63,14 +64,14 @@ class Source:
             )
         if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise ValueError(
-                "`dataset` must end after one pass through the examples. Received: a data set "
-                "without end; leave out `repeat()`, and pass `steps_per_epoch` to `fit` with "
-                "the cached data's own `repeat()`."
+                "`dataset` must end after one pass through the examples. Received: an infinite "
+                "dataset; leave out `repeat()`, and pass `steps_per_epoch` to `fit` with the "
+                "cached data's own `repeat()`."
             )
         if isinstance(self._inputs_of(dataset.element_spec), CachedInputs):
             raise ValueError(
-                "`dataset` must give plain inputs. Received: a data set whose inputs are "
-                "CachedInputs already."
+                "`dataset` must yield plain inputs. Received: a dataset whose inputs are already "
+                "CachedInputs."
             )
         self._dataset = dataset
         self._largest = 0
@@ -81,7 +82,7 @@ class Source:
         for spec in self._specs:
             if not isinstance(spec, tf.TensorSpec) or spec.dtype not in _DTYPES:
                 raise ValueError(
-                    "`dataset` must give dense tensors of numbers, of a dtype among "
+                    "`dataset` must yield dense tensors of numbers, of a dtype among "
                     f"{[dtype.name for dtype in _DTYPES]}. Received: elements of "
                     f"{self._dataset.element_spec}"
                 )
@@ -90,18 +91,18 @@ class Source:
 
     def _must_give_batches(self):
         return (
-            "`dataset` must give batches. Received: elements of "
-            f"{self._dataset.element_spec}; add `.batch(32)`."
+            f"`dataset` must yield batches. Received: elements of {self._dataset.element_spec}; "
+            "add `.batch(32)`."
         )
 
     def check_batches_for(self, teacher: keras.Model) -> None:
-        """Checks that inputs are not single examples of what a teacher takes, if it says what.
+        """Checks that inputs are batches, not single examples, if the teacher's inputs are known.
 
         Args:
             teacher: Keras model.
 
         Raises:
-            ValueError: If they are.
+            ValueError: If they are single examples.
         """
         symbols = keras.tree.flatten(getattr(teacher, "inputs", None))
         specs = tf.nest.flatten(self._inputs_of(self._dataset.element_spec))
@@ -121,7 +122,7 @@ class Source:
         return self._largest
 
     def as_element(self, components: Sequence[Any]) -> Any:
-        """Components of a batch, or of an example, in the data set's structure."""
+        """Components of a batch, or of an example, in the dataset's structure."""
         return tf.nest.pack_sequence_as(self._dataset.element_spec, components)
 
     def inputs(self, components: Sequence[Any]) -> Any:
@@ -149,22 +150,22 @@ class Source:
             shapes = shapes or [component.shape[1:] for component in batch]
             if shapes != [component.shape[1:] for component in batch]:
                 raise ValueError(
-                    "`dataset` must give examples of one shape. Received: examples of shapes "
+                    "`dataset` must yield examples of one shape. Received: examples of shapes "
                     f"{shapes} and of {[component.shape[1:] for component in batch]}"
                 )
             if len({len(component) for component in batch}) > 1:
                 raise ValueError(
-                    "`dataset` must give batches with a row for each example. Received: "
+                    "`dataset` must yield batches with a row for each example. Received: "
                     f"components of shapes {[component.shape for component in batch]}"
                 )
             if len(batch[0]):
                 self._largest = max(self._largest, len(batch[0]))
                 yield batch
         if not self._largest:
-            raise ValueError("`dataset` must hold examples. Received: a data set without any.")
+            raise ValueError("`dataset` must hold examples. Received: an empty dataset.")
 
     def chunks(self, num_bytes: int) -> Iterator[Chunk]:
-        """`Chunk`s of one pass, each of about so many bytes, or of one batch."""
+        """`Chunk`s of one pass, each of about `num_bytes`, at least one batch."""
         batches, size = [], 0
         for batch in self.batches():
             batches.append(batch)

@@ -1,1 +1,1 @@
-"""What the other packages share: types, checks of arguments, files, `tf.distribute`."""
+"""What the other packages share: types, argument validation, files, `tf.distribute`."""

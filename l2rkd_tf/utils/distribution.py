@@ -1,7 +1,7 @@
-"""What the library knows of `tf.distribute`: seeds per replica and means over the global batch.
+"""`tf.distribute`: seeds per replica and means over the global batch.
 
 Optimizers sum gradients over replicas. A loss that each replica divides by the *global* number of
-examples therefore gives the gradient of one device, also where the replicas hold unequal shares.
+examples therefore yields the gradient of one device, even if the replicas hold unequal parts.
 """
 
 import contextlib
@@ -36,17 +36,17 @@ def num_replicas() -> int:
 
 
 def is_multi_worker() -> bool:
-    """Whether the replicas are on several machines, or workers, that train together."""
+    """Whether several machines (workers) train together."""
     strategy = tf.distribute.get_strategy()
     workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     return workers and strategy.num_replicas_in_sync > 1
 
 
 def check_strategy() -> None:
-    """Refuses a strategy that Keras cannot train with.
+    """Rejects a strategy that Keras cannot train with.
 
     Raises:
-        ValueError: If it is a `ParameterServerStrategy`.
+        ValueError: If the current strategy is a `ParameterServerStrategy`.
     """
     strategy = tf.distribute.get_strategy()
     if isinstance(strategy, tf.distribute.ParameterServerStrategy):
@@ -59,10 +59,10 @@ def check_strategy() -> None:
 
 @contextlib.contextmanager
 def explain_worker_failure() -> Iterator[None]:
-    """Says in plain words what TensorFlow means when another worker has ended.
+    """Re-raises cluster errors with an actionable message.
 
     Raises:
-        RuntimeError: In place of TensorFlow's error, which is its cause.
+        RuntimeError: Instead of TensorFlow's error, which becomes its cause.
     """
     try:
         yield
@@ -70,21 +70,22 @@ def explain_worker_failure() -> Iterator[None]:
         if not is_multi_worker():
             raise
         raise RuntimeError(
-            "Training stopped, since another worker has ended or cannot be reached: the error "
-            "above names it. Start all workers again; with "
-            "l2rkd_tf.callbacks.TrainingBackup they go on from where they were."
+            "Training stopped because another worker has ended or cannot be reached: the error "
+            "above names it. Restart all workers; with l2rkd_tf.callbacks.TrainingBackup they "
+            "resume where they stopped."
         ) from error
 
 
 def check_compilation(jit_compile: bool | str, steps_per_execution: int) -> None:
-    """Refuses options of `compile` that Keras cannot run on several replicas.
+    """Rejects options of `compile` that Keras cannot run on several replicas.
 
     Args:
         jit_compile: Whether XLA compiles the whole step.
         steps_per_execution: Steps of one call.
 
     Raises:
-        ValueError: If there are several replicas, not on a TPU, and either is asked for.
+        ValueError: If `jit_compile` is set or `steps_per_execution` is above 1 on several replicas
+            that are not on a TPU.
     """
     strategy = tf.distribute.get_strategy()
     if num_replicas() == 1 or isinstance(strategy, tf.distribute.TPUStrategy):
@@ -132,7 +133,7 @@ class Count(NamedTuple):
 
 
 def global_counts(*counts: tf.Tensor) -> list[Count]:
-    """Numbers of examples on this replica and on all, in one exchange.
+    """Numbers of examples on this replica and on all, in one all-reduce.
 
     Args:
         *counts: Integer scalars, each a number of examples on this replica.
@@ -186,20 +187,20 @@ def add_share(tracker: keras.metrics.Mean, share: tf.Tensor, count: Count) -> No
 
 
 def worker_name() -> str | None:
-    """Name of this worker, such as `"worker-0"`, where several machines train; else None."""
+    """Name of this worker, such as `"worker-0"`, if several machines train; else None."""
     if not is_multi_worker():
         return None
     resolver = tf.distribute.get_strategy().cluster_resolver
-    # Without a name where the replicas are devices of one machine after all.
+    # No name if the replicas are devices of one machine after all.
     return f"{resolver.task_type}-{resolver.task_id}" if resolver.task_type else None
 
 
 def common_numbers(numbers: Iterable[int], count: int = 2) -> set[int]:
-    """Which numbers all workers have; to be called by all of them, and outside of a step.
+    """Intersection of numbers over all workers; a collective, to be called outside a step.
 
     Args:
         numbers: Integers from 0, those of this worker.
-        count: How many of them count, the largest ones.
+        count: How many of them to consider, the largest ones.
 
     Returns:
         The set of those that every worker has.

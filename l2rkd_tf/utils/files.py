@@ -28,10 +28,10 @@ __all__ = [
     "write_text",
 ]
 
-_BYTES_OF_A_VARIABLE = 4096  # in addition to its values: its name and place in the file
+_BYTES_OF_A_VARIABLE = 4096  # in addition to its values: its name and position in the file
 _SUFFIX = ".partial"
 _PREVIOUS = ".previous"
-# A writer that is still alive has touched its temporary folder more recently than this.
+# A live writer touches its temporary folder more often than this.
 _ABANDONED_SECONDS = 24 * 3600
 
 
@@ -185,11 +185,11 @@ def write_json(path: PathLike, content: Any, indent: int | None = 2) -> None:
 
 
 def check_space(folder: PathLike, variables: Iterable[keras.Variable]) -> None:
-    """Checks that a disk has room for variables, since HDF5 crashes Python where it has not.
+    """Checks that a disk has room for variables, since HDF5 crashes Python if it is full.
 
     Args:
-        folder: A folder on the disk, which exists.
-        variables: What will be written.
+        folder: An existing folder on the disk.
+        variables: The variables to write.
 
     Raises:
         OSError: If there is not enough room.

@@ -1,7 +1,7 @@
-"""Types of arguments that signatures of several modules share.
+"""Argument types shared by several modules.
 
-A type checker without type information of TensorFlow and Keras, which have none of their own,
-takes their classes for `Any`; the rest of a signature is checked all the same.
+TensorFlow and Keras have no type information of their own, so a type checker treats their classes
+as `Any`; the rest of a signature is still checked.
 """
 
 import os
@@ -31,25 +31,25 @@ __all__ = [
     "Where",
 ]
 
-#: What TensorFlow makes one tensor of: a tensor, an array, a number, nested lists of numbers.
+#: Convertible to one tensor: a tensor, an array, a number, nested lists of numbers.
 TensorLike: TypeAlias = tf.Tensor | np.ndarray | Sequence[Any] | float
 #: One of these, or a list or dict of such: the inputs of a model.
 Tensors: TypeAlias = TensorLike | Mapping[str, Any]
 #: Many examples.
 Data: TypeAlias = Tensors | tf.data.Dataset
-#: Sizes along the axes; `None` where a size is not known beforehand.
+#: Sizes along the axes; `None` for unknown sizes.
 Shape: TypeAlias = tuple[int | None, ...]
 #: A model's output and features of its layers, by name.
 Features: TypeAlias = dict[str, tf.Tensor]
 #: `(model, inputs, training) -> (outputs, features)`.
 FeatureFunction: TypeAlias = Callable[[keras.Model, Any, bool], tuple[tf.Tensor, Features]]
 
-#: Arguments of a constructor, as `get_config` gives them.
+#: Arguments of a constructor, as `get_config` returns them.
 Config: TypeAlias = dict[str, Any]
-#: What Keras tells callbacks, by name.
+#: What Keras passes to callbacks, by name.
 Logs: TypeAlias = dict[str, Any]
 PathLike: TypeAlias = str | os.PathLike[str]
-#: A function of the epoch, or of the epoch and the present value.
+#: A function of the epoch, or of the epoch and the current value.
 Schedule: TypeAlias = Callable[..., float]
 
 DistillationLosses: TypeAlias = (

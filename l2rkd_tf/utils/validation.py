@@ -1,4 +1,4 @@
-"""Checks of arguments and models that several modules share."""
+"""Argument and model checks shared by several modules."""
 
 import random
 import warnings
@@ -32,7 +32,7 @@ __all__ = [
 # The activation at the end of a model that makes its outputs probabilities of the divergence.
 _PROBABILITIES = {"kl": "softmax", "binary_kl": "sigmoid"}
 
-# The numbers above 0 that float32 holds.
+# Range of the positive float32 numbers.
 _SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -62,14 +62,14 @@ def is_positive_integer(value: Any) -> bool:
 
 
 def output_activation(model: keras.Model | keras.layers.Layer) -> str | None:
-    """Name of the function that makes a model's output, where the model's graph shows it.
+    """Name of a model's output activation, if the model's graph shows it.
 
     Args:
         model: A Keras model or layer.
 
     Returns:
-        `"softmax"`, `"sigmoid"`, `"linear"` or the name of another function; `None` where the
-        graph does not tell, as in a subclassed model.
+        `"softmax"`, `"sigmoid"`, `"linear"` or the name of another function; `None` if the graph
+        does not show it, as in a subclassed model.
     """
     if isinstance(model, keras.Sequential) and model.layers:
         return output_activation([layer for layer in model.layers if not _is_cast(layer)][-1])
@@ -85,7 +85,7 @@ def output_activation(model: keras.Model | keras.layers.Layer) -> str | None:
 
 
 def _is_cast(operation):
-    """`Activation("linear", dtype="float32")` ends models in mixed precision; it is no function."""
+    """Whether it is the linear `Activation` at the end of mixed-precision models, which only casts."""
     return isinstance(operation, keras.layers.Activation) and (
         operation.activation is keras.activations.linear
     )
@@ -104,7 +104,7 @@ def check_choice(argument: str, value: object, choices: Sequence[str | None]) ->
 
 
 def check_models(teacher: Any, student: Any) -> None:
-    """Checks that teacher, if there is one, and student are two Keras models; one is built."""
+    """Checks that teacher, if any, and student are Keras models, and the teacher is built."""
     for argument, model in _given(teacher, student):
         if not isinstance(model, keras.Model):
             raise ValueError(
@@ -120,7 +120,7 @@ def check_models(teacher: Any, student: Any) -> None:
         )
     if teacher is student:
         raise ValueError(
-            "`teacher` and `student` must be two models: the teacher would change while the "
+            "`teacher` and `student` must be different models: the teacher would change while the "
             "student trains. Received: the same model twice; use keras.models.clone_model."
         )
     check_shares_nothing_trained(teacher, student)
@@ -138,13 +138,13 @@ def check_models_are_built(**models: object) -> None:
 
 
 def _given(teacher, student):
-    """Arguments and their models; the teacher is not given where data carry its outputs."""
+    """Arguments and their models; there is no teacher if the data carry its outputs."""
     both = (("teacher", teacher), ("student", student))
     return both[1:] if teacher is None else both
 
 
 def check_shares_nothing_trained(teacher: keras.Model | None, student: keras.Model) -> None:
-    """Checks that no weight of the teacher is one that the student trains."""
+    """Checks that the student trains no weight of the teacher."""
     if teacher is None:
         return
     of_teacher = {id(variable) for variable in teacher.variables}
@@ -158,7 +158,7 @@ def check_shares_nothing_trained(teacher: keras.Model | None, student: keras.Mod
 
 
 def check_loss(loss: Any, divergence: str, from_logits: bool) -> None:
-    """Warns when the compiled loss takes the student's outputs for what they are not."""
+    """Warns if the compiled loss expects logits and the distiller probabilities, or the reverse."""
     if divergence == "mse" or not isinstance(loss, (str, keras.losses.Loss)):
         return
     loss = keras.losses.get(loss)
@@ -170,8 +170,8 @@ def check_loss(loss: Any, divergence: str, from_logits: bool) -> None:
         name = loss.name if isinstance(loss, keras.losses.Loss) else loss.__name__
         warnings.warn(
             f"`loss` {name!r} has from_logits={takes_logits} and the distiller has "
-            f"from_logits={from_logits}: one of them mistakes the student's outputs. Pass a loss "
-            f"object with from_logits={from_logits} to compile().",
+            f"from_logits={from_logits}: one of them misinterprets the student's outputs. Pass a "
+            f"loss object with from_logits={from_logits} to compile().",
             stacklevel=2,
         )
 
@@ -179,12 +179,12 @@ def check_loss(loss: Any, divergence: str, from_logits: bool) -> None:
 def check_outputs(
     teacher: keras.Model | None, student: keras.Model, divergence: str, from_logits: bool
 ) -> None:
-    """Checks, as far as graphs tell, that both models give what the divergence compares."""
+    """Checks, as far as graphs show, that both models output what the divergence compares."""
     check_flag("from_logits", from_logits)
     if divergence == "mse" and not from_logits:
         raise ValueError(
-            "`from_logits=False` has no meaning for divergence='mse', which compares raw "
-            "outputs. Received: from_logits=False. Leave it out."
+            "`from_logits=False` has no meaning for divergence='mse', which compares raw outputs. "
+            "Received: from_logits=False. Omit it."
         )
     models = _given(teacher, student)
     _check_inputs(dict(models))
@@ -209,7 +209,7 @@ def check_outputs(
 
 
 def check_number_of_outputs(argument: str, shape: tf.TensorShape, divergence: str) -> None:
-    """Checks that a softmax has something to choose from."""
+    """Checks that a softmax has at least two outputs."""
     if divergence == "kl" and shape[-1] == 1:
         raise ValueError(
             f"`{argument}` must have two outputs or more for divergence='kl', since a softmax of "
@@ -241,31 +241,31 @@ def _are_compatible(shape, other):
 def check_activation(
     subject: str, activation: str | None, divergence: str, from_logits: bool
 ) -> None:
-    """Checks that what ends in an activation gives what the divergence compares.
+    """Checks that a model with this output activation outputs what the divergence compares.
 
     Args:
-        subject: Words for the model that ends in it.
-        activation: As `output_activation` gives it; `None` where it is not known.
+        subject: Words for the model in the message.
+        activation: From `output_activation`; `None` if it is not known.
         divergence: Name of the divergence.
-        from_logits: Whether outputs are taken for logits, not for probabilities.
+        from_logits: Whether outputs are logits and not probabilities.
     """
     if divergence == "mse":
         return
     if from_logits and activation in ("softmax", "sigmoid"):
         raise ValueError(
-            f"{subject} must give logits. Received: a model that ends in a {activation}. Pass "
+            f"{subject} must output logits. Received: a model that ends in a {activation}. Pass "
             "from_logits=False, or remove the activation (and use a loss with from_logits=True)."
         )
     if not from_logits and activation not in (None, _PROBABILITIES[divergence]):
         raise ValueError(
-            f"{subject} must give probabilities, by a {_PROBABILITIES[divergence]} at the end, "
-            f"when from_logits=False and divergence={divergence!r}. Received: a model that ends "
-            f"in the activation {activation!r}. Pass from_logits=True if these are logits."
+            f"{subject} must output probabilities, by a {_PROBABILITIES[divergence]} at the end, "
+            f"when from_logits=False and divergence={divergence!r}. Received: a model that ends in "
+            f"the activation {activation!r}. Pass from_logits=True if these are logits."
         )
 
 
 def check_number_of_points(num_region_points: Any, replace_fraction: Any) -> None:
-    """Checks the arguments that say how many region points a batch has."""
+    """Checks the arguments for the number of region points in a batch."""
     if not is_positive_integer(num_region_points):
         raise ValueError(
             "`num_region_points` must be an integer of at least 1. "
