@@ -168,38 +168,35 @@ class L2RKDDistiller(DistillerProperties):
     ) -> None:
         check_models(teacher, student)
         super().__init__(student, name=name, **kwargs)
-        self._settings = Settings(
-            region_targets=region_targets,
-            num_region_points=num_region_points,
-            replace_fraction=replace_fraction,
-            divergence=divergence,
-            from_logits=from_logits,
-            check_finite=check_finite,
-            seed=checked_seed(seed),
-        )
+        fixed = region_targets, num_region_points, replace_fraction, divergence, from_logits
+        self._settings = Settings(*fixed, check_finite, checked_seed(seed))
         check_outputs(teacher, student, divergence, from_logits)
         self._temperature = Number("temperature", temperature, may_be_zero=False)
         self._hard_weight = Number("hard_weight", hard_weight)
         self._kd_weight = Number("kd_weight", kd_weight)
         self._region_weight = Number("region_weight", region_weight)
-        methods = method_terms(
-            distillation_losses, distillation_loss_weights, distillation_losses_at, teacher, student
-        )
+        methods = distillation_losses, distillation_loss_weights, distillation_losses_at
+        self._set_parts(teacher, method_terms(*methods, teacher, student), features)
+        self._set_first_region(region)
+
+    def _set_parts(self, teacher, methods, features):
         self._objective = self._make_objective(methods)
         teacher_forward, self._student_forward = make_forwards(
-            teacher, student, methods, features, self._settings
+            teacher, self.student, methods, features, self._settings
         )
         self._teacher = Teacher(teacher_forward, self._objective, self._settings)
-        self._sampler = BatchSampler(self.seed, num_region_points, replace_fraction)
+        self._sampler = BatchSampler(self.seed, self.num_region_points, self.replace_fraction)
         # An attribute of its own: Keras finds and saves what methods train themselves.
         self.distillation_losses = [term.method for term in methods]
         names = [term.name for term in self._objective.terms]
         self._term_trackers = {name: keras.metrics.Mean(name=name) for name in names}
-        self.non_finite_guard = NonFiniteGuard.of_terms(names) if check_finite else None
+        self.non_finite_guard = NonFiniteGuard.of_terms(names) if self.check_finite else None
         self.supports_jit = teacher is None or teacher.supports_jit
-        self.built = student.built and all(term.is_built for term in methods)
-        if region is None and getattr(student, "inputs", None):
-            region = default_region(student.inputs)
+        self.built = self.student.built and all(term.is_built for term in methods)
+
+    def _set_first_region(self, region):
+        if region is None and getattr(self.student, "inputs", None):
+            region = default_region(self.student.inputs)
         if region is not None:
             self.region = region
 
