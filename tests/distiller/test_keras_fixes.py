@@ -1,5 +1,6 @@
 """Training under strategies of TensorFlow in the documented Keras way, and what is refused."""
 
+import functools
 import subprocess
 import sys
 import warnings
@@ -51,19 +52,23 @@ def distiller_of(strategy, make_student=lambda: network(1), **options):
     return distiller
 
 
+@functools.cache
+def results_of(strategy, count):
+    """History, evaluation, predictions and weights of a run."""
+    x, y = table(count)
+    distiller = distiller_of(strategy)
+    history = distiller.fit(
+        x, y, batch_size=8, epochs=2, shuffle=False, validation_data=(x, y), verbose=0
+    ).history
+    evaluation = distiller.evaluate(x, y, batch_size=8, return_dict=True, verbose=0)
+    predictions = distiller.predict(x, batch_size=8, verbose=0)
+    return history, evaluation, predictions, distiller.student.get_weights()
+
+
 @pytest.mark.parametrize("strategy", ["one device", "mirrored"])
 @pytest.mark.parametrize("count", [15, 9, 7], ids=["8+7", "8+1", "7 in one batch"])
 def test_fit_evaluate_and_predict_are_those_of_one_device(strategy, count):
-    x, y = table(count)
-    results = []
-    for name in ("default", strategy):
-        distiller = distiller_of(name)
-        history = distiller.fit(
-            x, y, batch_size=8, epochs=2, shuffle=False, validation_data=(x, y), verbose=0
-        ).history
-        evaluation = distiller.evaluate(x, y, batch_size=8, return_dict=True, verbose=0)
-        predictions = distiller.predict(x, batch_size=8, verbose=0)
-        results.append((history, evaluation, predictions, distiller.student.get_weights()))
+    results = results_of("default", count), results_of(strategy, count)
     keras.tree.map_structure(
         lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6), *results
     )
