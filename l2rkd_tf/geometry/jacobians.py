@@ -59,8 +59,8 @@ def jacobian_distance(
     examples includes the variance of the projections. The ratio of two unbiased means has a bias
     that shrinks with the number of examples.
 
-    A constant added to all logits of an example does not change the softmax, but its gradient does
-    change this Jacobian: models with equal predictions may differ in it.
+    Adding the same function of the input to all logits does not change the softmax, but does change
+    this Jacobian: models with equal predictions may differ in it.
 
     Args:
         teacher: Built Keras model that outputs logits, shape `(batch, classes)`.

@@ -85,7 +85,9 @@ def output_activation(model: keras.Model | keras.layers.Layer) -> str | None:
 
 
 def _is_cast(operation):
-    """Whether it is the linear `Activation` at the end of mixed-precision models, which only casts."""
+    """Whether it is the linear `Activation` that only casts, at the end of mixed-precision
+    models.
+    """
     return isinstance(operation, keras.layers.Activation) and (
         operation.activation is keras.activations.linear
     )
