@@ -88,7 +88,7 @@ class VID(TrainableMethod, LayersMethod):
     ```
     v[c] = softplus(alpha[c]) + epsilon
     loss = sum over pairs of layers of
-        mean over positions and channels of ((T[x, y, c] - mean(S)[x, y, c])^2 / v[c] + log v[c]) / 2
+        mean over x, y, c of ((T[x, y, c] - mean(S)[x, y, c])^2 / v[c] + log v[c]) / 2
     ```
 
     It becomes negative if the prediction is good. For maps, the mean is three 1 x 1 convolutions,

@@ -12,7 +12,8 @@ def match_sizes(teacher: TensorLike, student: TensorLike) -> tuple[tf.Tensor, tf
     """Pools two stacks of feature maps to the smaller height and the smaller width of the two.
 
     Adaptive average pooling: of `n` rows, row `i` of `m` averages those from `floor(i n / m)` up
-    to, without, `ceil((i + 1) n / m)`, the same for columns. Maps of one size stay as they are.
+    to, but not including, `ceil((i + 1) n / m)`; likewise for columns. Maps of equal size do not
+    change.
 
     Args:
         teacher: Feature maps, float32, shape `(batch, height, width, channels)`; all sizes except

@@ -85,9 +85,7 @@ def output_activation(model: keras.Model | keras.layers.Layer) -> str | None:
 
 
 def _is_cast(operation):
-    """Whether it is the linear `Activation` that only casts, at the end of mixed-precision
-    models.
-    """
+    """Whether it is the linear `Activation` that casts the output of mixed-precision models."""
     return isinstance(operation, keras.layers.Activation) and (
         operation.activation is keras.activations.linear
     )
