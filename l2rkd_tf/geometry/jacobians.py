@@ -118,8 +118,8 @@ def jacobian_distance(
             "Received: a teacher with a Jacobian of zero at all of `x`"
         )
     relative, stderr = ratio_and_stderr(distances, norms)
-    means = (float(values.mean(dtype="float64")) for values in (distances, norms))
-    return JacobianDistance(float(relative), float(stderr), *means, len(distances))
+    distance, norm = (float(values.mean(dtype="float64")) for values in (distances, norms))
+    return JacobianDistance(float(relative), float(stderr), distance, norm, len(distances))
 
 
 def _check_projections(num_projections):

@@ -119,16 +119,16 @@ class CRD(TrainableMethod, FeatureMethod):
             labels = tf.fill([tf.shape(student)[0]], _UNKNOWN)
         labels = tf.cast(labels, tf.int32)
         memories = self.teacher_memory, self.student_memory, self.label_memory
-        of_teacher, of_student, of_labels = (
+        teacher_entries, student_entries, entry_labels = (
             tf.stop_gradient(tf.convert_to_tensor(memory)) for memory in memories
         )
-        negative = _are_negatives(labels, of_labels)
+        negative = _are_negatives(labels, entry_labels)
         # Before the memory is written, since a later read would find the examples themselves.
-        values = self._contrast(student, teacher, of_teacher, negative)
-        values += self._contrast(teacher, student, of_student, negative)
-        _prepend(self.teacher_memory, teacher, of_teacher)
-        _prepend(self.student_memory, student, of_student)
-        _prepend(self.label_memory, labels, of_labels)
+        values = self._contrast(student, teacher, teacher_entries, negative)
+        values += self._contrast(teacher, student, student_entries, negative)
+        _prepend(self.teacher_memory, teacher, teacher_entries)
+        _prepend(self.student_memory, student, student_entries)
+        _prepend(self.label_memory, labels, entry_labels)
         return values
 
     def _contrast(self, anchors, positives, memory, negative):
@@ -178,10 +178,10 @@ def _memory(name, shape, dtype, value):
     )
 
 
-def _are_negatives(labels, of_memory):
+def _are_negatives(labels, entry_labels):
     """Whether an entry is a negative of an example, boolean, shape `(batch, entries)`."""
-    same = (labels[:, None] == of_memory) & (labels[:, None] > _UNKNOWN)
-    return ~same & (of_memory != _EMPTY)
+    same = (labels[:, None] == entry_labels) & (labels[:, None] > _UNKNOWN)
+    return ~same & (entry_labels != _EMPTY)
 
 
 def _prepend(variable, batch, memory):

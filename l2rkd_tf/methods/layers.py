@@ -121,11 +121,11 @@ def _pairs(teacher, student):
 
 
 def _embedding(method, model):
-    of_output = _layers_of_output(model)
+    output_layers = _layers_of_output(model)
     vectors = [
         name
         for name, shape in layer_shapes(model).items()
-        if len(shape) == 2 and name not in of_output
+        if len(shape) == 2 and name not in output_layers
     ]
     if not vectors:
         raise _not_found(method, model, "no layer before the output that outputs vectors")

@@ -77,8 +77,8 @@ class DKD(Method):
         if labels is not None:
             known = tf.cast(labels, tf.int32)
             target = tf.where(known >= 0, known, target)
-        of_target, of_others = decoupled_kl(teacher, student, target, self.temperature)
-        return self.alpha * of_target + self.beta * of_others
+        target_part, others_part = decoupled_kl(teacher, student, target, self.temperature)
+        return self.alpha * target_part + self.beta * others_part
 
     def get_config(self) -> Config:
         """Arguments of the constructor."""
@@ -139,9 +139,9 @@ class DIST(Method):
         _check_shapes(teacher, student)
         teacher = tf.nn.softmax(teacher / self.temperature)
         student = tf.nn.softmax(student / self.temperature)
-        of_rows = correlation_distance(teacher, student)
-        of_columns = correlation_distance(tf.transpose(teacher), tf.transpose(student))
-        values = self.beta * of_rows + self.gamma * tf.reduce_mean(of_columns)
+        row_distances = correlation_distance(teacher, student)
+        column_distances = correlation_distance(tf.transpose(teacher), tf.transpose(student))
+        values = self.beta * row_distances + self.gamma * tf.reduce_mean(column_distances)
         return self.temperature**2 * values
 
     def get_config(self) -> Config:
@@ -255,9 +255,9 @@ def decoupled_kl(
 
 def _log_odds(logits, others, target, temperature):
     """`log(p_target / (1 - p_target))`, shape `(batch, 1)`."""
-    of_target = tf.gather(logits, target[:, None], batch_dims=1)
-    of_others = tf.reduce_logsumexp(others / temperature, axis=-1, keepdims=True)
-    return of_target / temperature - of_others
+    target_logit = tf.gather(logits, target[:, None], batch_dims=1)
+    others_logit = tf.reduce_logsumexp(others / temperature, axis=-1, keepdims=True)
+    return target_logit / temperature - others_logit
 
 
 def correlation_distance(first: TensorLike, second: TensorLike) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""The colours of a decision map: the class gives the colour, the confidence its strength."""
+"""The colours of a decision map: the class sets the colour, the confidence its strength."""
 
 from collections.abc import Mapping
 

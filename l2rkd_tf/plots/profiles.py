@@ -47,7 +47,7 @@ def fidelity_profiles(
         ...     )
         >>> figure = fidelity_profiles({"KD": profile([0.1, 0.9]), "L2RKD": profile([0.1, 0.2])})
         >>> [axes.get_ylabel() for axes in figure.axes]
-        ['KL from the teacher, nats', 'decides as the teacher']
+        ['KL from the teacher, nats', 'agrees with the teacher']
     """
     profiles = style.named("profiles", profiles, FidelityProfile)
     kinds = {not np.isnan(profile.agreement).all() for profile in profiles.values()}

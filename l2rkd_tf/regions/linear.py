@@ -204,8 +204,8 @@ class LinearRegion(Segment):
         self, coefficients: LinearCoefficients, fraction: TensorLike
     ) -> LinearCoefficients:
         """See `Region.at_fraction`: `lambda` becomes `fraction * limit`."""
-        edge = scaled(coefficients.limits[:, None], fraction)
-        return coefficients._replace(lam=edge)
+        boundary = scaled(coefficients.limits[:, None], fraction)
+        return coefficients._replace(lam=boundary)
 
     def get_config(self) -> Config:
         """See `Region.get_config`; without the teacher."""
@@ -223,14 +223,16 @@ class LinearRegion(Segment):
     def _tested_shares(self, inputs, partners):
         """Largest fractions of the radius that pass, and the teacher's changes up to there."""
         inner = np.outer(self._shares, self.fractions)
-        places, where = np.unique(np.concatenate([[0.0], self._shares, inner.ravel()]), False, True)
-        outputs = self._outputs_at(places, inputs, partners)
+        fractions, where = np.unique(
+            np.concatenate([[0.0], self._shares, inner.ravel()]), False, True
+        )
+        outputs = self._outputs_at(fractions, inputs, partners)
         count = len(self._shares)
         start, ends = outputs[0], tf.gather(outputs, where[1 : 1 + count])
         between = tf.gather(outputs, where[1 + count :].reshape(inner.shape))
         changes = ends - start
-        fractions = tf.constant(self.fractions, tf.float32)[:, None, None]
-        straight = start + fractions * changes[:, None]
+        inner_fractions = tf.constant(self.fractions, tf.float32)[:, None, None]
+        straight = start + inner_fractions * changes[:, None]
         # If outputs are equal at both ends, as in flat parts of a network, only rounding is left.
         allowed = self.tolerance * tf.norm(changes, axis=-1) + _ROUNDING * tf.norm(start, axis=-1)
         gaps = tf.reduce_max(tf.norm(between - straight, axis=-1), axis=1)
@@ -239,13 +241,13 @@ class LinearRegion(Segment):
         is_best = tf.equal(shares, best)[..., None]
         return best, tf.reduce_sum(tf.where(is_best, changes, 0.0), axis=0)
 
-    def _outputs_at(self, places, inputs, partners):
+    def _outputs_at(self, fractions, inputs, partners):
         """The teacher's outputs at fractions of the radius, shape `(fractions, batch, outputs)`."""
         full = tf.ones_like(partners, tf.float32) * self.radius_variable
-        points = [self.apply(inputs, (partners, full * place)) for place in places]
+        points = [self.apply(inputs, (partners, full * fraction)) for fraction in fractions]
         points = keras.tree.map_structure(lambda *leaves: tf.concat(leaves, 0), *points)
         outputs = model_outputs(self._teacher, points)
-        shape = [len(places), tf.shape(partners)[0], outputs.shape[1] or tf.shape(outputs)[1]]
+        shape = [len(fractions), tf.shape(partners)[0], outputs.shape[1] or tf.shape(outputs)[1]]
         return tf.reshape(outputs, shape)
 
     def _exact_shares(self, inputs, partners):
