@@ -10,7 +10,12 @@ from absl import logging
 from l2rkd_tf.methods.layers import EMBEDDING, MAPS, find_layers, shapes_of
 from l2rkd_tf.utils.types import Config, TensorLike, Tensors
 
-__all__ = ["FeatureMethod", "LayersMethod", "TrainableMethod", "Method"]
+__all__ = [
+    "FeatureMethod",
+    "LayersMethod",
+    "Method",
+    "TrainableMethod",
+]
 
 
 class Method(keras.distillation.DistillationLoss):

@@ -17,11 +17,11 @@ from l2rkd_tf.plots.profiles import fidelity_profiles
 
 __all__ = [
     "Plane",
-    "top1_agreement",
     "decision_map",
     "fidelity_profiles",
     "linear_radii",
     "linearity_gap",
     "plane_grid",
+    "top1_agreement",
     "training_curves",
 ]

@@ -6,7 +6,11 @@ import numpy as np
 
 from l2rkd_tf.utils.types import TensorLike
 
-__all__ = ["Plane", "top1_agreement", "plane_grid"]
+__all__ = [
+    "Plane",
+    "plane_grid",
+    "top1_agreement",
+]
 
 
 @dataclasses.dataclass(frozen=True)
