@@ -24,12 +24,12 @@ from l2rkd_tf.callbacks.tensorboard import DistillationTensorBoard
 
 __all__ = [
     "BlindRegionSearch",
+    "DistillationTensorBoard",
     "LocalShapeMonitor",
     "LossWeightScheduler",
     "RegionRadiusScheduler",
     "StudentCheckpoint",
     "TemperatureScheduler",
     "TrainingBackup",
-    "DistillationTensorBoard",
     "schedules",
 ]

@@ -152,7 +152,7 @@ class TrainingBackup(keras.callbacks.Callback):
             self._restore_history()
         if not self.delete_checkpoint:
             return
-        for name in _names_in(self._folder):
+        for name in _backup_names(self._folder):
             shutil.rmtree(os.path.join(self._folder, name))
         for folder in (self._folder, self.directory):
             with contextlib.suppress(OSError):  # not empty, or gone already
@@ -227,13 +227,15 @@ class TrainingBackup(keras.callbacks.Callback):
             "ones are untouched"
         ):
             with atomic_path(folder) as temporary:
-                check_space(self._folder, [*self.model.variables, *_of_optimizer(self.model)])
+                check_space(
+                    self._folder, [*self.model.variables, *_optimizer_variables(self.model)]
+                )
                 temporary.mkdir()
                 self._write_files(temporary)
             # Newer ones belong to a run that not all workers could resume.
             earlier = [number for number in _epochs_in(self._folder) if number <= epoch]
             kept = {_name_of(number) for number in sorted(earlier)[-_KEPT:]}
-            for name in _names_in(self._folder) - kept:
+            for name in _backup_names(self._folder) - kept:
                 _remove(os.path.join(self._folder, name))
 
     def _write_files(self, folder):
@@ -280,7 +282,7 @@ def _name_of(epoch):
     return f"epoch-{epoch:06d}"
 
 
-def _names_in(folder):
+def _backup_names(folder):
     """Names of all complete and incomplete backups in the folder, and of nothing else."""
     listed = os.listdir(folder) if os.path.isdir(folder) else ()  # someone deleted it
     return {name for name in listed if _NAME.fullmatch(name)}
@@ -290,7 +292,7 @@ def _epochs_in(folder):
     """Numbers of the epochs with a complete backup."""
     return [
         int(_NAME.fullmatch(name)[1])
-        for name in _names_in(folder)
+        for name in _backup_names(folder)
         if not name.endswith(".partial")
         and all(os.path.isfile(os.path.join(folder, name, file)) for file in _FILES)
     ]
@@ -306,13 +308,13 @@ def _plain(value):
     return np.asarray(value).tolist()
 
 
-def _of_optimizer(model):
+def _optimizer_variables(model):
     return [] if model.optimizer is None else model.optimizer.variables
 
 
 def _seeds_of(model):
     """Variables that weight files do not contain: the states of seed generators."""
-    stored = [*model.weights, *model.metrics_variables, *_of_optimizer(model)]
+    stored = [*model.weights, *model.metrics_variables, *_optimizer_variables(model)]
     stored = {id(variable) for variable in stored}
     return [variable for variable in model.variables if id(variable) not in stored]
 
@@ -327,7 +329,7 @@ def _load_seeds(model, path):
 
 def _set_radius(region, radius):
     if isinstance(region, Mixture):
-        for member, of_member in zip(region.regions, radius, strict=True):
-            _set_radius(member, of_member)
+        for member, member_radius in zip(region.regions, radius, strict=True):
+            _set_radius(member, member_radius)
     elif region.radius != radius:
         region.radius = radius

@@ -43,7 +43,7 @@ class DistillerCallback(keras.callbacks.Callback):
         check_distiller(model, type(self).__name__)
         if self.needs_teacher and model.get_teacher() is None:
             raise ValueError(
-                f"`callbacks` may contain a {type(self).__name__} only with a distiller that has a "
+                f"`callbacks` may contain a {type(self).__name__} only in a distiller with a "
                 "teacher. Received: a distiller with teacher=None. Pass the teacher: it is not "
                 "run for batches that already carry its outputs."
             )

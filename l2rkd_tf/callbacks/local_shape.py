@@ -34,7 +34,7 @@ class LocalShapeMonitor(DistillerCallback):
     its region, in a direction drawn from the region,
 
     ```
-    x_a = x + a (edge - x)
+    x_a = x + a (boundary - x)
     val_fidelity_kl_{a}        = mean KL(p(f_T(x_a)) || p(f_S(x_a)))       (nats, temperature 1)
     val_fidelity_agreement_{a} = mean [argmax f_T(x_a) = argmax f_S(x_a)]  (0 to 1)
     ```
@@ -130,7 +130,7 @@ class LocalShapeMonitor(DistillerCallback):
         self._values = None
         if self._points is None:
             self._points = take_points(self.data, self.max_points, self.seed)
-        try_points(self._points, self._at_edge)
+        try_points(self._points, self._at_boundary)
         if self.log_dir is not None:
             self._writer = tf.summary.create_file_writer(self.log_dir)
 
@@ -153,7 +153,7 @@ class LocalShapeMonitor(DistillerCallback):
         is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
         return self._values is None or (epoch + 1) % self.measure_freq == 0 or is_last
 
-    def _at_edge(self, inputs, labels):
+    def _at_boundary(self, inputs, labels):
         """The teacher's outputs at the boundary of the region, if the region is known yet."""
         region = self.region or self.model.region
         if region is not None:

@@ -175,7 +175,7 @@ def _takes_value(schedule):
     if callable(schedule):
         try:
             signature = inspect.signature(schedule)
-        except ValueError:  # some functions written in C do not tell
+        except ValueError:  # some functions written in C have no signature
             return False
         for arguments in [(0,), (0, 1.0)]:
             try:

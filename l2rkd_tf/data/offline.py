@@ -59,6 +59,7 @@ def _prepare_quietly(builder):
 
 
 def _move_into_place(made, builder):
+    # Not by `atomic_path`: tfds's directories may be remote, and the first of two writers wins.
     place = builder.data_path
     place.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -125,7 +125,7 @@ def _input_name(position, where, tensor):
         name = where[-1]
     elif isinstance(tensor, keras.KerasTensor) and not tensor.name.startswith("keras_tensor"):
         name = tensor.name
-    else:  # An array, or a name that Keras counts up within a process.
+    else:  # An array, or an automatic name with a number that Keras increments.
         name = f"input_{position}"
     return re.sub(r"\W", "_", name)
 

@@ -73,27 +73,27 @@ def model_card_text(
     Reference: the sections are those of Mitchell et al., Model Cards for Model Reporting
     (arXiv:1810.03993), as far as they can be known here.
     """
-    exports = _checked_exports(exports)
+    reports = _checked_exports(exports)
     measurements = list(measurements)
     for row in measurements:
         _check_measurement(row)
     config = dict(config or {})
     trained_with = config.pop("versions", None)
     return _template().render(
-        exports=exports,
+        exports=reports,
         title=title,
         license=license,
         intended_use=intended_use,
         meaning=meaning,
         measured={row["model"] for row in measurements},
-        files=card_tables.files(exports),
+        files=card_tables.files(reports),
         data=card_tables.settings(data),
         config=card_tables.settings(config),
         metrics=card_tables.settings(metrics),
         measurements=card_tables.measured(measurements),
-        signature=card_tables.signature(exports),
-        parity=card_tables.parity(exports),
-        versions=card_tables.versions(exports, trained_with),
+        signature=card_tables.signature(reports),
+        parity=card_tables.parity(reports),
+        versions=card_tables.versions(reports, trained_with),
     )
 
 

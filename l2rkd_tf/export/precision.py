@@ -35,9 +35,7 @@ def float32_copy(student: keras.Model) -> keras.Model:
 
 
 def check_copy(original_outputs: np.ndarray, copy_outputs: np.ndarray) -> float:
-    """Checks that the copy equals the student up to its precision; returns the largest
-    difference.
-    """
+    """Checks that a copy equals its student up to precision; returns the largest difference."""
     comparison = compare(original_outputs, copy_outputs)
     if not comparison.is_within(_COPY_TOLERANCE):
         raise ExportError(

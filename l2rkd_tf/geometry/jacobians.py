@@ -59,8 +59,8 @@ def jacobian_distance(
     examples includes the variance of the projections. The ratio of two unbiased means has a bias
     that shrinks with the number of examples.
 
-    A constant added to all logits of an example does not change the softmax, but its gradient does
-    change this Jacobian: models with equal predictions may differ in it.
+    Adding the same function of the input to all logits does not change the softmax, but does change
+    this Jacobian: models with equal predictions may differ in it.
 
     Args:
         teacher: Built Keras model that outputs logits, shape `(batch, classes)`.
@@ -118,8 +118,8 @@ def jacobian_distance(
             "Received: a teacher with a Jacobian of zero at all of `x`"
         )
     relative, stderr = ratio_and_stderr(distances, norms)
-    means = (float(values.mean(dtype="float64")) for values in (distances, norms))
-    return JacobianDistance(float(relative), float(stderr), *means, len(distances))
+    distance, norm = (float(values.mean(dtype="float64")) for values in (distances, norms))
+    return JacobianDistance(float(relative), float(stderr), distance, norm, len(distances))
 
 
 def _check_projections(num_projections):

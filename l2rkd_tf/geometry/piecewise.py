@@ -67,7 +67,7 @@ def linear_radius(
 
     Raises:
         ValueError: If a layer or an activation of the model is not supported, the model has not
-            one input, or the arrays are not finite or not of the shape of the input.
+            one input, or the arrays hold NaN or Inf or do not have the shape of the input.
 
     Example:
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.ReLU(max_value=6.0)])

@@ -69,7 +69,7 @@ def fidelity_profile(
     """Measures how well a student matches its teacher, from the examples to a region's boundary.
 
     ```
-    x_f   = x + f * (edge - x)
+    x_f   = x + f * (boundary - x)
     kl(f) = mean_x KL(softmax(f_T(x_f) / tau) || softmax(f_S(x_f) / tau))
     ```
 

@@ -23,7 +23,11 @@ from l2rkd_tf.utils.validation import (
     is_positive_integer,
 )
 
-__all__ = ["top1_agreement", "expected_calibration_error", "teacher_stddev"]
+__all__ = [
+    "expected_calibration_error",
+    "teacher_stddev",
+    "top1_agreement",
+]
 
 
 def top1_agreement(

@@ -1,8 +1,8 @@
-"""Existing distillation methods, for use alone, with KD, or with L2RKD.
+"""Published distillation methods, to use on their own, with KD, or with L2RKD.
 
 Pass them to `L2RKDDistiller(distillation_losses=[...])`, or to `keras.distillation.Distiller`.
-Methods that are regions with certain settings are functions that return arguments of
-`L2RKDDistiller`: `funmatch`, `mixup_kd`, `noise_kd`, `pe_bkd`.
+Methods that amount to settings of a region are functions that return arguments of `L2RKDDistiller`:
+`funmatch`, `mixup_kd`, `noise_kd`, `pe_bkd`.
 """
 
 from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, Method, TrainableMethod
@@ -30,18 +30,18 @@ __all__ = [
     "CorrelationCongruence",
     "DIST",
     "DKD",
+    "FSP",
     "FeatureMethod",
     "FitNet",
-    "FSP",
     "JacobianMatching",
     "LayersMethod",
-    "TrainableMethod",
+    "LogitStandardization",
     "Method",
     "NeuronSelectivityTransfer",
-    "LogitStandardization",
     "PKT",
     "RelationalKD",
     "SimilarityPreserving",
+    "TrainableMethod",
     "VID",
     "find_layers",
     "funmatch",

@@ -1,4 +1,4 @@
-"""What all distillation methods have in common."""
+"""Base classes of the distillation methods."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,25 +10,30 @@ from absl import logging
 from l2rkd_tf.methods.layers import EMBEDDING, MAPS, find_layers, shapes_of
 from l2rkd_tf.utils.types import Config, TensorLike, Tensors
 
-__all__ = ["FeatureMethod", "LayersMethod", "TrainableMethod", "Method"]
+__all__ = [
+    "FeatureMethod",
+    "LayersMethod",
+    "Method",
+    "TrainableMethod",
+]
 
 
 class Method(keras.distillation.DistillationLoss):
-    """A distillation method: one value for each example, from teacher and student outputs.
+    """A distillation method: one value per example, from teacher and student outputs.
 
     A subclass is one formula, `per_example`. It compares the models' logits; subclasses of
     `FeatureMethod` and `LayersMethod` compare features of inner layers. As a
-    `keras.distillation.DistillationLoss` a method works in `keras.distillation.Distiller` too,
+    `keras.distillation.DistillationLoss`, a method also works in `keras.distillation.Distiller`,
     which takes the mean over the batch.
 
     Attributes:
-        default_weight: The weight that the method's own paper gives it.
+        default_weight: The weight in the method's own paper or code.
         uses_labels: Whether `per_example` takes a third argument, `labels`: class numbers, int32,
-            shape `(batch,)`, -1 where a point has no label; `None` where none has.
-        num_projections: How many random projections of the gradient of the outputs with respect
-            to the inputs it compares, instead of outputs or features.
-        teacher_layers: Names of the teacher's layers that it compares; empty for the logits.
-        student_layers: Names of the student's layers that it compares; empty for the logits.
+            shape `(batch,)`, -1 where a point has no label; `None` if no point has one.
+        num_projections: Number of random projections of the input gradients of the outputs to
+            compare, instead of outputs or features.
+        teacher_layers: Names of the compared layers of the teacher; empty for the logits.
+        student_layers: Names of the compared layers of the student; empty for the logits.
     """
 
     default_weight = 1.0
@@ -48,7 +53,7 @@ class Method(keras.distillation.DistillationLoss):
         Returns:
             float32, shape `(batch,)`.
         """
-        raise NotImplementedError(f"{type(self).__name__} must have a method `per_example`.")
+        raise NotImplementedError(f"{type(self).__name__} must implement `per_example`.")
 
     def values(
         self, teacher_outputs: Tensors, student_outputs: Tensors, labels: TensorLike | None = None
@@ -67,14 +72,14 @@ class Method(keras.distillation.DistillationLoss):
         if not keras.tree.is_nested(outputs) and len(self.teacher_layers) > 1:
             raise ValueError(
                 f"{type(self).__name__} compares the layers {self.teacher_layers} of the teacher. "
-                "Received: the output of one. keras.distillation.Distiller supplies no more: name "
-                "one layer of each model, or use L2RKDDistiller."
+                "Received: the output of one layer. keras.distillation.Distiller supplies only "
+                "one: name one layer of each model, or use L2RKDDistiller."
             )
 
     def compute_loss(
         self, teacher_outputs: Tensors, student_outputs: Tensors, **kwargs: Any
     ) -> tf.Tensor:
-        """The mean of `values` over the batch: what `keras.distillation.Distiller` asks for."""
+        """The mean of `values` over the batch, for `keras.distillation.Distiller`."""
         return tf.reduce_mean(self.values(teacher_outputs, student_outputs, **kwargs))
 
     def get_config(self) -> Config:
@@ -88,7 +93,7 @@ class Method(keras.distillation.DistillationLoss):
 
 
 class _OnLayers(Method):
-    """Keeps the names of layers, given or found."""
+    """Holds the names of layers, given or found."""
 
     layers_when_omitted: str
     _arguments: tuple[str, str]
@@ -112,16 +117,16 @@ class _OnLayers(Method):
 
     @property
     def teacher_layer_name(self) -> str | None:
-        """The teacher's layer, if it is one: the name that `keras.distillation` looks for."""
+        """The teacher's layer, if there is one: the attribute that `keras.distillation` reads."""
         return self.teacher_layers[0] if len(self.teacher_layers) == 1 else None
 
     @property
     def student_layer_name(self) -> str | None:
-        """The student's layer, if it is one: the name that `keras.distillation` looks for."""
+        """The student's layer, if there is one: the attribute that `keras.distillation` reads."""
         return self.student_layers[0] if len(self.student_layers) == 1 else None
 
     def validate_model_compatibility(self, teacher: keras.Model, student: keras.Model) -> None:
-        """Finds the layers, where no names were given, and logs which."""
+        """Finds the layers if no names were given, and logs them."""
         if None in self._given.values():
             name = type(self).__name__
             self.teacher_layers, self.student_layers = find_layers(
@@ -139,8 +144,8 @@ class FeatureMethod(_OnLayers):
     """A method that compares features of one layer of each model.
 
     Args:
-        teacher_layer_name: Name of the teacher's layer. `None` looks for one by its name, as
-            `l2rkd_tf.methods.find_layers` says.
+        teacher_layer_name: Name of the teacher's layer. `None` finds one by
+            `l2rkd_tf.methods.find_layers`.
         student_layer_name: Name of the student's layer, or `None`.
     """
 
@@ -162,8 +167,8 @@ class LayersMethod(_OnLayers):
     """A method that compares features of several layers of each model.
 
     Args:
-        teacher_layer_names: Names of the teacher's layers, a list, or one name. `None` looks for
-            them by their names, as `l2rkd_tf.methods.find_layers` says.
+        teacher_layer_names: Names of the teacher's layers, a list, or one name. `None` finds them
+            by `l2rkd_tf.methods.find_layers`.
         student_layer_names: Names of as many layers of the student, or `None`.
     """
 
@@ -184,7 +189,7 @@ class LayersMethod(_OnLayers):
 
     def per_layer(self, teacher: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         """Loss of each example at one pair of layers; arguments as those of `per_example`."""
-        raise NotImplementedError(f"{type(self).__name__} must have a method `per_layer`.")
+        raise NotImplementedError(f"{type(self).__name__} must implement `per_layer`.")
 
     def get_config(self) -> Config:
         """Arguments of the constructor."""
@@ -193,11 +198,11 @@ class LayersMethod(_OnLayers):
 
 
 class TrainableMethod(Method, keras.layers.Layer):
-    """Mixed into a method with parts of its own, such as a projector, that are trained or kept.
+    """Mixin for methods with trainable or stateful sublayers, such as a projector.
 
-    A subclass makes the parts, in float32, in `build(teacher_shapes, student_shapes)`: the shapes
-    of what `per_example` takes. A distiller trains and saves them with itself, as one of its
-    layers; the student never holds them.
+    A subclass creates them, in float32, in `build(teacher_shapes, student_shapes)`, with the shapes
+    of the arguments of `per_example`. A distiller trains and saves the method as one of its layers;
+    the student does not contain them.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -205,7 +210,7 @@ class TrainableMethod(Method, keras.layers.Layer):
         self.dtype_policy = "float32"
 
     def validate_model_compatibility(self, teacher: keras.Model, student: keras.Model) -> None:
-        """Finds the layers, where no names were given, and makes the parts."""
+        """Finds the layers if no names were given, and creates the sublayers."""
         super().validate_model_compatibility(teacher, student)
         shapes = (
             shapes_of(teacher, self.teacher_layers),
@@ -217,7 +222,7 @@ class TrainableMethod(Method, keras.layers.Layer):
     def values(
         self, teacher_outputs: Tensors, student_outputs: Tensors, labels: TensorLike | None = None
     ) -> tf.Tensor:
-        """As in `Method`; makes the parts, where no shapes were known before."""
+        """As in `Method`; creates the sublayers if no shapes were known before."""
         outputs = (teacher_outputs, student_outputs)
         self.build_from_shapes(
             *(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), o) for o in outputs)
@@ -225,7 +230,7 @@ class TrainableMethod(Method, keras.layers.Layer):
         return super().values(*outputs, labels=labels)
 
     def build_from_shapes(self, teacher_shapes: Any, student_shapes: Any) -> None:
-        """Makes the parts, once, for features of these shapes."""
+        """Creates the sublayers, once, for features of these shapes."""
         if self.built:
             return
         try:
@@ -239,7 +244,7 @@ class TrainableMethod(Method, keras.layers.Layer):
 
 
 def _checked_names(argument, names):
-    """A tuple of names from what a user gave, or `None`."""
+    """A tuple of names from the user's argument, or `None`."""
     if names is None:
         return None
     several = argument.endswith("names")

@@ -1,4 +1,4 @@
-"""A method that tells the teacher's representation of an example from those of other examples."""
+"""Contrastive distillation: recognizes the teacher's features of an example among others."""
 
 import keras
 import tensorflow as tf
@@ -17,10 +17,10 @@ _EMPTY = -2
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
 class CRD(TrainableMethod, FeatureMethod):
-    """Contrastive distillation, CRD: an example is recognised from one model by the other.
+    """Contrastive representation distillation (CRD).
 
-    Learned linear maps followed by division by the length give embeddings `t` and `s` of teacher
-    and student. A memory holds the embeddings of the last `num_negatives` examples:
+    Learned linear maps, normalized to length 1, produce embeddings `t` and `s` of teacher and
+    student. A memory holds the embeddings of the last `num_negatives` examples:
 
     ```
     value_i = L(s_i, t_i, teacher's memory) + L(t_i, s_i, student's memory)
@@ -28,25 +28,24 @@ class CRD(TrainableMethod, FeatureMethod):
     h(x) = exp(x / tau) / (exp(x / tau) + N / M)
     ```
 
-    The negatives of an example are the `N` entries of the memory from earlier batches, without
-    those of the same label, where both labels are known. An example that has none, as those of the
-    first batch, counts 0.
+    The negatives of an example are the `N` entries of the memory from earlier batches, except those
+    with the same label if both labels are known. An example without negatives, as in the first
+    batch, contributes 0.
 
-    `M` is the number of training examples in equation 19 of the paper. The authors' code divides
-    `exp(x / tau)` by a constant besides, `M` times a mean of `exp(x / tau)`, after which `M`
-    cancels; the weights in the paper are for that. `num_examples=None` means `M = 1`, which takes
-    that mean, about 2 at the first step of the authors' code, for 1. With `M` in the tens of
-    thousands, the loss starts some thousand times larger than with `M = 1`, and needs a smaller
-    weight.
+    `M` is the number of training examples in equation 19 of the paper. The authors' code also
+    divides `exp(x / tau)` by a constant, `M` times a mean of `exp(x / tau)`, so that `M` cancels;
+    the weights in the paper are for that. `num_examples=None` means `M = 1`, which replaces that
+    mean, about 2 in the first step of the authors' code, by 1. With `M` in the tens of thousands,
+    the loss starts about a thousand times larger than with `M = 1`, and needs a smaller weight.
 
-    Other differences from the paper: the memory is of the last examples, the newest first, not one
-    entry, averaged over epochs, for each example of the dataset, since examples in Keras have no
-    numbers; and all entries are negatives, not a random draw. Each call adds its batch to the
-    memory after the loss has read it. Under `tf.distribute`, each replica has a memory of its own
-    examples; the first one's is saved, and restored on all.
+    Further differences from the paper: the memory holds the most recent examples, not one entry,
+    averaged over epochs, for each example of the dataset, since examples in Keras have no index;
+    and all entries are negatives, not a random sample. Each call adds its batch to the memory after
+    the loss has read it. Under `tf.distribute`, each replica has its own memory; that of the first
+    replica is saved, and restored on all.
 
     Args:
-        teacher_layer_name: Name of the teacher's layer. `None` takes the embedding, the input of
+        teacher_layer_name: Name of the teacher's layer. `None` finds the embedding, the input of
             the classifier. Features of more axes are flattened.
         student_layer_name: Name of the student's layer, or `None`.
         feature_dim: Size of the embeddings that are compared.
@@ -55,7 +54,7 @@ class CRD(TrainableMethod, FeatureMethod):
         num_examples: `M`, the number of training examples, or `None` for 1.
 
     Raises:
-        ValueError: If an argument is none of the above.
+        ValueError: If a layer name is not a string, or a number is out of range.
 
     Example:
         >>> method = CRD(feature_dim=8, num_negatives=32)
@@ -102,7 +101,7 @@ class CRD(TrainableMethod, FeatureMethod):
         self.num_examples = None if num_examples is None else int(num_examples)
 
     def build(self, teacher_shapes: Shape, student_shapes: Shape) -> None:
-        """Makes the linear maps and the empty memory."""
+        """Creates the linear maps and the empty memory."""
         self.teacher_embedding = self._linear("teacher", teacher_shapes)
         self.student_embedding = self._linear("student", student_shapes)
         size = (self.num_negatives, self.feature_dim)
@@ -120,16 +119,16 @@ class CRD(TrainableMethod, FeatureMethod):
             labels = tf.fill([tf.shape(student)[0]], _UNKNOWN)
         labels = tf.cast(labels, tf.int32)
         memories = self.teacher_memory, self.student_memory, self.label_memory
-        of_teacher, of_student, of_labels = (
+        teacher_entries, student_entries, entry_labels = (
             tf.stop_gradient(tf.convert_to_tensor(memory)) for memory in memories
         )
-        negative = _are_negatives(labels, of_labels)
-        # Before the memory is written: a read after it would find the examples themselves.
-        values = self._contrast(student, teacher, of_teacher, negative)
-        values += self._contrast(teacher, student, of_student, negative)
-        _prepend(self.teacher_memory, teacher, of_teacher)
-        _prepend(self.student_memory, student, of_student)
-        _prepend(self.label_memory, labels, of_labels)
+        negative = _are_negatives(labels, entry_labels)
+        # Before the memory is written, since a later read would find the examples themselves.
+        values = self._contrast(student, teacher, teacher_entries, negative)
+        values += self._contrast(teacher, student, student_entries, negative)
+        _prepend(self.teacher_memory, teacher, teacher_entries)
+        _prepend(self.student_memory, student, student_entries)
+        _prepend(self.label_memory, labels, entry_labels)
         return values
 
     def _contrast(self, anchors, positives, memory, negative):
@@ -165,8 +164,8 @@ class CRD(TrainableMethod, FeatureMethod):
 
 
 def _memory(name, shape, dtype, value):
-    """A weight that is not trained, with a value of its own on each replica."""
-    # `add_weight` takes no `synchronization`.
+    """A non-trainable weight with a separate value on each replica."""
+    # `add_weight` has no argument `synchronization`.
     return keras.Variable(
         keras.initializers.Constant(value),
         shape=shape,
@@ -179,13 +178,13 @@ def _memory(name, shape, dtype, value):
     )
 
 
-def _are_negatives(labels, of_memory):
-    """Which entries are negatives of which examples, boolean, shape `(batch, entries)`."""
-    same = (labels[:, None] == of_memory) & (labels[:, None] > _UNKNOWN)
-    return ~same & (of_memory != _EMPTY)
+def _are_negatives(labels, entry_labels):
+    """Whether an entry is a negative of an example, boolean, shape `(batch, entries)`."""
+    same = (labels[:, None] == entry_labels) & (labels[:, None] > _UNKNOWN)
+    return ~same & (entry_labels != _EMPTY)
 
 
 def _prepend(variable, batch, memory):
-    """Writes the batch in front of the memory, and forgets what falls off its end."""
+    """Writes the batch in front of the memory, and drops the oldest entries."""
     kept = tf.concat([tf.stop_gradient(batch), memory], axis=0)[: memory.shape[0]]
     variable.assign(tf.ensure_shape(kept, memory.shape))

@@ -1,4 +1,4 @@
-"""Methods that predict the teacher's features from the student's, by parts trained with it."""
+"""Methods that predict the teacher's features from the student's, by layers trained with it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,25 +21,25 @@ class FitNet(TrainableMethod, FeatureMethod):
     """Hints (FitNets): a layer of the student predicts the features of a layer of the teacher.
 
     ```
-    loss = mean over places and channels of (T[x, y, c] - (S[x, y] W + b)[c])^2
+    loss = mean over positions and channels of (T[x, y, c] - (S[x, y] W + b)[c])^2
     ```
 
-    The projector `W, b`, a 1 x 1 convolution, is trained with the student, and not made where both
-    layers have the same number of channels. Features are maps, of which the larger are first
-    pooled by `match_sizes`, or vectors.
+    The projector `W, b`, a 1 x 1 convolution, is trained with the student, and omitted if both
+    layers have the same number of channels. Features are vectors or maps; the larger maps are first
+    pooled by `match_sizes`.
 
-    The paper has half the sum of squares, evens out sizes by a larger kernel of the projector,
-    and trains by the hint alone in a first stage. The default weight, 100, is the one that later
-    studies take for the mean of squares beside the labels.
+    How this differs from the paper: the paper uses half the sum of squares, matches sizes by a
+    larger kernel of the projector, and trains only by the hint in a first stage. The default
+    weight, 100, is the one that later studies use for the mean of squares together with the labels.
 
     Args:
-        teacher_layer_name: Name of the teacher's layer, the hint. `None` looks for one in the
-            middle of the model, as `l2rkd_tf.methods.find_layers` says.
+        teacher_layer_name: Name of the teacher's layer, the hint. `None` finds one in the middle of
+            the model, by `l2rkd_tf.methods.find_layers`.
         student_layer_name: Name of the student's layer, or `None`.
 
     Raises:
-        ValueError: If an argument is none of these, or the features are not both vectors, or maps
-            of known size.
+        ValueError: If a layer name is not a string, or the features are not both vectors or both
+            maps of known size.
 
     Example:
         >>> method = FitNet("block2", "block2")
@@ -62,7 +62,7 @@ class FitNet(TrainableMethod, FeatureMethod):
         self.projector: keras.layers.Dense | None = None
 
     def build(self, teacher_shapes: Shape, student_shapes: Shape) -> None:
-        """Makes the projector, where numbers of channels differ."""
+        """Creates the projector if the numbers of channels differ."""
         _check_shapes(teacher_shapes, student_shapes)
         if teacher_shapes[-1] != student_shapes[-1]:
             projector = keras.layers.Dense(teacher_shapes[-1], dtype="float32")
@@ -79,37 +79,38 @@ class FitNet(TrainableMethod, FeatureMethod):
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
 class VID(TrainableMethod, LayersMethod):
-    """Variational information distillation (VID): the student keeps what it takes to know `T`.
+    """Variational information distillation (VID): the student's features predict the teacher's.
 
-    The teacher's features are given a normal distribution, whose mean is predicted from the
-    student's features and whose variance is learned for each channel. Its negative
-    log-likelihood, which bounds the information that the features of both share, is
+    The teacher's features are modelled by a normal distribution whose mean is predicted from the
+    student's features and whose variance is learned for each channel. Its negative log-likelihood,
+    which bounds the mutual information of the features, is
 
     ```
     v[c] = softplus(alpha[c]) + epsilon
     loss = sum over pairs of layers of
-        mean over places and channels of ((T[x, y, c] - mean(S)[x, y, c])^2 / v[c] + log v[c]) / 2
+        mean over x, y, c of ((T[x, y, c] - mean(S)[x, y, c])^2 / v[c] + log v[c]) / 2
     ```
 
-    It has no lower bound of 0: it falls below where the prediction is good. For maps, the mean
-    is three 1 x 1 convolutions, each with the teacher's number of channels, and ReLU between them;
-    for vectors, it is linear; both have no bias. It and `alpha` are trained with the student. The
-    maps that are larger are first pooled by `match_sizes`.
+    It becomes negative if the prediction is good. For maps, the mean is three 1 x 1 convolutions,
+    each with the teacher's number of channels, with ReLUs between them; for vectors, it is linear;
+    neither has a bias. The mean and `alpha` are trained with the student. The larger maps are first
+    pooled by `match_sizes`.
 
-    The paper sums over places and channels; their mean follows the usual reimplementations,
-    whose weight is 1.
+    How this differs from the paper: the paper sums over positions and channels; the mean follows
+    the usual reimplementations, whose weight is 1.
 
     Args:
-        teacher_layer_names: Names of the teacher's layers, a list, or one name. `None` looks for
-            one of each resolution, as `l2rkd_tf.methods.find_layers` says.
+        teacher_layer_names: Names of the teacher's layers, a list, or one name. `None` finds one of
+            each resolution, by `l2rkd_tf.methods.find_layers`.
         student_layer_names: Names of as many layers of the student, or `None`.
-        init_variance: The variance at the start, above `epsilon`, in squared units of the
-            teacher's features.
-        epsilon: Positive number, the least variance.
+        init_variance: Initial variance, above `epsilon`, in squared units of the teacher's
+            features.
+        epsilon: Positive number, the smallest variance.
 
     Raises:
-        ValueError: If an argument is none of these, or the features of a pair of layers are not
-            both vectors, or maps of known size.
+        ValueError: If a layer name is not a string, `init_variance` is not above `epsilon`,
+            `epsilon` is not positive, or the features of a pair of layers are not both vectors or
+            both maps of known size.
 
     Example:
         >>> method = VID("features", "features", init_variance=2.0)
@@ -138,14 +139,14 @@ class VID(TrainableMethod, LayersMethod):
                 )
         if not init_variance > epsilon:
             raise ValueError(
-                "`init_variance` must be above `epsilon`, the least variance. Received: "
+                "`init_variance` must be above `epsilon`, the smallest variance. Received: "
                 f"init_variance={init_variance!r}, epsilon={epsilon!r}"
             )
         self.init_variance, self.epsilon = float(init_variance), float(epsilon)
         self.predictions: list[_Prediction] = []
 
     def build(self, teacher_shapes: Any, student_shapes: Any) -> None:
-        """Makes the parts that predict the teacher's features, one for each pair of layers."""
+        """Creates the layers that predict the teacher's features, for each pair of layers."""
         pairs = zip(_list_of(teacher_shapes), _list_of(student_shapes), strict=True)
         predictions = []
         for teacher_shape, student_shape in pairs:
@@ -177,10 +178,10 @@ class VID(TrainableMethod, LayersMethod):
 
 
 class _Prediction(keras.layers.Layer):
-    """Normal distribution of a teacher's features, from features of the student."""
+    """Normal distribution of the teacher's features, from features of the student."""
 
     def __init__(self, channels, init_variance, epsilon):
-        # Keras refuses the name it makes of a class that starts with an underscore.
+        # Keras rejects its own default name for a class that starts with an underscore.
         super().__init__(dtype="float32", name="prediction")
         self.channels = channels
         self.init_variance = init_variance
@@ -213,7 +214,7 @@ class _Prediction(keras.layers.Layer):
 
 
 def _list_of(shapes):
-    """A list of shapes, from such a list or one shape."""
+    """A list of shapes, from a list or a single shape."""
     return shapes if isinstance(shapes[0], (list, tuple)) else [shapes]
 
 

@@ -1,4 +1,4 @@
-"""Matching of the gradients of teacher and student with respect to their inputs."""
+"""Matching of the input gradients of teacher and student."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,29 +20,29 @@ _NO_LENGTH = 1e-24
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
 class JacobianMatching(Method):
-    """Distils the derivative of the outputs with respect to the inputs.
+    """Distils the derivatives of the outputs with respect to the inputs.
 
     ```
     ||J_T - J_S||_F^2 = E_v ||v^T J_T - v^T J_S||^2
     ```
 
     with the Jacobians `J = df / dx` of the logits and a vector `v` of random signs. An example's
-    value is the mean over `num_projections` independent `v`, drawn anew in every step: an unbiased
-    estimate, without the cost of a backward pass for every class. `normalize=True` compares
+    value is the mean over `num_projections` independent `v`, drawn again in every step: an unbiased
+    estimate that does not need a backward pass for every class. `normalize=True` compares
     `v^T J / ||v^T J||` instead, which ignores how steep either model is.
 
-    For Gaussian noise `n` of variance `sigma^2` in each coordinate of the input, so small that
-    models of ReLU stay linear, `E_n ||f_T(x + n) - f_S(x + n)||^2 = ||f_T(x) - f_S(x)||^2 +
-    sigma^2 ||J_T - J_S||_F^2`: distillation at noisy inputs matches Jacobians.
+    For Gaussian noise `n` of variance `sigma^2` in each coordinate of the input, so small that ReLU
+    networks stay linear, `E_n ||f_T(x + n) - f_S(x + n)||^2 = ||f_T(x) - f_S(x)||^2 + sigma^2 ||J_T
+    - J_S||_F^2`: distillation on noisy inputs matches Jacobians.
 
     It costs a backward pass through the teacher and a second derivative of the student for each
-    projection. Equal Jacobians leave the outputs free up to a constant, so it wants a loss of the
-    outputs beside it. Works in `L2RKDDistiller`, which supplies the projected gradients
+    projection. Equal Jacobians determine the outputs only up to a constant, so combine it with a
+    loss on the outputs. Works in `L2RKDDistiller`, which supplies the projected gradients
     (`projected_gradients`), not in `keras.distillation.Distiller`.
 
-    The paper matches the whole Jacobian in theory and the gradient of one output, normalized, in
-    its experiments. The default weight 1 is this library's: the squared norm is a sum over the
-    inputs, whose number and units decide how large it is.
+    How this differs from the paper: the paper matches the whole Jacobian in theory and the
+    normalized gradient of one output in its experiments. The default weight, 1, is not from the
+    paper: the squared norm is a sum over the inputs, so its size depends on their number and units.
 
     Args:
         num_projections: Number of random projections, at least 1.
@@ -50,7 +50,8 @@ class JacobianMatching(Method):
             length stays zero.
 
     Raises:
-        ValueError: If an argument is wrong, or if it gets anything but projected gradients.
+        ValueError: If `num_projections` is below 1 or `normalize` is not a bool, or if
+            `per_example` gets anything but projected gradients.
 
     Example:
         >>> method = JacobianMatching(num_projections=2)
@@ -59,7 +60,7 @@ class JacobianMatching(Method):
         [3.0]
 
     Reference: Srinivas and Fleuret, Knowledge Transfer with Jacobian Matching (arXiv:1803.00443),
-    sections 3 and 4; the random projection is this library's.
+    sections 3 and 4; the random projection is not from the paper.
     """
 
     def __init__(self, *, num_projections: int = 1, normalize: bool = False) -> None:
@@ -108,13 +109,13 @@ class JacobianMatching(Method):
 def draw_directions(
     batch: int | tf.Tensor, num_projections: int, outputs: int, seed: TensorLike
 ) -> tf.Tensor:
-    """Random signs, on which the outputs of each example are projected.
+    """Random signs to project the outputs of each example on.
 
     Args:
         batch: Number of examples, an integer or a scalar tensor.
         num_projections: Number of directions for each.
         outputs: Number of outputs of the models.
-        seed: Stateless seed, int32, shape `(2,)`. The same seed gives the same signs, in eager
+        seed: Stateless seed, int32, shape `(2,)`. The same seed returns the same signs in eager
             mode, in a graph and under XLA.
 
     Returns:
@@ -136,15 +137,15 @@ def projected_gradients(
 ) -> tuple[Features, tf.Tensor]:
     """A model's features, and gradients of its projected outputs with respect to its inputs.
 
-    The features come from one forward pass. The gradients can be differentiated again. Where
-    examples depend on each other, as through the batch statistics of a BatchNorm in training, the
-    gradient at an example holds the outputs of all of them.
+    The features come from one forward pass. The gradients are differentiable. If examples depend on
+    each other, as through BatchNorm's batch statistics in training, the gradient at an example
+    includes the outputs of all of them.
 
     Args:
         features: A callable `features(inputs, **kwargs) -> {OUTPUT: outputs, ...}`, such as that
             of `l2rkd_tf.features.feature_model`, with outputs of shape `(batch, outputs)`.
         inputs: Float tensor of shape `(batch, ...)`, or a list or dict of such.
-        directions: What the outputs are projected on, float32, shape
+        directions: Vectors to project the outputs on, float32, shape
             `(batch, num_projections, outputs)`.
         **kwargs: Passed to `features`.
 
@@ -154,7 +155,8 @@ def projected_gradients(
         `(batch, num_projections, total size of an example)`.
 
     Raises:
-        ValueError: If the outputs do not fit the directions, or do not depend on an input.
+        ValueError: If `directions` does not fit the outputs, or the outputs do not depend on an
+            input.
 
     Example:
         >>> double = lambda inputs: {"": 2.0 * inputs}

@@ -1,4 +1,4 @@
-"""Which layers a distillation method compares, when none are named."""
+"""Finds the layers that a distillation method compares if none are named."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _STAGE_END = re.compile(
     r"|block_?\d+[a-z]?_(?:add|project_bn)",  # MobileNet, EfficientNet
     re.IGNORECASE,
 )
-# Names of the vector that the classifier reads.
+# Names of the vector that the classifier takes.
 _EMBEDDING = re.compile(
     r"features?|embeddings?|pre_?logits|avg_?pool|max_?pool|global_.*pool.*|flatten.*",
     re.IGNORECASE,
@@ -36,14 +36,14 @@ def find_layers(
     """Finds the layers of two models that a method compares, by their names.
 
     - `"maps"`: one pair of feature maps for each resolution that both models have; if they have
-      none in common, the last ones of each, paired from the end. Of the layers named as ends of
-      stages (`block2`, `stage_2_out`, `conv4_block6_out`, `block_5_add`, ...), the last one of
-      each resolution is taken; without such names, the last layer of each resolution.
-    - `"middle map"`, `"last map"`: the middle one and the last one of these pairs. The middle one
-      of models without maps is the pair of embeddings.
+      none in common, the last ones of each, paired from the end. Uses the last layer of each
+      resolution whose name marks the end of a stage (`block2`, `stage_2_out`, `conv4_block6_out`,
+      `block_5_add`, ...); without such names, the last layer of each resolution.
+    - `"middle map"`, `"last map"`: the middle or last one of these pairs. Models without maps use
+      their embeddings for the middle one.
     - `"embedding"`: the last layer named as the classifier's input (`features`, `embedding`,
-      `avg_pool`, `global_average_pooling2d`, `flatten`, ...) that gives vectors; without such a
-      name, the last layer before the output that gives vectors.
+      `avg_pool`, `global_average_pooling2d`, `flatten`, ...) that outputs vectors; without such a
+      name, the last layer before the output that outputs vectors.
 
     Args:
         method: Name of the method, for messages.
@@ -52,10 +52,10 @@ def find_layers(
         kind: One of the above.
 
     Returns:
-        Names of layers of the teacher, and of as many layers of the student: two tuples.
+        Names of layers of the teacher, and of equally many of the student: two tuples.
 
     Raises:
-        ValueError: If a model's layers are not connected in a graph, or have no such layer.
+        ValueError: If a model is not a graph of layers, or has no such layer.
     """
     if kind == EMBEDDING:
         return (_embedding(method, teacher),), (_embedding(method, student),)
@@ -64,7 +64,7 @@ def find_layers(
         return find_layers(method, teacher, student, EMBEDDING)
     for model, found in zip((teacher, student), ends, strict=True):
         if not found:
-            raise _not_found(method, model, "no layer that gives feature maps")
+            raise _not_found(method, model, "no layer that outputs feature maps")
     pairs = _pairs(*ends)
     if kind == MIDDLE_MAP:
         pairs = [pairs[(len(pairs) - 1) // 2]]
@@ -74,9 +74,9 @@ def find_layers(
 
 
 def shapes_of(model: keras.Model, names: Sequence[str]) -> Shape | list[Shape] | None:
-    """Shapes of what layers give: one shape for one name or none (the output), else a list.
+    """Output shapes of layers: one shape for one name or none (the model's output), else a list.
 
-    `None`, if the model's layers are not connected in a graph.
+    `None` if the model is not a graph of layers.
     """
     shapes = layer_shapes(model)
     if not shapes or not set(names) <= set(shapes):
@@ -99,9 +99,9 @@ def _ends_of_stages(model):
 
 
 def _reach_the_end(named, model, maps):
-    """Whether no later layer than the named ones, but for pooling, has another resolution.
+    """Whether no layer after the named ones, except pooling, has another resolution.
 
-    A network may have such names in its first stage alone.
+    A network may have such names only in its first stage.
     """
     resolutions = [
         maps[layer.name][1:3]
@@ -121,20 +121,20 @@ def _pairs(teacher, student):
 
 
 def _embedding(method, model):
-    of_output = _layers_of_output(model)
+    output_layers = _layers_of_output(model)
     vectors = [
         name
         for name, shape in layer_shapes(model).items()
-        if len(shape) == 2 and name not in of_output
+        if len(shape) == 2 and name not in output_layers
     ]
     if not vectors:
-        raise _not_found(method, model, "no layer before the output that gives vectors")
+        raise _not_found(method, model, "no layer before the output that outputs vectors")
     named = [name for name in vectors if _EMBEDDING.fullmatch(name)]
     return (named or vectors)[-1]
 
 
 def _layers_of_output(model):
-    """Names of the layer that gives the logits, and of an activation that follows it."""
+    """Names of the layer that outputs the logits, and of an activation after it."""
     if not layer_shapes(model):
         return []
     if isinstance(model, keras.Sequential):

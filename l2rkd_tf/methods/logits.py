@@ -16,15 +16,15 @@ __all__ = [
     "decoupled_kl",
 ]
 
-# Added to the variance of an example's logits; far below that of any trained model's.
+# Added to the variance of an example's logits; far below that of any trained model.
 _VARIANCE_OF_NOTHING = 1e-7
-# Centred values below this share of the values themselves are rounding errors of a constant.
+# Centred values below this fraction of the values themselves are rounding errors.
 _CONSTANT = 1e-6
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
 class DKD(Method):
-    """Distils the confidence in the target class apart from the shares of all other classes.
+    """Decoupled knowledge distillation (DKD): the target class and the others, separately.
 
     ```
     tau^2 (alpha TCKD + beta NCKD)
@@ -32,25 +32,25 @@ class DKD(Method):
     NCKD = KL between the distributions over the other classes, given that it is one of them
     ```
 
-    Plain distillation is `tau^2 (TCKD + (1 - p_target) NCKD)`: where the teacher is sure, it
-    hardly teaches the other classes. See `decoupled_kl`.
+    Plain distillation is `tau^2 (TCKD + (1 - p_target) NCKD)`: where the teacher is confident, the
+    other classes hardly count. See `decoupled_kl`.
 
-    The target class is the label. Where an example has none (`labels` is `None` or -1, as at
-    points between examples) it is the teacher's most likely class, the first of equal ones; the
-    paper has labels everywhere.
+    The target class is the label. For an example without a label (`labels` is `None` or -1, as for
+    region points) it is the teacher's most likely class, the first one in a tie; in the paper, all
+    examples have labels.
 
-    `alpha` and `beta` are weights already, so `default_weight` is 1. The authors raise the weight
+    `alpha` and `beta` are already weights, so `default_weight` is 1. The authors raise the weight
     linearly from 0 to 1 over the first 20 epochs.
 
     Args:
-        alpha: Weight of the target part, not negative.
-        beta: Weight of the non-target part, not negative. The paper's choice depends on the
-            teacher: 8 is that of most pairs of models on CIFAR-100, 0.5 that on ImageNet.
+        alpha: Weight of the target class, at least 0.
+        beta: Weight of the other classes, at least 0. The paper's choice depends on the teacher: 8
+            for most pairs of models on CIFAR-100, 0.5 on ImageNet.
         temperature: `tau`, positive.
 
     Raises:
-        ValueError: If an argument is out of range, or if the logits are not of one shape
-            `(batch, classes)` with at least two classes.
+        ValueError: If a weight is negative or `temperature` not positive, or if the logits do not
+            have the same shape `(batch, classes)` with at least two classes.
 
     Example:
         >>> method = DKD(alpha=1.0, beta=8.0, temperature=4.0)
@@ -77,8 +77,8 @@ class DKD(Method):
         if labels is not None:
             known = tf.cast(labels, tf.int32)
             target = tf.where(known >= 0, known, target)
-        of_target, of_others = decoupled_kl(teacher, student, target, self.temperature)
-        return self.alpha * of_target + self.beta * of_others
+        target_part, others_part = decoupled_kl(teacher, student, target, self.temperature)
+        return self.alpha * target_part + self.beta * others_part
 
     def get_config(self) -> Config:
         """Arguments of the constructor."""
@@ -91,7 +91,7 @@ class DKD(Method):
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
 class DIST(Method):
-    """Distils how classes and examples relate, whatever the scale of the predictions.
+    """DIST: distils how classes and examples relate, independent of the predictions' scale.
 
     ```
     tau^2 (beta mean_i d(p_i, q_i) + gamma mean_c d(p_.c, q_.c)),    d = 1 - Pearson correlation
@@ -99,24 +99,24 @@ class DIST(Method):
 
     with `p` and `q` the softmax of the teacher's and the student's logits at temperature `tau`,
     rows `p_i` of examples (inter-class relation) and columns `p_.c` of classes over the batch
-    (intra-class relation). An example's value is its own row's distance and the mean of all
-    columns': the mean over the batch is the paper's loss.
+    (intra-class relation). An example's value is the distance of its own row plus the mean over all
+    columns: the mean over the batch is the paper's loss.
 
-    A row or column that is constant in either model (all columns of a batch of one) has no
-    correlation and counts 0, without a gradient; in the authors' code it counts 1. Under
-    `tf.distribute` the columns are those of each replica's share of the batch.
+    A row or column that is constant in either model (as all columns in a batch of one) has no
+    correlation and contributes 0, without a gradient; in the authors' code it contributes 1. Under
+    `tf.distribute` the columns are those of each replica's part of the batch.
 
-    `beta` and `gamma` are weights already, so `default_weight` is 1. The factor `tau^2` is that of
-    the authors' code.
+    `beta` and `gamma` are already weights, so `default_weight` is 1. The factor `tau^2` is from the
+    authors' code.
 
     Args:
-        beta: Weight of the inter-class relation, not negative.
-        gamma: Weight of the intra-class relation, not negative.
+        beta: Weight of the inter-class relation, at least 0.
+        gamma: Weight of the intra-class relation, at least 0.
         temperature: `tau`, positive; the paper's is 4 on CIFAR-100 and 1 on ImageNet.
 
     Raises:
-        ValueError: If an argument is out of range, or if the logits are not of one shape
-            `(batch, classes)` with at least two classes.
+        ValueError: If a weight is negative or `temperature` not positive, or if the logits do not
+            have the same shape `(batch, classes)` with at least two classes.
 
     Example:
         >>> method = DIST(temperature=1.0)
@@ -125,7 +125,7 @@ class DIST(Method):
         True
 
     Reference: Huang et al., Knowledge Distillation from A Stronger Teacher (arXiv:2205.10536),
-    section 4; the weights are those of its experiments on classification.
+    section 4, with the weights of its experiments on classification.
     """
 
     def __init__(self, *, beta: float = 2.0, gamma: float = 2.0, temperature: float = 4.0) -> None:
@@ -139,9 +139,9 @@ class DIST(Method):
         _check_shapes(teacher, student)
         teacher = tf.nn.softmax(teacher / self.temperature)
         student = tf.nn.softmax(student / self.temperature)
-        of_rows = correlation_distance(teacher, student)
-        of_columns = correlation_distance(tf.transpose(teacher), tf.transpose(student))
-        values = self.beta * of_rows + self.gamma * tf.reduce_mean(of_columns)
+        row_distances = correlation_distance(teacher, student)
+        column_distances = correlation_distance(tf.transpose(teacher), tf.transpose(student))
+        values = self.beta * row_distances + self.gamma * tf.reduce_mean(column_distances)
         return self.temperature**2 * values
 
     def get_config(self) -> Config:
@@ -155,15 +155,15 @@ class DIST(Method):
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
 class LogitStandardization(Method):
-    """Distils logits after each example's are standardized, so that their scale is left free.
+    """Distils logits that are standardized for each example, which leaves their scale free.
 
     ```
     tau^2 KL(softmax(Z(t) / tau) || softmax(Z(s) / tau)),    Z(z) = (z - mean(z)) / std(z)
     ```
 
     with the population standard deviation over the classes, as the paper defines it (the authors'
-    code takes the sample standard deviation, which differs by `sqrt(classes / (classes - 1))`).
-    1e-7 is added to the variance against constant logits.
+    code uses the sample standard deviation, which differs by `sqrt(classes / (classes - 1))`). 1e-7
+    is added to the variance in case the logits are constant.
 
     The value does not change under `z -> a z + b`, `a > 0`, of an example's logits of either
     model: combine it with a loss that sets the scale of the student, such as the hard loss.
@@ -172,7 +172,7 @@ class LogitStandardization(Method):
         temperature: The base temperature `tau`, positive.
 
     Raises:
-        ValueError: If `temperature` is not positive, or if the logits are not of one shape
+        ValueError: If `temperature` is not positive, or if the logits do not have the same shape
             `(batch, classes)` with at least two classes.
 
     Example:
@@ -182,7 +182,7 @@ class LogitStandardization(Method):
         True
 
     Reference: Sun et al., Logit Standardization in Knowledge Distillation (arXiv:2403.01427),
-    algorithms 1 and 2; the weight is that of the authors' commands for CIFAR-100.
+    algorithms 1 and 2; the weight is from the authors' commands for CIFAR-100.
     """
 
     default_weight = 9.0
@@ -204,7 +204,7 @@ class LogitStandardization(Method):
 def decoupled_kl(
     teacher: TensorLike, student: TensorLike, target: tf.Tensor, temperature: float = 1.0
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The two parts of the KL divergence: of the target class, and of the other classes.
+    """The two parts of the KL divergence: target class and other classes.
 
     ```
     tau^2 KL(p || q) = target part + (1 - p_target) * non-target part
@@ -212,7 +212,7 @@ def decoupled_kl(
     non-target part  = tau^2 KL(p given not target || q given not target)
     ```
 
-    in log space, so that both parts stay exact at any gap between logits.
+    in log space, so that both parts are exact at any gap between logits.
 
     Args:
         teacher: Logits, shape `(batch, classes)`.
@@ -224,7 +224,7 @@ def decoupled_kl(
         Target part and non-target part, float32, each of shape `(batch,)`.
 
     Raises:
-        ValueError: If the shapes differ or are not `(batch, classes)` with two classes or more.
+        ValueError: If the shapes differ or are not `(batch, classes)` with at least two classes.
 
     Example:
         >>> teacher, student = [[2.0, 1.0, 0.0]], [[0.0, 0.0, 0.0]]
@@ -255,16 +255,16 @@ def decoupled_kl(
 
 def _log_odds(logits, others, target, temperature):
     """`log(p_target / (1 - p_target))`, shape `(batch, 1)`."""
-    of_target = tf.gather(logits, target[:, None], batch_dims=1)
-    of_others = tf.reduce_logsumexp(others / temperature, axis=-1, keepdims=True)
-    return of_target / temperature - of_others
+    target_logit = tf.gather(logits, target[:, None], batch_dims=1)
+    others_logit = tf.reduce_logsumexp(others / temperature, axis=-1, keepdims=True)
+    return target_logit / temperature - others_logit
 
 
 def correlation_distance(first: TensorLike, second: TensorLike) -> tf.Tensor:
     """One minus the Pearson correlation along the last axis.
 
-    Does not change under `x -> a x + b`, `a > 0`, of either argument. A row that is constant, in
-    either argument, has no correlation: its distance is 0, without a gradient.
+    Invariant under `x -> a x + b`, `a > 0`, of either argument. A row that is constant in either
+    argument has no correlation: its distance is 0, without a gradient.
 
     Args:
         first: Float32, shape `(..., n)`.
@@ -285,10 +285,10 @@ def correlation_distance(first: TensorLike, second: TensorLike) -> tf.Tensor:
 
 
 def _centred_unit(values):
-    """Centred rows at length 1, and which rows have one; gradients are 0 where not."""
+    """Centred rows of length 1, and which rows are not constant; the others have no gradient."""
     values = tf.convert_to_tensor(values, tf.float32)
-    # The squares of small probabilities underflow. The correlation ignores the scale, and so may
-    # the gradient.
+    # The squares of small probabilities underflow. The correlation does not depend on the scale, so
+    # the gradient may ignore it.
     scale = tf.reduce_max(tf.abs(values), axis=-1, keepdims=True)
     values = tf.math.divide_no_nan(values, tf.stop_gradient(scale))
     centred = values - tf.reduce_mean(values, axis=-1, keepdims=True)
@@ -312,16 +312,16 @@ def _check_shapes(teacher, student):
         or 1 in (teacher.shape[1], student.shape[1])
     ):
         raise ValueError(
-            "Teacher and student logits must have one shape, `(batch, classes)`, with two classes "
-            f"or more. Received: teacher logits of shape {teacher.shape}, student logits of shape "
-            f"{student.shape}"
+            "Teacher and student logits must have the same shape, `(batch, classes)`, with at "
+            f"least two classes. Received: teacher logits of shape {teacher.shape}, student logits "
+            f"of shape {student.shape}"
         )
 
 
 def _checked_weight(argument, value):
     if not is_weight(value):
         raise ValueError(
-            f"`{argument}` must be a finite number not below 0. Received: {argument}={value!r}"
+            f"`{argument}` must be a finite number of at least 0. Received: {argument}={value!r}"
         )
     return float(value)
 

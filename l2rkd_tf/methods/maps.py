@@ -1,4 +1,4 @@
-"""Methods that compare what feature maps of several layers say about places and channels."""
+"""Methods that compare spatial positions and channels of feature maps of several layers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,34 +14,36 @@ from l2rkd_tf.utils.validation import is_positive_float32
 
 __all__ = ["AttentionTransfer", "FSP", "NeuronSelectivityTransfer"]
 
-# Features below it count as zero: they are not blown up to unit length.
+# Smaller features count as zero: they are not scaled to unit length.
 _SMALLEST_FEATURE = 1e-12
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
 class AttentionTransfer(LayersMethod):
-    """Attention transfer: the student looks at the places of an image that the teacher looks at.
+    """Attention transfer (AT): the student attends to the same spatial positions as the teacher.
 
     ```
     A(F)[x, y] = sum_c |F[x, y, c]|^power
-    loss = sum over pairs of layers of mean over places of (A(T) / |A(T)| - A(S) / |A(S)|)^2
+    loss = sum over pairs of layers of mean over positions of (A(T) / |A(T)| - A(S) / |A(S)|)^2
     ```
 
-    with the Euclidean norm `|A|` over places. It does not depend on the number and order of
-    channels, nor on the scale of the features. The maps that are larger are first pooled by
+    with the Euclidean norm `|A|` over spatial positions. It does not depend on the number and order
+    of channels, nor on the scale of the features. The larger maps are first pooled by
     `match_sizes`.
 
-    The paper's equation has the norm of the difference. This is its square, averaged over places,
-    as in the authors' code, where its weight is 1000.
+    How this differs from the paper: the paper's equation has the norm of the difference. This is
+    its square, averaged over positions, as in the authors' code, where its weight is 1000.
 
     Args:
-        teacher_layer_names: Names of the teacher's layers that give feature maps, a list, or one
-            name. `None` looks for one of each resolution, as `l2rkd_tf.methods.find_layers` says.
+        teacher_layer_names: Names of layers of the teacher that output feature maps, a list, or one
+            name. `None` finds one of each resolution, by `l2rkd_tf.methods.find_layers`.
         student_layer_names: Names of as many layers of the student, or `None`.
-        power: Number of at least 1; higher ones stress the places of the strongest activations.
+        power: Number of at least 1; higher ones emphasize the positions of the strongest
+            activations.
 
     Raises:
-        ValueError: If an argument is none of these, or features are no maps of known size.
+        ValueError: If a layer name is not a string, a number is out of range, or features are not
+            maps of known size.
 
     Example:
         >>> method = AttentionTransfer("block2", "block2")
@@ -77,7 +79,7 @@ class AttentionTransfer(LayersMethod):
         return tf.reduce_mean(tf.math.squared_difference(teacher, student), axis=-1)
 
     def _attention(self, maps):
-        # Without the scaling, a power of small or large features leaves the range of float32.
+        # Without scaling, powers of small or large features leave the range of float32.
         sizes = _scaled(tf.abs(maps), axis=[1, 2, 3])
         attention = tf.reduce_sum(tf.pow(sizes, self.power), axis=-1)
         return tf.math.l2_normalize(_flat(attention), axis=-1)
@@ -89,10 +91,10 @@ class AttentionTransfer(LayersMethod):
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
 class NeuronSelectivityTransfer(LayersMethod):
-    """Neuron selectivity transfer: channels of the student select the places that the teacher's do.
+    """Neuron selectivity transfer (NST): matches the spatial patterns of channels.
 
-    The pattern of a channel is what it gives at all places of an example's map, scaled to unit
-    Euclidean length. The loss is the squared maximum mean discrepancy, with the kernel
+    The pattern of a channel is its values at all spatial positions of an example's map, scaled to
+    unit Euclidean length. The loss is the squared maximum mean discrepancy, with the kernel
     `k(a, b) = (a . b)^2`, between the patterns of the teacher's `m` channels and those of the
     student's `n`:
 
@@ -101,20 +103,21 @@ class NeuronSelectivityTransfer(LayersMethod):
         mean_{i, j} k(t_i, t_j) + mean_{i, j} k(s_i, s_j) - 2 mean_{i, j} k(t_i, s_j)
     ```
 
-    for each example. Numbers of channels may differ; their order, and positive or negative factors
-    of single channels, have no effect. A channel of zeros has a pattern of zeros. The maps that
-    are larger are first pooled by `match_sizes`.
+    for each example. Numbers of channels may differ; the order of channels and factors of single
+    channels, of either sign, have no effect. A channel of zeros has a pattern of zeros. The larger
+    maps are first pooled by `match_sizes`.
 
-    The authors' code compares the last map alone, with the weight 50; `None` takes a map of each
-    resolution, as later studies do with the same weight.
+    How this differs from the paper: the authors' code compares only the last map, with the weight
+    50; `None` uses a map of each resolution, as later studies do with the same weight.
 
     Args:
-        teacher_layer_names: Names of the teacher's layers that give feature maps, a list, or one
-            name. `None` looks for one of each resolution, as `l2rkd_tf.methods.find_layers` says.
+        teacher_layer_names: Names of layers of the teacher that output feature maps, a list, or one
+            name. `None` finds one of each resolution, by `l2rkd_tf.methods.find_layers`.
         student_layer_names: Names of as many layers of the student, or `None`.
 
     Raises:
-        ValueError: If an argument is none of these, or features are no maps of known size.
+        ValueError: If a layer name is not a string, a number is out of range, or features are not
+            maps of known size.
 
     Example:
         >>> method = NeuronSelectivityTransfer("block3", "block3")
@@ -137,13 +140,13 @@ class NeuronSelectivityTransfer(LayersMethod):
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
 class FSP(LayersMethod):
-    """Flow of solution procedure (FSP): the student goes from layer to layer as the teacher does.
+    """Flow of solution procedure (FSP): matches how features change from layer to layer.
 
-    What happens between layer `l` and layer `l + 1` of one model is the matrix of inner products
-    of their channels:
+    The flow between layer `l` and layer `l + 1` of one model is the matrix of inner products of
+    their channels:
 
     ```
-    G_l[i, j] = mean over places of F_l[x, y, i] * F_{l + 1}[x, y, j]
+    G_l[i, j] = mean over positions of F_l[x, y, i] * F_{l + 1}[x, y, j]
     loss = sum_l mean_{i, j} (G_l(teacher)[i, j] - G_l(student)[i, j])^2
     ```
 
@@ -151,19 +154,20 @@ class FSP(LayersMethod):
     of their maps may differ. Of two layers of one model, the larger map is pooled by
     `match_sizes`.
 
-    The paper takes max pooling, and the sum over `i, j`; average pooling and the mean follow the
-    usual reimplementations. In the paper and in them, this loss alone trains the student in a
-    first stage, before the labels do; the default weight 1 is that of the first stage.
+    How this differs from the paper: the paper uses max pooling and the sum over `i, j`; average
+    pooling and the mean follow the usual reimplementations. There and in the paper, only this loss
+    trains the student in a first stage, before the labels do; the default weight, 1, is that of the
+    first stage.
 
     Args:
-        teacher_layer_names: Names of two or more layers of the teacher that give feature maps, a
-            list, from input to output. `None` looks for one of each resolution, as
-            `l2rkd_tf.methods.find_layers` says.
+        teacher_layer_names: Names of at least two layers of the teacher that output feature maps, a
+            list, from input to output. `None` finds one of each resolution, by
+            `l2rkd_tf.methods.find_layers`.
         student_layer_names: Names of as many layers of the student, or `None`.
 
     Raises:
-        ValueError: If an argument is none of these, fewer than two layers are given or found,
-            features are no maps of known size, or teacher and student differ in channels.
+        ValueError: If a layer name is not a string, fewer than two layers are given or found,
+            features are not maps of known size, or teacher and student differ in channels.
 
     Example:
         >>> method = FSP(["block1", "block2"], ["block1", "block2"])
@@ -186,7 +190,7 @@ class FSP(LayersMethod):
             _check_number_of_layers(layers or None)
 
     def validate_model_compatibility(self, teacher: keras.Model, student: keras.Model) -> None:
-        """Finds the layers, where no names were given."""
+        """Finds the layers if no names were given."""
         super().validate_model_compatibility(teacher, student)
         _check_number_of_layers(self.teacher_layers)
 
@@ -199,31 +203,31 @@ class FSP(LayersMethod):
 
 
 def _scaled(features, axis):
-    """Features with a largest absolute value of 1; that of what does not depend on their scale.
+    """Features scaled to a largest absolute value of 1, for functions that do not depend on scale.
 
-    The scale counts as constant: where the scale of the features has no effect, neither has its
-    gradient.
+    The scale counts as constant: if it has no effect, neither does its gradient.
     """
     peak = tf.reduce_max(tf.abs(features), axis=axis, keepdims=True)
     return features / tf.maximum(tf.stop_gradient(peak), _SMALLEST_FEATURE)
 
 
 def _flat(maps):
-    """All places in one axis, after that of the batch."""
+    """All spatial positions in one axis, after that of the batch."""
     shape = maps.shape
     return tf.reshape(maps, [-1, shape[1] * shape[2], *shape[3:]])
 
 
 def _patterns(maps):
-    """Channels as vectors of unit length, shape `(batch, places, channels)`."""
+    """Channels as vectors of unit length, shape `(batch, positions, channels)`."""
     return tf.math.l2_normalize(_scaled(_flat(maps), axis=1), axis=1)
 
 
 def _squared_discrepancy(teacher, student):
     """`|sum_i w_i z_i z_i^T|^2` over the patterns `z_i` of both, `w` = 1 / m or -1 / n.
 
-    As a square of shape `(places, places)`, or from the inner products of all patterns, whichever
-    matrix is smaller. They agree, since `(a . b)^2` is the inner product of `a a^T` and `b b^T`.
+    As a square of shape `(positions, positions)`, or from the inner products of all patterns,
+    whichever matrix is smaller. They agree, since `(a . b)^2` is the inner product of `a a^T` and
+    `b b^T`.
     """
     patterns = tf.concat([teacher, student], axis=-1)
     weights = np.repeat(
@@ -238,21 +242,21 @@ def _squared_discrepancy(teacher, student):
 
 
 def _flows(layers):
-    """FSP matrix of each two consecutive layers, shape `(batch, channels, next channels)`."""
+    """FSP matrices of consecutive layers, shape `(batch, channels, next channels)`."""
     flows = []
     for maps, next_maps in zip(layers[:-1], layers[1:], strict=True):
         maps, next_maps = match_sizes(maps, next_maps)
-        places = maps.shape[1] * maps.shape[2]
-        flows.append(tf.einsum("bxyi,bxyj->bij", maps, next_maps) / places)
+        positions = maps.shape[1] * maps.shape[2]
+        flows.append(tf.einsum("bxyi,bxyj->bij", maps, next_maps) / positions)
     return flows
 
 
 def _mean_squared_difference(teacher, student):
     if teacher.shape[1:] != student.shape[1:]:
         raise ValueError(
-            "Teacher and student must have the same numbers of channels at the layers that are "
-            f"compared. Received: from layer to layer, {tuple(teacher.shape[1:])} channels of the "
-            f"teacher and {tuple(student.shape[1:])} of the student."
+            "Teacher and student must have the same numbers of channels at the compared layers. "
+            f"Received: from layer to layer, {tuple(teacher.shape[1:])} channels of the teacher "
+            f"and {tuple(student.shape[1:])} of the student."
         )
     return tf.reduce_mean(tf.math.squared_difference(teacher, student), axis=[1, 2])
 
@@ -260,7 +264,6 @@ def _mean_squared_difference(teacher, student):
 def _check_number_of_layers(layers):
     if layers is not None and len(layers) < 2:
         raise ValueError(
-            "`teacher_layer_names` and `student_layer_names` must name two layers or more, since "
-            "FSP compares what happens between two layers of one model. "
-            f"Received: {list(layers)}"
+            "`teacher_layer_names` and `student_layer_names` must name at least two layers, since "
+            f"FSP compares what happens between layers of one model. Received: {list(layers)}"
         )

@@ -1,4 +1,4 @@
-"""Feature maps of different sizes, made comparable."""
+"""Pools feature maps of different sizes to a common size."""
 
 import numpy as np
 import tensorflow as tf
@@ -12,18 +12,19 @@ def match_sizes(teacher: TensorLike, student: TensorLike) -> tuple[tf.Tensor, tf
     """Pools two stacks of feature maps to the smaller height and the smaller width of the two.
 
     Adaptive average pooling: of `n` rows, row `i` of `m` averages those from `floor(i n / m)` up
-    to, without, `ceil((i + 1) n / m)`, the same for columns. Maps of one size stay as they are.
+    to, but not including, `ceil((i + 1) n / m)`; likewise for columns. Maps of equal size do not
+    change.
 
     Args:
-        teacher: Feature maps, float32, shape `(batch, height, width, channels)`; all but the
-            batch known when the step is traced.
+        teacher: Feature maps, float32, shape `(batch, height, width, channels)`; all sizes except
+            the batch are static.
         student: Feature maps, of any other height, width and channels.
 
     Returns:
-        Both, of one height and width, each with its own channels.
+        Both, with the same height and width, each with its own channels.
 
     Raises:
-        ValueError: If the features have another rank, or a height or width that is not known.
+        ValueError: If the features do not have rank 4, or their height or width is not known.
 
     Example:
         >>> teacher = tf.reshape(tf.range(16.0), (1, 4, 4, 1))
@@ -35,8 +36,8 @@ def match_sizes(teacher: TensorLike, student: TensorLike) -> tuple[tf.Tensor, tf
     for features in (teacher, student):
         if features.shape.rank != 4 or None in features.shape[1:3]:
             raise ValueError(
-                "Features must be maps of shape (batch, height, width, channels), with height and "
-                "width known: choose layers that give maps, of models with inputs of a fixed "
+                "Features must be maps of shape (batch, height, width, channels), with known "
+                "height and width: choose layers that output maps, in models with a fixed input "
                 f"size. Received: features of shapes {teacher.shape} and {student.shape}"
             )
     height, width = map(min, zip(teacher.shape[1:3], student.shape[1:3], strict=True))

@@ -1,7 +1,7 @@
-"""Existing methods that are settings of `L2RKDDistiller`: what they distil is points, not features.
+"""Published methods that are settings of `L2RKDDistiller`: they distil points, not features.
 
-Each function returns keyword arguments: `L2RKDDistiller(teacher, student, **funmatch())`. To
-change one of them, `**(funmatch() | {"region_weight": 2.0})`; `temperature` is left to the caller.
+Each function returns keyword arguments: `L2RKDDistiller(teacher, student, **funmatch())`. To change
+one of them, `**(funmatch() | {"region_weight": 2.0})`; set `temperature` yourself.
 """
 
 from typing import Any
@@ -13,18 +13,18 @@ __all__ = ["funmatch", "mixup_kd", "noise_kd", "pe_bkd"]
 
 
 def mixup_kd(alpha: float = 1.0) -> dict[str, Any]:
-    """Distillation at mixup points, whose targets the teacher gives.
+    """Distillation on mixup points, with the teacher's outputs as targets.
 
     ```
     x' = x + lambda (x_1 - x),    lambda ~ Beta(alpha, alpha)
     ```
 
-    As in the papers: the points, and the teacher asked at them. Different: the hard loss is that
-    of the training points, where a mixup loss would mix labels; every example draws a `lambda` of
-    its own, and never mixes with itself. The weights are those of plain distillation,
-    `hard_weight=0.1` and 0.9 for the teacher.
+    As in the papers: the points, with the teacher run on them. How this differs from the papers:
+    the hard loss is that of the training examples, where a mixup loss would mix labels; every
+    example draws its own `lambda`, and never mixes with itself. The weights are those of plain
+    distillation, `hard_weight=0.1` and 0.9 for the teacher.
 
-    The training points pass through the student too: for the hard loss, the metrics and BatchNorm.
+    The student also runs on the training examples, for the hard loss, the metrics and BatchNorm.
     Add `replace_fraction=0.5` for the cost of plain distillation.
 
     Args:
@@ -53,17 +53,17 @@ def mixup_kd(alpha: float = 1.0) -> dict[str, Any]:
 
 
 def funmatch() -> dict[str, Any]:
-    """Function matching: distillation at mixup points alone, without labels.
+    """Function matching: distillation only on mixup points, without labels.
 
-    As in the paper: points that are mixed uniformly along the segment between two examples, both
-    models shown the same points, and nothing but the divergence from the teacher. Different: every
-    example draws a coefficient of its own (the authors' code draws one for each batch), and the
-    training points pass through the student too, for the metrics and BatchNorm. With
-    `replace_fraction=0.9`, say, few of them do.
+    As in the paper: points mixed uniformly along the segment between two examples, the same points
+    for both models, and no loss except the divergence from the teacher. How this differs from the
+    paper: every example draws its own coefficient (the authors' code draws one for each batch), and
+    the student also runs on the training examples, for the metrics and BatchNorm. With
+    `replace_fraction=0.9`, for example, only on a few of them.
 
-    The paper is as much about the rest of the recipe, which is the caller's: strong random crops,
-    the same for both models (augment the dataset), a temperature of 1 (in the authors' settings for
-    ImageNet), and very many epochs.
+    The rest of the paper's recipe is up to you: strong random crops, the same for both models
+    (augment the dataset), a temperature of 1 (in the authors' settings for ImageNet), and very many
+    epochs.
 
     Returns:
         Keyword arguments of `L2RKDDistiller`.
@@ -84,17 +84,17 @@ def funmatch() -> dict[str, Any]:
 
 
 def noise_kd(stddev: float) -> dict[str, Any]:
-    """Distillation at training points with Gaussian noise, which matches gradients if it is small.
+    """Distillation on training examples with Gaussian noise; matches gradients if it is small.
 
     ```
     x' = x + stddev * n,    n ~ N(0, 1) in each coordinate
     ```
 
-    As in the paper: the points, and the teacher asked at them. Different: the divergence is the
-    distiller's, where the paper's analysis has squared errors (`divergence="mse"`, at any
-    temperature) or a cross entropy, and the hard loss is that of the points without noise. The
-    training points pass through the student too: for the hard loss, the metrics and BatchNorm.
-    `JacobianMatching` is the explicit form.
+    As in the paper: the points, with the teacher run on them. How this differs from the paper: the
+    divergence is the distiller's, where the paper's analysis has squared errors
+    (`divergence="mse"`, at any temperature) or a cross entropy, and the hard loss is that of the
+    examples without noise. The student also runs on the training examples, for the hard loss, the
+    metrics and BatchNorm. `JacobianMatching` is the explicit form.
 
     Args:
         stddev: Standard deviation of the noise, positive, in units of the input.
@@ -123,17 +123,18 @@ def noise_kd(stddev: float) -> dict[str, Any]:
 
 
 def pe_bkd(grid: int | tuple[int, int] = 2, alpha: float = 1.0) -> dict[str, Any]:
-    """Distillation at images mixed patch by patch, the points of PE-BKD, without its search.
+    """Distillation on images mixed patch by patch: the points of PE-BKD, without its search.
 
-    As in the paper: patches of two images are mixed by coefficients of a Beta distribution, and
-    the teacher is asked at the mixture. The authors' code makes a whole batch of mixtures with
-    probability 0.7, with weight 1, else one of training points, with weights 0.1 (labels) and 0.9
-    (teacher): here 0.7 of every batch are mixtures, and the weights are such that the objective is
-    the expectation of theirs.
+    As in the paper: patches of two images are mixed by coefficients of a Beta distribution, and the
+    teacher is run on the mixture. The authors' code uses a batch of mixtures with probability 0.7,
+    with weight 1, else a batch of training examples, with weights 0.1 (labels) and 0.9 (teacher).
+    Here 0.7 of every batch are mixtures, and the weights make the objective the expectation of
+    theirs.
 
-    Different: the paper looks every 50 epochs for the patch size and the alpha at which
-    student and teacher differ most, which is what it is named after: `callbacks.BlindRegionSearch`
-    does that. Each example draws coefficients of its own, and never mixes with itself.
+    How this differs from the paper: every 50 epochs, the paper searches for the patch size and
+    alpha at which student and teacher differ most, the "blind" region;
+    `callbacks.BlindRegionSearch` does that. Each example draws its own coefficients, and never
+    mixes with itself.
 
     Args:
         grid: Patches in each direction. The authors choose between 1 and 2 for images of 32 x 32.
@@ -144,7 +145,8 @@ def pe_bkd(grid: int | tuple[int, int] = 2, alpha: float = 1.0) -> dict[str, Any
         Keyword arguments of `L2RKDDistiller`.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If `grid` is not a positive integer or a pair of them, or `alpha` is not
+            positive.
 
     Example:
         >>> settings = pe_bkd(grid=2, alpha=0.5)

@@ -1,10 +1,9 @@
-"""Methods that compare how the examples of a batch relate to each other.
+"""Methods that compare the relations between the examples of a batch.
 
-Each compares tables of relations between examples, one row for each example, so that teacher and
-student may have features of different sizes. Features of a layer are flattened: one vector for
-each example. The value of an example is that of its row, such that the mean over the batch is the
-paper's loss. The rows of a batch depend on each other: a method sees no relations between examples
-on different replicas.
+Each compares a matrix of relations with one row per example, so that teacher and student may have
+features of different sizes. Features of a layer are flattened to one vector per example. An
+example's value is that of its row, so that the mean over the batch is the paper's loss. Relations
+between examples on different replicas are not compared.
 """
 
 import math
@@ -25,14 +24,14 @@ __all__ = [
     "SimilarityPreserving",
 ]
 
-# Of a cosine kernel, as the authors of probabilistic knowledge transfer take it: vectors that are
-# opposite to each other have the kernel 0, whose logarithm is infinite.
+# Smallest value of a cosine kernel, as in the authors' code of PKT: opposite vectors have the
+# kernel 0, whose logarithm is infinite.
 _MIN_KERNEL = 1e-7
 
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
 class SimilarityPreserving(FeatureMethod):
-    """Pairs of examples that excite the teacher alike should excite the student alike.
+    """Matches row-normalized Gram matrices of the batch.
 
     With the features `F`, shape `(batch, size)`, of either model:
 
@@ -42,15 +41,15 @@ class SimilarityPreserving(FeatureMethod):
     value_i = sum_j (G_T[i, j] - G_S[i, j])^2 / b
     ```
 
-    Zero at features that are equal up to a rotation and a factor. The default weight 3000 is that
-    of the paper, for one pair of layers.
+    Zero if the features are equal up to a rotation and a factor. The default weight, 3000, is from
+    the paper, for one pair of layers.
 
     Args:
-        teacher_layer_name: Name of the teacher's layer. `None` takes the last feature map.
+        teacher_layer_name: Name of the teacher's layer. `None` finds the last feature map.
         student_layer_name: Name of the student's layer, or `None`.
 
     Raises:
-        ValueError: If a name is not the name of a layer.
+        ValueError: If a layer name is not a string.
 
     Example:
         >>> method = SimilarityPreserving()
@@ -71,7 +70,7 @@ class SimilarityPreserving(FeatureMethod):
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
 class CorrelationCongruence(FeatureMethod):
-    """The student's correlations between examples should be the teacher's.
+    """Correlation congruence (CC): matches kernel matrices of the batch.
 
     With embeddings `f_i` of length 1 and the Gaussian kernel `exp(-gamma ||f_i - f_j||^2)` by its
     Taylor series up to the order `P`:
@@ -82,21 +81,21 @@ class CorrelationCongruence(FeatureMethod):
     value_i = sum_j (C_T[i, j] - C_S[i, j])^2 / b
     ```
 
-    This is the correlation congruence alone: the paper adds instance congruence, the divergence of
-    the logits, and samples batches by classes, which is up to the dataset. The default weight 100,
-    with `gamma` 0.4 and order 2, is that of the public implementation of this form,
-    AberHu/Knowledge-Distillation-Zoo. RepDistiller's 0.02 belongs to another formula, which
-    multiplies the differences of neighbouring examples.
+    How this differs from the paper: this is only the correlation congruence; the paper adds
+    instance congruence, the divergence of the logits, and samples batches by class, which is up to
+    the dataset. The default weight, 100, with `gamma` 0.4 and order 2, is that of a public
+    implementation of this form, AberHu/Knowledge-Distillation-Zoo. RepDistiller's 0.02 belongs to a
+    different formula, which multiplies the differences of neighbouring examples.
 
     Args:
-        teacher_layer_name: Name of the teacher's layer. `None` takes the embedding, the input of
+        teacher_layer_name: Name of the teacher's layer. `None` finds the embedding, the input of
             the classifier.
         student_layer_name: Name of the student's layer, or `None`.
         gamma: Positive number, the width of the kernel in units of 1 / squared distance.
         order: Integer of at least 1, the order `P`.
 
     Raises:
-        ValueError: If an argument is none of the above.
+        ValueError: If a layer name is not a string, or a number is out of range.
 
     Example:
         >>> method = CorrelationCongruence()
@@ -144,7 +143,7 @@ class CorrelationCongruence(FeatureMethod):
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
 class RelationalKD(FeatureMethod):
-    """The student's examples should lie like the teacher's: in distances, and in angles.
+    """Relational KD (RKD): matches distances and angles between the examples of the batch.
 
     ```
     psi_D(i, j) = ||f_i - f_j|| / mean of ||f_k - f_l|| over the pairs k != l
@@ -156,24 +155,25 @@ class RelationalKD(FeatureMethod):
     ```
 
     The value of an example is the mean over the pairs in which it is the first, and over the
-    triplets in which it is the vertex `j`. Zero at embeddings that are equal up to a rotation or
-    reflection, a shift and a factor. Examples at one place have the distance 0, and an angle there
-    has the cosine 0, both without gradient. Takes memory for `batch^2 * size` numbers, and for
-    `batch^3` if angles count.
+    triplets in which it is the vertex `j`. Zero if the embeddings are equal up to a rotation or
+    reflection, a shift and a factor. Examples with equal embeddings have the distance 0, and angles
+    there the cosine 0, both without a gradient. Needs memory for `batch^2 * size` numbers, and for
+    `batch^3` if `angle_weight` is not 0.
 
-    The paper sums over the tuples; its authors' code, for which the weights 25 and 50 are, takes
-    the mean over all `b^2` pairs and `b^3` triplets, of which those of equal examples are 0. It is
-    smaller by the factors `(b - 1) / b` and `(b - 1) (b - 2) / b^2`.
+    How this differs from the paper: the paper sums over the tuples; the authors' code, which the
+    weights 25 and 50 are from, takes the mean over all `b^2` pairs and `b^3` triplets, including
+    those of an example with itself, which are 0. It is smaller by the factors `(b - 1) / b` and
+    `(b - 1) (b - 2) / b^2`.
 
     Args:
-        teacher_layer_name: Name of the teacher's layer. `None` takes the embedding, the input of
+        teacher_layer_name: Name of the teacher's layer. `None` finds the embedding, the input of
             the classifier.
         student_layer_name: Name of the student's layer, or `None`.
         distance_weight: Weight of the distances, at least 0.
-        angle_weight: Weight of the angles, at least 0; one of both is positive.
+        angle_weight: Weight of the angles, at least 0; one of the two must be positive.
 
     Raises:
-        ValueError: If an argument is none of the above.
+        ValueError: If a layer name is not a string, or a number is out of range.
 
     Example:
         >>> points = np.float32([[0, 0], [1, 0], [0, 1]])
@@ -235,7 +235,7 @@ class RelationalKD(FeatureMethod):
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
 class PKT(FeatureMethod):
-    """The student should find an example's neighbours as probable as the teacher does.
+    """Probabilistic knowledge transfer (PKT): matches the probabilities of neighbours.
 
     ```
     K(i, j) = (1 + cos(f_i, f_j)) / 2
@@ -244,19 +244,19 @@ class PKT(FeatureMethod):
     value_i = KL(p_i || q_i) / b
     ```
 
-    Zero at features that are equal up to a rotation and a factor for each example. Pairs of an
-    example with itself do not count, as in the paper; they do in its authors' code. The paper sums
+    Zero if the features are equal up to a rotation and a factor for each example. Pairs of an
+    example with itself do not count, as in the paper but not in the authors' code. The paper sums
     over the pairs; the mean over `b^2` is that of the authors' code and of RepDistiller, whose
-    weight 30000 is the default. Kernels are at least 1e-7, as those of opposite vectors have no
-    logarithm otherwise.
+    weight, 30000, is the default. Kernels are at least 1e-7, since those of opposite vectors would
+    have no logarithm.
 
     Args:
-        teacher_layer_name: Name of the teacher's layer. `None` takes the embedding, the input of
+        teacher_layer_name: Name of the teacher's layer. `None` finds the embedding, the input of
             the classifier.
         student_layer_name: Name of the student's layer, or `None`.
 
     Raises:
-        ValueError: If a name is not the name of a layer.
+        ValueError: If a layer name is not a string.
 
     Example:
         >>> method = PKT()
@@ -279,7 +279,7 @@ class PKT(FeatureMethod):
 
 
 def _pair(teacher, student):
-    """Vectors of both models, of as many examples."""
+    """Features of both models as vectors, of equally many examples."""
     if not teacher.shape[:1].is_compatible_with(student.shape[:1]):
         raise ValueError(
             "Teacher and student features must be of the same examples. Received: teacher "
@@ -316,7 +316,7 @@ def _squared_distance_of_rows(teacher, student):
 def _relative_distances(differences):
     """Lengths of differences, shape `(batch, batch)`, divided by their mean over distinct pairs."""
     squares = tf.reduce_sum(tf.square(differences), axis=-1)
-    # The derivative of a square root at 0 is infinite.
+    # The derivative of the square root at 0 is infinite.
     distances = tf.where(squares > 0.0, tf.sqrt(or_one(squares)), tf.zeros_like(squares))
     pairs = _size(distances) * (_size(distances) - 1.0)
     mean = tf.reduce_sum(distances) / tf.maximum(pairs, 1.0)
@@ -330,7 +330,7 @@ def _huber(teacher, student):
 
 
 def _log_probabilities(features):
-    """Logarithms of `K(i, j) / sum_{k != i} K(i, k)`; those of `i == j` mean nothing."""
+    """Logarithms of `K(i, j) / sum_{k != i} K(i, k)`; those for `i == j` are meaningless."""
     kernel = tf.maximum(0.5 * (1.0 + _cosines(features)), _MIN_KERNEL)
     sums = tf.reduce_sum(kernel * _off_diagonal(features), axis=1, keepdims=True)
     return tf.math.log(kernel) - tf.math.log(or_one(sums))

@@ -1,4 +1,4 @@
-"""Features as vectors, with functions of them that are safe at zero and at any scale."""
+"""Features as vectors, and functions of them that are safe at zero and at any scale."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ __all__ = ["directions", "flattened", "or_one", "scaled"]
 
 
 def flattened(features: tf.Tensor) -> tf.Tensor:
-    """Features as one vector for each example, also of an empty batch.
+    """Features as one vector per example, also for an empty batch.
 
     Args:
         features: Float32, shape `(batch, ...)`.
@@ -17,7 +17,7 @@ def flattened(features: tf.Tensor) -> tf.Tensor:
         Float32, shape `(batch, size)`.
 
     Raises:
-        ValueError: If the features have no axis besides that of the batch.
+        ValueError: If the features have no axis besides the batch.
     """
     if features.shape.rank is None or features.shape.rank < 2:
         raise ValueError(
@@ -31,10 +31,9 @@ def flattened(features: tf.Tensor) -> tf.Tensor:
 
 
 def directions(vectors: tf.Tensor) -> tf.Tensor:
-    """Vectors along the last axis divided by their length; zero where the length is zero.
+    """Vectors along the last axis divided by their length; zero if the length is zero.
 
-    Unlike `tf.math.l2_normalize`, exact for vectors of any length, and with a gradient at zero that
-    is not a million times too large.
+    Unlike `tf.math.l2_normalize`, exact for vectors of any length, without a huge gradient at zero.
 
     Args:
         vectors: Float32, any shape.
@@ -48,14 +47,14 @@ def directions(vectors: tf.Tensor) -> tf.Tensor:
 
 
 def or_one(values: tf.Tensor) -> tf.Tensor:
-    """The values where they are positive, else 1."""
+    """The positive values, and 1 in place of the others."""
     return tf.where(values > 0.0, values, tf.ones_like(values))
 
 
 def scaled(values: tf.Tensor, axis: int | Sequence[int] | None = None) -> tf.Tensor:
     """Values divided by the largest magnitude, for functions that do not depend on the scale.
 
-    Such a function has no derivative with respect to the scale, which is therefore a constant.
+    Such a function has no derivative with respect to the scale, which counts as a constant.
     """
     largest = tf.reduce_max(tf.abs(values), axis=axis, keepdims=True)
     return values / tf.stop_gradient(or_one(largest))

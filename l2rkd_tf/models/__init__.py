@@ -1,4 +1,4 @@
-"""Student and teacher networks that give logits."""
+"""Student and teacher networks that output logits."""
 
 from l2rkd_tf.models.applications import application, application_names
 from l2rkd_tf.models.catalogue import get, names

@@ -1,4 +1,4 @@
-"""Checks of the arguments that the networks share."""
+"""Validates the arguments that the networks share."""
 
 from typing import Any
 
@@ -15,25 +15,25 @@ def check_network(
     num_pools: int = 0,
     fixed_size: bool = False,
 ) -> None:
-    """Checks what every network of the literature is given."""
+    """Checks the arguments of every standard architecture."""
     check_positive_integer("num_classes", num_classes)
     check_flag("synchronized", synchronized)
     check_input_shape(input_shape, num_pools)
     if fixed_size and None in input_shape:
         raise ValueError(
-            "`input_shape` must have a height and a width, since a channel shuffle reshapes its "
+            "`input_shape` must have a height and a width, since channel shuffles reshape the "
             f"maps: pass (32, 32, 3), for example. Received: input_shape={input_shape!r}"
         )
 
 
 def check_positive_integer(argument: str, value: object) -> None:
-    """Checks a number of classes, convolutions or the like."""
+    """Checks a number of classes, convolutions and the like."""
     if not is_positive_integer(value):
         raise ValueError(f"`{argument}` must be a positive integer. Received: {argument}={value!r}")
 
 
 def check_dropout(dropout: Any) -> None:
-    """Checks the part of the features that is dropped."""
+    """Checks a dropout rate."""
     if not is_number(dropout) or not 0 <= dropout < 1:
         raise ValueError(
             f"`dropout` must be a number from 0 to below 1. Received: dropout={dropout!r}"
@@ -43,15 +43,15 @@ def check_dropout(dropout: Any) -> None:
 def check_input_shape(
     input_shape: Any, num_pools: int = 0, remedy: str = "pass larger images"
 ) -> None:
-    """Checks the shape of an image, and that pooling leaves something of it.
+    """Checks the shape of an image, and that it is large enough for the pooling.
 
     Args:
         input_shape: `(height, width, channels)`; height and width may be None.
-        num_pools: How often 2x2 pooling halves the image.
-        remedy: What the message tells to do about an image that is too small.
+        num_pools: Number of 2x2 poolings, each of which halves the image.
+        remedy: Advice in the message about an image that is too small.
 
     Raises:
-        ValueError: If it is no such shape, or the image is too small.
+        ValueError: If `input_shape` is not such a shape, or the image is too small.
     """
     try:
         height, width, channels = input_shape

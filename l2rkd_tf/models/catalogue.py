@@ -20,8 +20,8 @@ _NAMES = (
     *("wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"),
     *("vgg8", "vgg13", "MobileNetV2", "ShuffleNetV1", "ShuffleNetV2"),
 )
-# Networks without a choice of size, without separators in their names; the `mobilev2` and the like
-# are the names of the published code.
+# Networks without a choice of size, by their names without separators; `mobilev2` and the like are
+# names in published code.
 _SINGLE = {
     "resnet50": resnet50,
     "mobilenetv2": mobilenet_v2,
@@ -65,11 +65,11 @@ def get(
         num_classes: Number of logits; the default is that of CIFAR-100.
         input_shape: `(height, width, channels)` of an image.
         synchronized: Whether batch normalization averages its statistics over the replicas of a
-            `tf.distribute` strategy, so that training equals that on one device.
+            `tf.distribute` strategy, as training on one device does.
 
     Returns:
-        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to
-        logits, float32 also under mixed precision, shape `(batch, num_classes)`.
+        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to logits,
+        shape `(batch, num_classes)`, in float32 even with mixed precision.
 
     Raises:
         ValueError: If there is no architecture of this name, `num_classes` is not a positive

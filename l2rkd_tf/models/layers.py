@@ -1,10 +1,10 @@
-"""What the networks of the literature are made of, initialised and padded as in PyTorch.
+"""Building blocks of the standard architectures, initialized and padded as in PyTorch.
 
-The published code of these networks is written for PyTorch, from which Keras differs by default:
+The published code of these networks uses PyTorch, whose defaults differ from those of Keras:
 
-- A convolution of stride 2 pads both sides there. Keras pads even sizes at the end alone, and so
-  looks at other pixels: here a `ZeroPadding2D` stands before it.
-- Batch normalization has epsilon 1e-5, and moves its averages by a tenth: momentum 0.9 in Keras.
+- In PyTorch, a convolution of stride 2 pads both sides. Keras pads even sizes only at the end, and
+  so uses other pixels: here a `ZeroPadding2D` comes first.
+- Batch normalization has epsilon 1e-5 and updates its averages by a tenth: momentum 0.9 in Keras.
 - Normal weights are not truncated.
 """
 
@@ -43,7 +43,7 @@ def fan_out_normal(size: int, inputs: int, outputs: int) -> keras.initializers.I
 
 
 def fan_in_uniform(size: int, inputs: int, outputs: int) -> keras.initializers.Initializer:
-    """Weights uniform between -+ `1 / sqrt(size^2 * inputs)`: what PyTorch does when not told."""
+    """Weights uniform within ± `1 / sqrt(size^2 * inputs)`: PyTorch's default."""
     del outputs
     bound = 1 / math.sqrt(size**2 * inputs)
     return keras.initializers.RandomUniform(-bound, bound)
@@ -66,7 +66,7 @@ def conv(
         filters: Number of filters.
         size: Odd height and width of the kernel.
         strides: 1 or 2.
-        name: Name of the layer; that of the padding, if there is one, ends in `_pad`.
+        name: Name of the layer; that of the padding, if any, ends in `_pad`.
         initializer: Function of the kernel's size, input and output channels.
         use_bias: Whether a bias is added.
 
@@ -89,10 +89,10 @@ def grouped_conv(
     name: str,
     initializer: Initializer = fan_out_normal,
 ) -> keras.KerasTensor:
-    """1x1 convolution in which each group of channels gives one group of filters.
+    """1x1 convolution in which each group of input channels has its own group of filters.
 
-    One layer for each group: Keras compiles every `Conv2D(groups=...)` by XLA, with which a
-    training step of ShuffleNet takes four times as long on a CPU.
+    One layer per group: Keras compiles every `Conv2D(groups=...)` with XLA, which makes a training
+    step of ShuffleNet four times slower on a CPU.
     """
     if groups == 1:
         return conv(x, filters, 1, name=name, initializer=initializer)
@@ -109,8 +109,8 @@ def grouped_conv(
 
 
 def some_channels(x: keras.KerasTensor, start: int, number: int, *, name: str) -> keras.KerasTensor:
-    """The channels from `start` on, as many as `number`."""
-    # Cropping crops the last two axes of what it takes for channels-first maps.
+    """`number` channels from `start` on."""
+    # Declared as channels-first, the layer crops the last two axes.
     crop = (start, x.shape[-1] - start - number)
     layer = keras.layers.Cropping2D(((0, 0), crop), data_format="channels_first", name=name)
     return layer(x)
@@ -119,10 +119,10 @@ def some_channels(x: keras.KerasTensor, start: int, number: int, *, name: str) -
 def channel_shuffle(
     x: keras.KerasTensor, groups: int, *, prefix: str, name: str
 ) -> keras.KerasTensor:
-    """Takes one channel of each group in turn (ShuffleNet, arXiv:1707.01083).
+    """Interleaves the channels of the groups (ShuffleNet, arXiv:1707.01083).
 
-    Height and width must be known. They are one axis meanwhile, for LiteRT's delegates that have
-    no arrays of five axes.
+    Height and width must be known. They are merged into one axis in between, since some LiteRT
+    delegates do not support tensors of rank 5.
     """
     _, height, width, channels = x.shape
     x = keras.layers.Reshape(
@@ -133,7 +133,7 @@ def channel_shuffle(
 
 
 def average_pool(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
-    """Means of 3x3 pixels in steps of 2, of which those beyond the border count as 0."""
+    """Average pooling of 3x3 pixels with stride 2 and zero padding."""
     x, padding = _padded(x, 3, 2, name)
     return keras.layers.AveragePooling2D(3, 2, padding, name=name)(x)
 
@@ -174,18 +174,18 @@ def conv_norm(
     """Convolution and batch normalization, named `<prefix>_conv<label>`, `<prefix>_norm<label>`.
 
     Args:
-        x: As in `conv`, like all that is not named here.
+        x: See `conv`.
         filters: See `conv`.
         size: See `conv`.
         strides: See `conv`.
         prefix: Beginning of the layers' names.
         label: End of the layers' names.
-        name: Name of the last layer, instead.
+        name: Name of the last layer, instead of the default.
         synchronized: Whether replicas share the statistics.
         initializer: See `conv`.
 
     Returns:
-        Symbolic tensor of the shape that `conv` gives.
+        Symbolic tensor of the shape that `conv` returns.
     """
     x = conv(x, filters, size, strides, name=f"{prefix}_conv{label}", initializer=initializer)
     return norm(x, name=name or f"{prefix}_norm{label}", synchronized=synchronized)
@@ -217,9 +217,9 @@ def depthwise_norm(
     synchronized: bool,
     initializer: Initializer = fan_out_normal,
 ) -> keras.KerasTensor:
-    """3x3 convolution of each channel by itself, and batch normalization."""
+    """Depthwise 3x3 convolution and batch normalization."""
     name = f"{prefix}_depthwise{label}"
-    # Each of the kernel's outputs has one input, which Keras's own initializers see otherwise.
+    # Each output has one input, unlike what Keras's initializers assume.
     kernel = initializer(3, 1, x.shape[-1])
     x, padding = _padded(x, 3, strides, name)
     layer = keras.layers.DepthwiseConv2D(
@@ -249,7 +249,7 @@ def classifier(
 def stages(
     widths: Sequence[int], counts: Sequence[int], strides: Sequence[int]
 ) -> list[list[tuple[int, int]]]:
-    """What `stack` takes, for stages of equal units.
+    """The argument `blocks` of `stack`, for stages of equal units.
 
     Args:
         widths: Width of the units of each stage.
@@ -271,14 +271,14 @@ def stack(
     unit: Callable[..., keras.KerasTensor],
     **options: Any,
 ) -> keras.KerasTensor:
-    """Units one after another: `block1_unit1`, `block1_unit2`, ..., the last one called `block1`.
+    """Stacks units: `block1_unit1`, `block1_unit2`, ..., with the last one called `block1`.
 
     Args:
         x: Symbolic tensor.
         blocks: Stages, each a list with a tuple of arguments for each unit.
-        unit: Function `(x, *arguments, prefix, name, **options)` that adds a unit whose last
-            layer is called `name`.
-        **options: What is the same for all units.
+        unit: Function `(x, *arguments, prefix, name, **options)` that adds a unit, whose last layer
+            is called `name`.
+        **options: Arguments that are the same for all units.
 
     Returns:
         Symbolic tensor: the output of the last stage.
@@ -292,7 +292,7 @@ def stack(
 
 
 def _padded(x, size, strides, name):
-    """Input of a convolution or pooling that pads both sides, and its Keras padding."""
+    """Input of a convolution or pooling with padding on both sides, and its Keras padding."""
     if strides == 1:
         return x, "same"
     if size > 1:

@@ -9,8 +9,8 @@ from l2rkd_tf.utils.validation import is_positive_float32
 
 __all__ = ["mobilenet_v2"]
 
-# Channels, units, stride of the first unit and expansion, by rows of the paper's table 2; grouped
-# by the points at which features are taken.
+# Channels, units, stride of the first unit and expansion, by rows of the paper's table 2, grouped
+# by the layers that features are taken from.
 _BLOCKS = (
     ((16, 1, 1, 1), (24, 2, 1, 6)),
     ((32, 3, 2, 6),),
@@ -27,45 +27,46 @@ def mobilenet_v2(
     synchronized: bool = False,
     name: str = "MobileNetV2",
 ) -> keras.Model:
-    """Build MobileNetV2 for small images.
+    """Builds MobileNetV2 for small images.
 
-    As for large images, but its second stage keeps the image's size, its activations are plain
-    ReLUs, and the first unit also has a 1x1 convolution before its depthwise one. Maps end up 16
-    times smaller than the image.
+    As for large images, except that the second stage keeps the image's size, activations are plain
+    ReLUs, and the first unit also has a 1x1 convolution before its depthwise one. The last maps are
+    16 times smaller than the image.
 
     The layers to name in feature distillation are `block1`, ..., `block4` (the ends of the stages
     with 24, 32, 96 and 320 channels times `width`; the last output of each resolution), `features`
     (after global pooling) and `logits`. A block is the output of a linear bottleneck: no ReLU
-    follows it, so that it has negative values.
+    follows it, so it has negative values.
 
     Args:
         input_shape: `(height, width, channels)` of an image. Height and width may be None.
         num_classes: Number of logits.
-        width: Factor of the channels, at least 1/16; the literature's student has half of them.
-            The last convolution has never less than 1280.
+        width: Channel multiplier, at least 1/16; 0.5 for the usual student. The last convolution
+            has at least 1280 channels.
         synchronized: Whether batch normalization averages its statistics over the replicas of a
-            `tf.distribute` strategy, so that training equals that on one device.
+            `tf.distribute` strategy, as training on one device does.
         name: Name of the model.
 
     Returns:
-        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to
-        logits, float32 also under mixed precision, shape `(batch, num_classes)`.
+        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to logits,
+        shape `(batch, num_classes)`, in float32 even with mixed precision.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If `input_shape` is not such a shape, `num_classes` is not a positive integer,
+            `width` is below 1/16, or `synchronized` is not a bool.
 
     Example:
         >>> mobilenet_v2((32, 32, 3), num_classes=100).get_layer("block4").output.shape
         (None, 2, 2, 160)
 
-    Reference: Sandler et al., MobileNetV2 (arXiv:1801.04381), in the form of the code of Tian et
-    al. (arXiv:1910.10699).
+    Reference: Sandler et al., MobileNetV2 (arXiv:1801.04381), as in the code of Tian et al.
+    (arXiv:1910.10699).
     """
     check_network(input_shape, num_classes, synchronized)
     if not is_positive_float32(width) or width < 1 / 16:
         raise ValueError(
-            "`width` must be a number of at least 1/16, so that every layer has a channel. "
-            f"Received: width={width!r}"
+            "`width` must be a number of at least 1/16, so that every layer has at least one "
+            f"channel. Received: width={width!r}"
         )
     inputs = keras.Input(input_shape, name="image")
     x = conv_norm_relu(inputs, int(32 * width), 3, 2, prefix="stem", synchronized=synchronized)

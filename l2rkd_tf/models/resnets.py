@@ -28,14 +28,14 @@ def resnet(
     synchronized: bool = False,
     name: str | None = None,
 ) -> keras.Model:
-    """Build a residual network for small images: resnet20, resnet56, resnet8x4 and others.
+    """Builds a residual network for small images: resnet20, resnet56, resnet8x4 and others.
 
     A 3x3 convolution, three stages of `(depth - 2) / 6` units of two 3x3 convolutions, global
     average pooling and a dense layer. The first unit of the second and third stage halves the
     image. A shortcut that changes its shape is a 1x1 convolution with batch normalization.
 
-    The stages have `16, 32, 64` channels times `width_multiplier`, and the first convolution 16;
-    in networks with a multiplier it has 32, whatever the multiplier, as in the literature's x4.
+    The stages have `16, 32, 64` channels times `width_multiplier`. The first convolution has 16
+    channels, or 32 with any multiplier, as in the published x4 networks.
 
     The layers to name in feature distillation are `block1`, `block2`, `block3` (the last ReLU of
     each stage), `features` (after global pooling) and `logits`.
@@ -44,17 +44,17 @@ def resnet(
         input_shape: `(height, width, channels)` of an image. Height and width may be None.
         num_classes: Number of logits.
         depth: Number of layers with weights, 6n + 2: 8, 14, 20, ..., 110, ...
-        width_multiplier: Factor of the channels of the stages.
+        width_multiplier: Channel multiplier of the stages.
         synchronized: Whether batch normalization averages its statistics over the replicas of a
-            `tf.distribute` strategy, so that training equals that on one device.
+            `tf.distribute` strategy, as training on one device does.
         name: Name of the model, such as `"resnet8x4"` if None.
 
     Returns:
-        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to
-        logits, float32 also under mixed precision, shape `(batch, num_classes)`.
+        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to logits,
+        shape `(batch, num_classes)`, in float32 even with mixed precision.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If `input_shape` is not such a shape or a number is not as above.
 
     Example:
         >>> model = resnet((32, 32, 3), num_classes=100, depth=8)
@@ -62,7 +62,7 @@ def resnet(
         (None, 8, 8, 64)
 
     Reference: He et al., Deep residual learning for image recognition, section 4.2
-    (arXiv:1512.03385), with the shortcuts, the x4 widths and the initialisation of the code of Tian
+    (arXiv:1512.03385), with the shortcuts, the x4 widths and the initialization of the code of Tian
     et al. (arXiv:1910.10699).
     """
     check_network(input_shape, num_classes, synchronized)
@@ -88,10 +88,10 @@ def resnet(
 def resnet50(
     input_shape: Shape, num_classes: int, *, synchronized: bool = False, name: str = "ResNet50"
 ) -> keras.Model:
-    """Build ResNet-50 for small images, a teacher.
+    """Builds ResNet-50 for small images, a teacher.
 
-    As for large images, but for the beginning: one 3x3 convolution of stride 1 without pooling. So
-    the maps of its four stages have 32, 16, 8 and 4 pixels a side, for images of 32.
+    As for large images, except for the stem: one 3x3 convolution of stride 1 without pooling. For
+    images of 32x32 pixels, the maps of its four stages have 32, 16, 8 and 4 pixels a side.
 
     The layers to name in feature distillation are `block1`, ..., `block4` (the last ReLU of each
     stage), `features` (after global pooling) and `logits`.
@@ -100,22 +100,22 @@ def resnet50(
         input_shape: `(height, width, channels)` of an image. Height and width may be None.
         num_classes: Number of logits.
         synchronized: Whether batch normalization averages its statistics over the replicas of a
-            `tf.distribute` strategy, so that training equals that on one device.
+            `tf.distribute` strategy, as training on one device does.
         name: Name of the model.
 
     Returns:
-        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to
-        logits, float32 also under mixed precision, shape `(batch, num_classes)`.
+        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to logits,
+        shape `(batch, num_classes)`, in float32 even with mixed precision.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If `input_shape` is not such a shape or a number is not as above.
 
     Example:
         >>> resnet50((8, 8, 3), num_classes=10).get_layer("block4").output.shape
         (None, 1, 1, 2048)
 
-    Reference: He et al., Deep residual learning for image recognition (arXiv:1512.03385), in the
-    form of the code of Tian et al. (arXiv:1910.10699).
+    Reference: He et al., Deep residual learning for image recognition (arXiv:1512.03385), as in the
+    code of Tian et al. (arXiv:1910.10699).
     """
     check_network(input_shape, num_classes, synchronized)
     return _network(
@@ -158,7 +158,7 @@ def _bottleneck_unit(x, filters, strides, *, prefix, name, synchronized):
 
 
 def _joined(x, y, strides, *, prefix, name, synchronized):
-    """The sum of shortcut and branch, and a ReLU."""
+    """Adds shortcut and branch, and applies a ReLU."""
     filters = y.shape[-1]
     if strides > 1 or x.shape[-1] != filters:
         shortcut = f"{prefix}_shortcut"

@@ -37,7 +37,7 @@ _WIDTHS_V2 = {
     2: (244, 488, 976, 2048),
 }
 
-# The published code leaves all initialisation to PyTorch.
+# The published code uses PyTorch's default initialization.
 _conv_norm_relu = functools.partial(conv_norm_relu, initializer=fan_in_uniform)
 _depthwise_norm = functools.partial(depthwise_norm, initializer=fan_in_uniform)
 _grouped_conv = functools.partial(grouped_conv, initializer=fan_in_uniform)
@@ -46,7 +46,7 @@ _grouped_conv = functools.partial(grouped_conv, initializer=fan_in_uniform)
 def shufflenet_v1(
     input_shape: Shape, num_classes: int, *, synchronized: bool = False, name: str = "ShuffleNetV1"
 ) -> keras.Model:
-    """Build ShuffleNet with 3 groups for small images.
+    """Builds ShuffleNet with 3 groups for small images.
 
     A 1x1 convolution with 24 filters and three stages of 4, 8 and 4 units, with 240, 480 and 960
     channels; each halves the image. A unit is a grouped 1x1 convolution, a channel shuffle, a
@@ -60,21 +60,21 @@ def shufflenet_v1(
         input_shape: `(height, width, channels)` of an image.
         num_classes: Number of logits.
         synchronized: Whether batch normalization averages its statistics over the replicas of a
-            `tf.distribute` strategy, so that training equals that on one device.
+            `tf.distribute` strategy, as training on one device does.
         name: Name of the model.
 
     Returns:
-        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to
-        logits, float32 also under mixed precision, shape `(batch, num_classes)`.
+        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to logits,
+        shape `(batch, num_classes)`, in float32 even with mixed precision.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If `input_shape` is not such a shape or a number is not as above.
 
     Example:
         >>> shufflenet_v1((32, 32, 3), num_classes=100).get_layer("block3").output.shape
         (None, 4, 4, 960)
 
-    Reference: Zhang et al., ShuffleNet (arXiv:1707.01083), in the form of the code of Tian et al.
+    Reference: Zhang et al., ShuffleNet (arXiv:1707.01083), as in the code of Tian et al.
     (arXiv:1910.10699), where a ReLU follows the depthwise convolution.
     """
     blocks = stages(_WIDTHS_V1, _COUNTS, _STRIDES)
@@ -91,12 +91,12 @@ def shufflenet_v2(
     synchronized: bool = False,
     name: str = "ShuffleNetV2",
 ) -> keras.Model:
-    """Build ShuffleNetV2 for small images.
+    """Builds ShuffleNetV2 for small images.
 
     A 1x1 convolution with 24 filters, three stages of 4, 8 and 4 units, each of which halves the
-    image, and a 1x1 convolution. A unit keeps half of its channels, sends the others through a
+    image, and a 1x1 convolution. A unit keeps half of its channels, passes the others through a
     1x1, a depthwise 3x3 and a 1x1 convolution, and shuffles all of them; a unit that halves the
-    image sends its input through two branches.
+    image has two branches.
 
     The layers to name in feature distillation are `block1`, `block2`, `block3` (the last channel
     shuffle of each stage, after the ReLU), `features` (after global pooling) and `logits`.
@@ -104,23 +104,23 @@ def shufflenet_v2(
     Args:
         input_shape: `(height, width, channels)` of an image.
         num_classes: Number of logits.
-        width: 0.5, 1, 1.5 or 2, about the factor of the channels.
+        width: Approximate channel multiplier: 0.5, 1, 1.5 or 2.
         synchronized: Whether batch normalization averages its statistics over the replicas of a
-            `tf.distribute` strategy, so that training equals that on one device.
+            `tf.distribute` strategy, as training on one device does.
         name: Name of the model.
 
     Returns:
-        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to
-        logits, float32 also under mixed precision, shape `(batch, num_classes)`.
+        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to logits,
+        shape `(batch, num_classes)`, in float32 even with mixed precision.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If `input_shape` is not such a shape or a number is not as above.
 
     Example:
         >>> shufflenet_v2((32, 32, 3), num_classes=100).get_layer("block3").output.shape
         (None, 4, 4, 464)
 
-    Reference: Ma et al., ShuffleNet V2 (arXiv:1807.11164), in the form of the code of Tian et al.
+    Reference: Ma et al., ShuffleNet V2 (arXiv:1807.11164), as in the code of Tian et al.
     (arXiv:1910.10699).
     """
     if not is_number(width) or width not in _WIDTHS_V2:
@@ -145,7 +145,7 @@ def _model(inputs, x, num_classes, name):
 
 def _unit_v1(x, filters, strides, *, prefix, name, synchronized):
     options = {"prefix": prefix, "synchronized": synchronized}
-    # What is joined to the input by concatenation gives the channels that the input lacks.
+    # A unit that is concatenated with its input only adds the missing channels.
     filters = filters - x.shape[-1] if strides > 1 else filters
     groups = 1 if x.shape[-1] == _STEM else _GROUPS
     y = _grouped_conv(x, filters // 4, groups, name=f"{prefix}_conv1")

@@ -21,10 +21,10 @@ def convnet(
     synchronized: bool = False,
     name: str = "convnet",
 ) -> keras.Model:
-    """Build a plain convolutional classifier, small enough for a phone.
+    """Builds a plain convolutional classifier, small enough for a phone.
 
-    Each block is `convs_per_block` times a 3x3 convolution, batch normalization and a ReLU; a
-    2x2 max-pool stands between blocks, global average pooling and a dense layer at the end.
+    Each block is `convs_per_block` times a 3x3 convolution, batch normalization and a ReLU, with
+    2x2 max-pooling between blocks, and global average pooling and a dense layer at the end.
 
     The layers to name in feature distillation are `block1`, `block2`, ... (the last ReLU of each
     block, before pooling), `features` (after global pooling) and `logits`.
@@ -34,17 +34,18 @@ def convnet(
         num_classes: Number of logits.
         widths: Number of filters of each block.
         convs_per_block: Convolutions in each block.
-        dropout: Part of the pooled features dropped in training, in `[0, 1)`.
+        dropout: Fraction of the pooled features that is dropped in training, in `[0, 1)`.
         synchronized: Whether batch normalization averages its statistics over the replicas of a
-            `tf.distribute` strategy, so that training equals that on one device.
+            `tf.distribute` strategy, as training on one device does.
         name: Name of the model.
 
     Returns:
-        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to
-        logits, float32 also under mixed precision, shape `(batch, num_classes)`.
+        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to logits,
+        shape `(batch, num_classes)`, in float32 even with mixed precision.
 
     Raises:
-        ValueError: If an argument is out of range, or the image is too small for the pooling.
+        ValueError: If `widths` is empty, a number is out of range, or the image is too small for
+            the pooling.
 
     Example:
         >>> convnet((8, 8, 1), num_classes=10).count_params()

@@ -18,7 +18,7 @@ _CONVS = {
     16: (2, 2, 3, 3, 3),
     19: (2, 2, 4, 4, 4),
 }
-#: Depths that `vgg` has networks of.
+#: Depths that `vgg` can build.
 VGG_DEPTHS = tuple(_CONVS)
 
 
@@ -30,12 +30,12 @@ def vgg(
     synchronized: bool = False,
     name: str | None = None,
 ) -> keras.Model:
-    """Build a VGG network for small images, with batch normalization: vgg8, vgg13 and others.
+    """Builds a VGG network for small images, with batch normalization: vgg8, vgg13 and others.
 
-    Five blocks of 3x3 convolutions, each with batch normalization and a ReLU. Between the first
-    four stands a 2x2 max-pool; between the last two, none. Then follow global average pooling and
-    one dense layer. `depth` is the number that the literature gives; vgg8 has six layers with
-    weights, because two of VGG's three dense layers are gone.
+    Five blocks of 3x3 convolutions, each with batch normalization and a ReLU. There is 2x2
+    max-pooling between the first four, but not between the last two, followed by global average
+    pooling and one dense layer. `depth` is the usual number in the name; vgg8 has six layers with
+    weights, because two of VGG's three dense layers are omitted.
 
     The layers to name in feature distillation are `block1`, ..., `block5` (the last ReLU of each
     block, before pooling), `features` (after global pooling) and `logits`.
@@ -45,22 +45,23 @@ def vgg(
         num_classes: Number of logits.
         depth: 8, 11, 13, 16 or 19.
         synchronized: Whether batch normalization averages its statistics over the replicas of a
-            `tf.distribute` strategy, so that training equals that on one device.
+            `tf.distribute` strategy, as training on one device does.
         name: Name of the model, such as `"vgg13"` if None.
 
     Returns:
-        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to
-        logits, float32 also under mixed precision, shape `(batch, num_classes)`.
+        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to logits,
+        shape `(batch, num_classes)`, in float32 even with mixed precision.
 
     Raises:
-        ValueError: If an argument is out of range, or the image is too small for the pooling.
+        ValueError: If `depth` is not one of these, `num_classes` is not a positive integer, or the
+            image is too small for the pooling.
 
     Example:
         >>> vgg((32, 32, 3), num_classes=100, depth=8).get_layer("block5").output.shape
         (None, 4, 4, 512)
 
-    Reference: Simonyan and Zisserman, Very deep convolutional networks (arXiv:1409.1556), in the
-    form of the code of Tian et al. (arXiv:1910.10699) for images of 32x32 pixels.
+    Reference: Simonyan and Zisserman, Very deep convolutional networks (arXiv:1409.1556), as in the
+    code of Tian et al. (arXiv:1910.10699) for images of 32x32 pixels.
     """
     check_network(input_shape, num_classes, synchronized, num_pools=3)
     if not is_positive_integer(depth) or depth not in _CONVS:
@@ -77,6 +78,6 @@ def vgg(
 
 
 def _conv_norm_relu(x, width, prefix, number, name, synchronized):
-    """Unlike those of the other networks, these convolutions have a bias."""
+    """Unlike in the other networks, the convolutions have a bias."""
     x = conv(x, width, name=f"{prefix}_conv{number}", use_bias=True)
     return norm_relu(x, prefix=prefix, label=number, name=name, synchronized=synchronized)

@@ -22,43 +22,44 @@ def wide_resnet(
     synchronized: bool = False,
     name: str | None = None,
 ) -> keras.Model:
-    """Build a wide residual network: WRN-40-2, WRN-16-1 and others.
+    """Builds a wide residual network: WRN-40-2, WRN-16-1 and others.
 
     A 3x3 convolution, three stages of `(depth - 4) / 6` units, batch normalization, a ReLU, global
-    average pooling and a dense layer. A unit is twice batch normalization, a ReLU and a 3x3
-    convolution, and its output the sum with its input. The stages have `16, 32, 64` channels times
-    `width`; the first unit of the second and third stage halves the image.
+    average pooling and a dense layer. A unit is batch normalization, a ReLU and a 3x3 convolution,
+    twice, added to its input. The stages have `16, 32, 64` channels times `width`; the first unit
+    of the second and third stage halves the image.
 
     The layers to name in feature distillation are `block1`, `block2`, `block3`, `features` (after
     global pooling) and `logits`. A block is the sum at the end of a stage, *before* the batch
     normalization and ReLU that follow: it has negative values, unlike the blocks of the other
-    residual networks. This is what the methods' papers and code compare.
+    residual networks. These are the features that published methods compare.
 
     Args:
         input_shape: `(height, width, channels)` of an image. Height and width may be None.
         num_classes: Number of logits.
         depth: Number of layers with weights, 6n + 4: 10, 16, 22, 28, 34, 40, ...
-        width: Factor of the channels.
-        dropout: Part of the values between the two convolutions of a unit that is dropped in
+        width: Channel multiplier.
+        dropout: Fraction of the values between the two convolutions of a unit that is dropped in
             training, in `[0, 1)`.
         synchronized: Whether batch normalization averages its statistics over the replicas of a
-            `tf.distribute` strategy, so that training equals that on one device.
+            `tf.distribute` strategy, as training on one device does.
         name: Name of the model, such as `"wrn_40_2"` if None.
 
     Returns:
-        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to
-        logits, float32 also under mixed precision, shape `(batch, num_classes)`.
+        A functional `keras.Model` from images, shape `(batch, height, width, channels)`, to logits,
+        shape `(batch, num_classes)`, in float32 even with mixed precision.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If `depth` is not 6n + 4 with n of at least 1, `width` or `num_classes` is not a
+            positive integer, or `dropout` is not in `[0, 1)`.
 
     Example:
         >>> model = wide_resnet((32, 32, 3), num_classes=100, depth=10, width=2)
         >>> model.get_layer("block3").output.shape
         (None, 8, 8, 128)
 
-    Reference: Zagoruyko and Komodakis, Wide residual networks (arXiv:1605.07146), in the form of
-    the code of Tian et al. (arXiv:1910.10699).
+    Reference: Zagoruyko and Komodakis, Wide residual networks (arXiv:1605.07146), as in the code of
+    Tian et al. (arXiv:1910.10699).
     """
     check_network(input_shape, num_classes, synchronized)
     check_positive_integer("width", width)

@@ -1,4 +1,4 @@
-"""A piecewise-linear Keras model as a list of calls that show where it bends, in float64."""
+"""Traces a piecewise-linear Keras model as a list of calls in float64 that show where it bends."""
 
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ _AFFINE = (
     _layers.ZeroPadding1D,
     _layers.ZeroPadding2D,
 )
-# Affine but for their `activation`.
+# Affine except for their `activation`.
 _ACTIVATED = (
     _layers.Conv1D,
     _layers.Conv1DTranspose,
@@ -57,15 +57,15 @@ _POOLS = (_layers.MaxPooling1D, _layers.MaxPooling2D)
 _GLOBAL_POOLS = (_layers.GlobalMaxPooling1D, _layers.GlobalMaxPooling2D)
 _RELUS = (_layers.LeakyReLU, _layers.PReLU, _layers.ReLU)
 _OTHERS = (_layers.Activation, _layers.BatchNormalization)
-# Thresholds, slopes and offsets of the pieces. Anything but the functions themselves, such as a
-# lambda, is opaque.
+# Thresholds, slopes and offsets of the pieces. Only these functions are recognized, not lambdas
+# around them.
 _ACTIVATIONS = {
     keras.activations.linear: None,
     keras.activations.relu: ((0.0,), (0.0, 1.0), (0.0, 0.0)),
     keras.activations.relu6: ((0.0, 6.0), (0.0, 1.0, 0.0), (0.0, 0.0, 6.0)),
     keras.activations.leaky_relu: ((0.0,), (0.2, 1.0), (0.0, 0.0)),
 }
-# `a + b` and `a - b` of symbolic tensors: operations that have no public class.
+# `a + b` and `a - b` of symbolic tensors: operations without a public class.
 _OPERATIONS = ("Add", "Subtract")
 
 
@@ -87,7 +87,7 @@ class Graph(NamedTuple):
 
 
 class _Call(keras.Operation):
-    """A symbolic call of a layer that the layer, which is the user's, keeps no record of."""
+    """A symbolic call of the user's layer that the layer does not record."""
 
     def __init__(self, layer):
         super().__init__()
@@ -104,11 +104,11 @@ def trace(model: keras.Model) -> Graph:
         model: A Functional or Sequential Keras model, built; nested models are followed.
 
     Returns:
-        A `Graph`, to be passed to `run`.
+        A `Graph` for `run`.
 
     Raises:
-        ValueError: If the model has no graph, or a `call` of its own beside it, or a layer that is
-            not known to be piecewise linear.
+        ValueError: If the model has no graph, overrides `call`, or has a layer that is not known to
+            be piecewise linear.
     """
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError(
@@ -130,7 +130,7 @@ def trace(model: keras.Model) -> Graph:
         for layer in model.layers:
             x = record(layer, x)
         return Graph([inputs], steps, [x])
-    # A model of its own, since the clone of a compiled model would be compiled too.
+    # A separate model, since the clone of a compiled model would also be compiled.
     plain = keras.Model(model.inputs, model.outputs)
     _check_call(model, type(plain))
     traced = keras.models.clone_model(
@@ -165,7 +165,7 @@ def run(graph: Graph, *inputs: tf.Tensor) -> tuple[list[tf.Tensor], list[Kink]]:
 
 
 def _stage(layer):
-    """The stage that a layer is: `(*args, **kwargs) -> (output, kinks)`."""
+    """The stage of a layer: `(*args, **kwargs) -> (output, kinks)`."""
     kind = type(layer)
     if isinstance(layer, keras.Model):
         nested = trace(layer)
@@ -183,7 +183,7 @@ def _stage(layer):
         copy = _copy(layer)
         return lambda inputs, **_: (copy(inputs, training=False), [])
     if kind is _layers.UpSampling2D and layer.interpolation != "nearest":
-        # TensorFlow computes the others in float32, without forward-mode derivatives.
+        # TensorFlow computes the other modes in float32, without forward-mode derivatives.
         raise _unsupported(layer, f"of type UpSampling2D with {layer.interpolation!r}")
     if kind in _AFFINE:
         return _affine(_copy(layer))
@@ -199,11 +199,11 @@ def _affine(layer):
 
 
 def _copy(layer, **changes):
-    """A layer of the same weights that computes in float64."""
+    """A layer with the same weights that computes in float64."""
     if isinstance(layer.dtype_policy, keras.dtype_policies.QuantizedDTypePolicy):
         raise _unsupported(layer, f"of type {type(layer).__name__}, quantized")
     config = layer.get_config() | {"dtype": "float64"} | changes
-    # Zeros draw nothing from Python's generator, which is the user's.
+    # Zeros do not use Python's random generator, which belongs to the user.
     config |= {name: "zeros" for name in config if name.endswith("_initializer")}
     config |= {name: None for name in config if name.endswith("_regularizer")}
     copy = type(layer).from_config(config)
@@ -215,7 +215,7 @@ def _copy(layer, **changes):
 
 
 def _activation(layer):
-    """Stage of the activation of a layer that has one."""
+    """Stage of a layer's activation."""
     activation = layer.activation
     if isinstance(activation, keras.Layer):
         return _stage(activation)
@@ -227,7 +227,7 @@ def _activation(layer):
 
 
 def _pieces(layer):
-    """Thresholds, slopes and offsets of a layer that is an activation."""
+    """Thresholds, slopes and offsets of an activation layer."""
     if isinstance(layer, _layers.LeakyReLU):
         return (0.0,), (layer.negative_slope, 1.0), (0.0, 0.0)
     if isinstance(layer, _layers.PReLU):
@@ -236,7 +236,7 @@ def _pieces(layer):
     offset = -slope * threshold
     if largest is None:
         return (threshold,), (slope, 1.0), (offset, 0.0)
-    if largest <= threshold:  # it jumps past the piece of slope 1
+    if largest <= threshold:  # the piece of slope 1 is empty
         return (threshold,), (slope, 0.0), (offset, largest)
     return (threshold, largest), (slope, 1.0, 0.0), (offset, 0.0, largest)
 
@@ -256,11 +256,11 @@ def _tuple(value, rank):
 
 
 def _check_call(model, kind):
-    """Checks that a model of a class of its own does not compute anything but its graph."""
+    """Checks that a model of a custom class computes nothing except its graph."""
     if type(model).call is not kind.call:
         raise ValueError(
-            "`model` must be computed by its graph of layers alone. Received: the model "
-            f"{model.name!r} of type {type(model).__name__}, which has a `call` of its own"
+            "`model` must be computed only by its graph of layers. Received: the model "
+            f"{model.name!r} of type {type(model).__name__}, which overrides `call`"
         )
 
 
@@ -278,7 +278,8 @@ def _unsupported(layer, description):
     activations = ", ".join(function.__name__ for function in _ACTIVATIONS)
     return ValueError(
         f"`model` must be piecewise linear. Received: the layer {layer.name!r} {description}, "
-        "which is not, or is not known to be. Where it is the last layer, such as a softmax, "
-        f"pass a model that ends at the logits. Supported layers: {names}, and models of them "
-        f"(channels-last where they pool, nearest where they upsample); activations: {activations}."
+        "which is not, or is not known to be. If it is the last layer, such as a softmax, pass a "
+        f"model that ends at the logits. Supported layers: {names}, and models of them "
+        "(channels-last where they pool, nearest where they upsample); activations: "
+        f"{activations}."
     )

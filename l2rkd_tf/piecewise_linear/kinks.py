@@ -1,4 +1,4 @@
-"""Where piecewise-linear layers bend: their activation pattern and how far off the next one is.
+"""Where piecewise-linear layers bend: their activation pattern and the margins to the next one.
 
 A *stage* is a callable that takes a layer's arguments and returns `(output, kinks)`.
 """
@@ -19,9 +19,9 @@ class Kink(NamedTuple):
     """The bends of one layer.
 
     Attributes:
-        margins: How far each condition of the pattern is from its end, at least 0 and affine in
-            the input of the model while the pattern lasts, shape `(batch, conditions)`.
-        pattern: The piece that each unit is on, uint16, shape `(batch, units)`.
+        margins: Distance of each condition of the pattern from its threshold, at least 0, and
+            affine in the input of the model within the pattern, shape `(batch, conditions)`.
+        pattern: Current piece of each unit, uint16, shape `(batch, units)`.
     """
 
     margins: Any
@@ -29,12 +29,12 @@ class Kink(NamedTuple):
 
 
 def elementwise(thresholds: Sequence[Any], slopes: Sequence[Any], offsets: Sequence[Any]) -> Stage:
-    """Stage of an activation `slope * value + offset` by pieces.
+    """Stage of a piecewise activation `slope * value + offset`.
 
     A value on a threshold belongs to the piece below it.
 
     Args:
-        thresholds: Ascending numbers, at which one piece ends and the next begins.
+        thresholds: Ascending numbers that separate the pieces.
         slopes: Slope of each piece: numbers or arrays that broadcast to one example.
         offsets: Offset of each piece.
     """
@@ -57,7 +57,7 @@ def elementwise(thresholds: Sequence[Any], slopes: Sequence[Any], offsets: Seque
 
 
 def max_pooling(pool_size: Sequence[int], strides: Sequence[int], padding: str) -> Stage:
-    """Stage of max-pooling over windows of channels-last maps; first of equal values wins."""
+    """Stage of max-pooling over windows of channels-last maps; the first of equal values wins."""
 
     def stage(values, **_):
         output, kink = _winners(_windows(values, pool_size, strides, padding))
@@ -67,7 +67,7 @@ def max_pooling(pool_size: Sequence[int], strides: Sequence[int], padding: str) 
 
 
 def global_max_pooling(keepdims: bool) -> Stage:
-    """Stage of max-pooling over all positions of channels-last maps."""
+    """Stage of global max-pooling of channels-last maps."""
 
     def stage(values, **_):
         positions = math.prod(values.shape[1:-1])
@@ -101,7 +101,7 @@ def _windows(values, pool_size, strides, padding):
 
 
 def _winners(windows):
-    """Largest candidates, and a kink with a margin of the winner over each candidate."""
+    """Largest candidates, and a kink with the margins of the winner over the candidates."""
     winner = tf.argmax(windows, axis=-2, output_type=tf.int32)
     # Not `reduce_max`, whose derivative at a tie is the mean over the tied candidates.
     axis = len(windows.shape) - 2

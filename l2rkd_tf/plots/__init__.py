@@ -1,12 +1,12 @@
-"""Pictures of what a model does between the training points, and of how it was trained.
+"""Figures of what a model does between the training examples, and of how it was trained.
 
-`decision_map` draws the plane through three examples as a teacher and its students classify it,
-side by side. The numbers behind the picture are functions of their own: `plane_grid` gives the
-plane, `top1_agreement` compares two models on it. `fidelity_profiles`, `linearity_gap` and
-`linear_radii` draw what `l2rkd_tf.geometry` measures, `training_curves` what `fit` logs. All
-return a `matplotlib.figure.Figure`, which pyplot does not know and so does not keep open.
+`decision_map` draws, side by side, how a teacher and its students classify the plane through three
+examples. Its numbers are available separately: `plane_grid` computes the plane, `top1_agreement`
+compares two models on it. `fidelity_profiles`, `linearity_gap` and `linear_radii` draw what
+`l2rkd_tf.geometry` measures, `training_curves` what `fit` logs. All return a
+`matplotlib.figure.Figure` outside pyplot, which therefore does not keep it open.
 
-Matplotlib is imported only when something is drawn: `pip install l2rkd-tf[examples]`.
+Matplotlib is imported only when something is drawn: `pip install l2rkd-tf[plots]`.
 """
 
 from l2rkd_tf.plots.curves import training_curves
@@ -17,11 +17,11 @@ from l2rkd_tf.plots.profiles import fidelity_profiles
 
 __all__ = [
     "Plane",
-    "top1_agreement",
     "decision_map",
     "fidelity_profiles",
     "linear_radii",
     "linearity_gap",
     "plane_grid",
+    "top1_agreement",
     "training_curves",
 ]

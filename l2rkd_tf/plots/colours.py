@@ -1,4 +1,4 @@
-"""The colours of a decision map: the class gives the colour, the confidence its strength."""
+"""The colours of a decision map: the class sets the colour, the confidence its strength."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,8 @@ import numpy as np
 
 __all__ = ["OTHER_CLASSES", "class_palette", "shades"]
 
-# Ten colours that stay apart under the common colour vision deficiencies: the Okabe-Ito palette
-# without black and with its yellow darkened, as paleness is taken for confidence, and three more.
+# Ten colours that are distinguishable with common colour vision deficiencies: the Okabe-Ito palette
+# without black and with a darker yellow, since paleness means low confidence, and three more.
 _PALETTE = (
     "#0072B2",
     "#E69F00",
@@ -25,14 +25,14 @@ _PALEST = 0.4
 
 
 def class_palette(scores: Mapping[str, np.ndarray]) -> dict[int, str]:
-    """A colour for each class that occurs, in the order of classes.
+    """A colour for each predicted class, in the order of classes.
 
     Args:
         scores: Scores of each model by its name, each of shape `(rows, columns, classes)`.
 
     Returns:
-        Colours by class, the same for all models. Of more than ten classes the ten that cover
-        most have colours of their own, and the rest are `OTHER_CLASSES`.
+        Colours by class, the same for all models. Of more than ten classes, the ten that cover most
+        have their own colours, and the others `OTHER_CLASSES`.
     """
     classes = np.concatenate([values.argmax(axis=-1).ravel() for values in scores.values()])
     occurring, counts = np.unique(classes, return_counts=True)

@@ -1,4 +1,4 @@
-"""How a training went: the terms of the objective and the accuracies, epoch by epoch."""
+"""Training curves: the terms of the objective and the accuracies, by epoch."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["training_curves"]
 
-# Number of the style of the first accuracy, after those of the losses of most trainings.
+# Index of the style of the first accuracy, after the styles of the losses.
 _BLACK = 6
 
 
@@ -20,21 +20,21 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> "Figure":
     """Draws the losses and the accuracies of a training against its epochs.
 
     On the left `loss` and every entry that ends in `_loss`: the terms that
-    `l2rkd_tf.L2RKDDistiller` logs, unweighted, and `val_loss`, which is that of the student alone.
-    On the right every entry with `accuracy` in its name. Hollow markers are validation, in the
-    colour of their training counterpart. The losses have a logarithmic axis where they differ by
-    a factor of ten or more. A term that is 0 in all epochs was not computed, and is left out.
+    `l2rkd_tf.L2RKDDistiller` logs, unweighted, and `val_loss`, which is only that of the student.
+    On the right every entry with `accuracy` in its name. Hollow markers are for validation, in the
+    colour of the training counterpart. The losses have a logarithmic axis where they differ by a
+    factor of ten or more. A term that is 0 in all epochs was not computed and is left out.
 
     Args:
-        history: Dict of the logs' names and their values in each epoch: `fit(...).history`, or
-            what the example programs write to `history.json`. Other entries are ignored.
+        history: Dict of log names and their values in each epoch: `fit(...).history`, or the
+            contents of a run's `history.json`. Other entries are ignored.
 
     Returns:
         `matplotlib.figure.Figure`, 9 inches wide, or 5.5 with one panel.
 
     Raises:
-        ValueError: If `history` is something else, has neither losses nor accuracies, or has no
-            value in some of the epochs.
+        ValueError: If `history` is not such a dict, has neither losses nor accuracies, or lacks
+            values in some epochs.
         ImportError: If Matplotlib is not installed.
 
     Example:
@@ -66,7 +66,7 @@ def _checked_curves(history):
             "`history` must be a dict of names and values in each epoch, as `fit(...).history`. "
             f"Received: {type(history).__name__}"
         )
-    # The total first, so that it looks the same in the figures of all trainings.
+    # The total first, so that it looks the same in all figures.
     names = sorted(filter(_is_loss, history), key=lambda name: name != "loss")
     losses = {name: _array(name, history[name]) for name in names}
     losses = {name: values for name, values in losses.items() if values.any()}
@@ -104,7 +104,7 @@ def _draw_curves(axes, curves, first=0):
 
     numbers = {}
     for name, values in curves.items():
-        # Validation looks like its counterpart, which may come after it, or not at all.
+        # Validation looks like its training counterpart, which may come later or be missing.
         number = first + numbers.setdefault(name.removeprefix("val_"), len(numbers))
         hollow = {"markerfacecolor": "white", "linestyle": ":"} if name.startswith("val_") else {}
         epochs = np.arange(1, len(values) + 1)

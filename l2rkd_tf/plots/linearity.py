@@ -1,4 +1,4 @@
-"""How linear models are: between two points, and exactly around one."""
+"""How linear models are: between two inputs, and exactly around one."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
@@ -30,14 +30,15 @@ def linearity_gap(
 
     Args:
         gap: A `l2rkd_tf.geometry.LinearityGap`, or a dict of models' names and theirs.
-        radius: Radius of a region towards the same partners, from 0 to 1, whose extent is marked.
+        radius: Radius of a region towards the same partners, from 0 to 1, to mark its extent.
             Default: none.
 
     Returns:
         `matplotlib.figure.Figure`, 6.5 inches wide.
 
     Raises:
-        ValueError: If an argument is wrong, or a model's outputs do not change between the ends.
+        ValueError: If `gap` holds anything but `LinearityGap`s, `radius` is not in `(0, 1]`, or a
+            model's outputs do not change between the ends.
         ImportError: If Matplotlib is not installed.
 
     Example:
@@ -56,7 +57,7 @@ def linearity_gap(
     constant = [name for name, values in gaps.items() if np.isnan(values.relative).all()]
     if constant:
         raise ValueError(
-            "`gap` must be of models whose outputs differ between the two ends. Received: no "
+            "`gap` must be for models whose outputs differ between the two ends. Received: no "
             f"relative gap for {constant}"
         )
     style.require_matplotlib()
@@ -86,13 +87,13 @@ def linearity_gap(
 def linear_radii(
     radii: Radii | Mapping[str, Radii], neighbour_distances: Sequence[float] | np.ndarray
 ) -> "Figure":
-    """Draws how far models are exactly linear, beside how far the neighbours are.
+    """Draws how far models are exactly linear, and how far the nearest neighbours are.
 
-    Histograms on a logarithmic axis. A region towards a neighbour lies within one linear piece
-    where the radius exceeds the distance; elsewhere its points tell a student what the slope at
-    the example does not. Values of 0 (an example on the edge of its piece, as where a blank part
-    of an image ties in a max-pooling window) and of infinity have no place on the axis: the
-    legend counts them.
+    Histograms on a logarithmic axis. If the radius exceeds the distance of a neighbour, a region
+    towards it lies within one linear piece; otherwise its points tell a student more than the
+    teacher's Jacobian at the example. Values of 0 (an example on the boundary of its piece, as when
+    a blank part of an image ties in a max-pooling window) and infinity cannot be drawn: the legend
+    counts them.
 
     Args:
         radii: Radii in units of the input, shape `(examples,)`, or a
@@ -105,7 +106,8 @@ def linear_radii(
         `matplotlib.figure.Figure`, 6.5 inches wide. The medians in its legend count all values.
 
     Raises:
-        ValueError: If an argument is wrong, or there is nothing between 0 and infinity to draw.
+        ValueError: If a value is negative or NaN, an array is empty or not one-dimensional, or
+            there is no value between 0 and infinity to draw.
         ImportError: If Matplotlib is not installed.
 
     Example:
@@ -164,13 +166,13 @@ def _drawable(values):
 
 
 def _log_bins(values):
-    """Edges of bins of equal ratios, which hold all values."""
+    """Edges of logarithmic bins for all values."""
     low, high = values.min(), values.max()
     return np.geomspace(low / 1.01, high * 1.01, _NUM_BINS + 1)
 
 
 def _draw_histogram(axes, values, bins, label, number, is_last):
-    """Outlines, so that none hides another; the neighbours are the black hatched one."""
+    """Draws outlines, so that none hides another; that of the neighbours is black and hatched."""
     lost = {"zero": np.sum(values == 0.0), "infinite": np.sum(np.isinf(values))}
     counts = ", ".join(f"{count} {what}" for what, count in lost.items() if count)
     look = style.curve_style(number)

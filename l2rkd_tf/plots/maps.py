@@ -1,4 +1,4 @@
-"""Decision maps: the plane through three examples as several models classify it, side by side."""
+"""Decision maps: how several models classify the plane through three examples, side by side."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -33,32 +33,34 @@ def decision_map(
     path: PathLike | None = None,
     title: str | None = None,
 ) -> "Figure":
-    """Draws the plane through three examples as each model classifies it, side by side.
+    """Draws how each model classifies the plane through three examples, side by side.
 
-    Every point of the plane is an input. Its colour is the predicted class, and it is the paler
-    the less confident the model is (largest probability). Lines are the boundaries between
-    classes; the dashed ones are those of the first model, usually the teacher, repeated over
-    each other model. The titles say on how much of the plane a model predicts the first one's
-    class.
+    Every point of the plane is an input. Its colour is the predicted class, paler for less
+    confidence (largest probability). Lines are the boundaries between classes; dashed lines repeat
+    those of the first model, usually the teacher, over the other models. The titles show on which
+    fraction of the plane a model predicts the same class as the first.
 
     Args:
         models: Keras models by name, the reference first. Each maps inputs to scores of shape
             `(batch, classes)`, for the same classes.
         examples: Three inputs, shape `(3, ...)`. Those of images, `(3, height, width, channels)`
-            with one, three or four channels, are shown beside their points.
-        class_names: Names of the classes, in the order of the scores. Default: their numbers.
+            with one, three or four channels, are shown next to their points.
+        class_names: Names of the classes, in the order of the scores. Default: class numbers.
         resolution: Number of points along each side of the plane.
         extent: Margin around the triangle of the examples, as a fraction of its size.
-        from_logits: Whether the models give logits. Pass `False` for models that end in softmax.
-        path: Where to save the picture; the suffix (`.png`, `.svg`, `.pdf`) is the format.
-            Default: it is not saved.
+        from_logits: Whether the models output logits. Pass `False` for models that end in a
+            softmax.
+        path: File to save the figure to; the suffix (`.png`, `.svg`, `.pdf`) is the format.
+            Default: not saved.
         title: Title above the panels. Default: none.
 
     Returns:
         The `matplotlib.figure.Figure`, 9 inches wide.
 
     Raises:
-        ValueError: If an argument cannot be used; the message says what would work.
+        ValueError: If `models` is empty or the models differ in classes, `examples` are not three
+            inputs that span a plane, `class_names` does not fit, or `resolution` or `extent` is out
+            of range.
         ImportError: If Matplotlib is not installed.
 
     Example:
@@ -103,7 +105,7 @@ def decision_map(
 def _scores_on(model, plane, name):
     """Scores of the model on the grid, shape `(resolution, resolution, classes)`."""
     coordinates = plane.coordinates.reshape(-1, 2)
-    # In batches, because the whole grid of a large image would not fit into memory.
+    # In batches, since the whole grid would not fit into memory for large images.
     batches = np.array_split(coordinates, -(-len(coordinates) // _BATCH_SIZE))
     scores = [
         keras.ops.convert_to_numpy(
@@ -114,7 +116,7 @@ def _scores_on(model, plane, name):
     shape = scores[0].shape
     if len(shape) != 2 or shape[-1] < 2:
         raise ValueError(
-            "`models` must give scores of shape (batch, classes) for at least two classes. "
+            "`models` must output scores of shape (batch, classes) for at least two classes. "
             f"Received: shape {shape} from {name!r}."
         )
     return np.concatenate(scores).reshape(*plane.coordinates.shape[:2], -1)

@@ -1,4 +1,4 @@
-"""What one panel of a decision map shows: classes, their boundaries and names, and the examples."""
+"""One panel of a decision map: classes, their boundaries and names, and the examples."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -49,11 +49,12 @@ def _edges(centres):
 def draw_boundaries(
     axes: "Axes", plane: Plane, scores: np.ndarray, linestyle: Any = "solid"
 ) -> None:
-    """Lines where the best class changes, placed between grid points by interpolation."""
+    """Draws lines where the predicted class changes, interpolated between grid points."""
     classes = scores.argmax(axis=-1)
     for label in np.unique(classes)[:-1]:
         lead = scores[..., label] - np.delete(scores, label, axis=-1).max(axis=-1)
-        # Borders of smaller classes are drawn already, and dashes drawn twice would fill up.
+        # Borders with smaller class numbers are already drawn, and dashes drawn twice would fill
+        # up.
         lead = np.ma.masked_where(classes < label, lead)
         if lead.min() < 0.0:
             axes.contour(
@@ -86,7 +87,7 @@ def draw_examples(axes: "Axes", plane: Plane, examples: np.ndarray) -> np.ndarra
 
 
 def _thumbnail_centre(plane, corner, size):
-    """A place beside the example, outside the triangle and inside the panel."""
+    """A position next to the example, outside the triangle and inside the panel."""
     outward = corner - plane.corners.mean(axis=0)
     place = corner + 0.85 * size * outward / np.abs(outward).max()
     low = np.array([plane.horizontal[0], plane.vertical[0]])
@@ -116,7 +117,7 @@ def _draw_thumbnail(axes, image, centre, size):
 def draw_names(
     axes: "Axes", plane: Plane, scores: np.ndarray, covered: np.ndarray, names: Sequence[str]
 ) -> None:
-    """Names each class where it has room, for readers who cannot tell the colours apart."""
+    """Writes class names where there is room, for readers who cannot tell the colours apart."""
     from matplotlib import patheffects
 
     classes = scores.argmax(axis=-1)

@@ -1,4 +1,4 @@
-"""The plane through three examples, and how far two models agree on it."""
+"""The plane through three examples, and the agreement of two models on it."""
 
 import dataclasses
 
@@ -6,12 +6,16 @@ import numpy as np
 
 from l2rkd_tf.utils.types import TensorLike
 
-__all__ = ["Plane", "top1_agreement", "plane_grid"]
+__all__ = [
+    "Plane",
+    "plane_grid",
+    "top1_agreement",
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class Plane:
-    """A square piece of the plane through three examples.
+    """A square part of the plane through three examples.
 
     A point of it is `origin + u * basis[0] + v * basis[1]`. The basis is orthonormal, so distances
     between coordinates `(u, v)` are distances between inputs.
@@ -61,13 +65,14 @@ def plane_grid(examples: TensorLike, resolution: int = 120, extent: float = 0.3)
         examples: Three inputs that do not lie on one line, shape `(3, ...)`.
         resolution: Number of grid points along each side, at least 2.
         extent: Margin around the triangle on each side, as a fraction of the longer side of its
-            bounding box; not negative.
+            bounding box; at least 0.
 
     Returns:
         A `Plane`.
 
     Raises:
-        ValueError: If an argument cannot be used; the message says what would work.
+        ValueError: If `examples` are not three inputs with finite values, lie on one line, or
+            `resolution` or `extent` is out of range.
 
     Example:
         >>> plane = plane_grid([[0.0, 0.0], [4.0, 0.0], [0.0, 3.0]], resolution=5, extent=0.0)
@@ -112,17 +117,17 @@ def _check_grid(examples, resolution, extent):
         )
     if not np.isfinite(extent) or extent < 0:
         raise ValueError(
-            "`extent` must be a finite number that is not negative, the margin as a fraction of "
-            f"the size of the triangle. Received: extent={extent!r}"
+            "`extent` must be a finite number of at least 0, the margin as a fraction of the size "
+            f"of the triangle. Received: extent={extent!r}"
         )
 
 
 def top1_agreement(scores: TensorLike, reference_scores: TensorLike) -> float:
-    """Fraction of points at which two models predict the same class.
+    """Fraction of inputs for which two models predict the same class.
 
     Args:
         scores: Logits or probabilities, shape `(..., classes)`.
-        reference_scores: Those of the other model, of the same shape.
+        reference_scores: Those of the other model, with the same shape.
 
     Returns:
         The fraction, a float between 0 and 1.

@@ -1,4 +1,4 @@
-"""How curves look: told apart without colour, and legible at the width of a page."""
+"""How curves look: distinguishable without colour, and legible at the width of a page."""
 
 import contextlib
 import importlib.resources
@@ -36,7 +36,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _LINES = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.2)), (0, (8, 1.5, 1, 1.5, 1, 1.5)))
 _MAX_MARKERS = 12
-# Between the largest and the smallest value: less is easier to read on a linear axis.
+# Ratio of the largest to the smallest value: below it, a linear axis is easier to read.
 _LOG_RATIO = 10.0
 
 
@@ -46,12 +46,12 @@ def require_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "Plots need Matplotlib. Install it with `pip install l2rkd-tf[examples]`."
+            "Plots need Matplotlib. Install it with `pip install l2rkd-tf[plots]`."
         ) from error
 
 
 def named(argument: str, value: object, kinds: type | tuple[type, ...]) -> dict[str, Any]:
-    """What is to be drawn, by name; one without a name gets an empty one.
+    """Objects to draw, by name; a single object has an empty name.
 
     Args:
         argument: Name of the argument.
@@ -59,10 +59,10 @@ def named(argument: str, value: object, kinds: type | tuple[type, ...]) -> dict[
         kinds: A class, or a tuple of classes.
 
     Returns:
-        A dict of at least one entry. Its names are texts that a legend shows.
+        A dict of at least one entry, with names that a legend shows.
 
     Raises:
-        ValueError: If the value is neither.
+        ValueError: If `value` is neither.
     """
     entries = value if isinstance(value, dict) else {"": value}
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
@@ -71,14 +71,14 @@ def named(argument: str, value: object, kinds: type | tuple[type, ...]) -> dict[
         names = " or ".join(kind.__name__ for kind in kinds)
         received = {name: type(entry).__name__ for name, entry in wrong.items()} or "an empty dict"
         raise ValueError(
-            f"`{argument}` must be {names}, or a dict of names and such. Received: {received}"
+            f"`{argument}` must be {names}, or a dict of names and these. Received: {received}"
         )
-    # Matplotlib keeps what begins with an underscore out of legends.
+    # Matplotlib leaves names that start with an underscore out of legends.
     return {re.sub("^_", " _", str(name)): entry for name, entry in entries.items()}
 
 
 def curve_style(number: int) -> dict[str, Any]:
-    """Keywords of `Axes.plot` for the curve of a number; curves differ in more than colour."""
+    """Keywords of `Axes.plot` for a curve's number; curves differ in more than colour."""
     return {
         "color": _COLOURS[number % len(_COLOURS)],
         "marker": _MARKERS[number % len(_MARKERS)],
@@ -96,7 +96,7 @@ def draw_curve(
     label: str,
     **style: Any,
 ) -> None:
-    """Draws a curve, with a band of its 95 % interval where it has standard errors."""
+    """Draws a curve, with a band for its 95 % confidence interval if it has standard errors."""
     style = curve_style(number) | {"markevery": -(-len(x) // _MAX_MARKERS)} | style
     with _own_style():
         axes.plot(x, y, label=label, **style)
@@ -108,7 +108,7 @@ def draw_curve(
 def empty_panels(
     count: int, width: float = PAGE_WIDTH, height: float = 3.7
 ) -> tuple["Figure", list["Axes"]]:
-    """A figure of panels side by side, outside of pyplot, which would keep it open."""
+    """A figure with panels side by side, outside pyplot, which would keep it open."""
     from matplotlib import figure as figures
 
     with _own_style():
@@ -118,7 +118,7 @@ def empty_panels(
 
 @contextlib.contextmanager
 def _own_style():
-    """Matplotlib's settings from `l2rkd.mplstyle`; those of the caller return afterwards."""
+    """Applies `l2rkd.mplstyle` for a block, and restores the caller's settings afterwards."""
     from matplotlib import style
 
     source = importlib.resources.files(__package__) / _STYLE_FILE
@@ -127,14 +127,14 @@ def _own_style():
 
 
 def use_log_axis(axes: "Axes", values: Iterable[np.ndarray]) -> bool:
-    """Makes the vertical axis logarithmic if the values are positive and far apart.
+    """Makes the vertical axis logarithmic if the values are positive and span a wide range.
 
     Args:
         axes: `matplotlib.axes.Axes`.
         values: All values of its curves.
 
     Returns:
-        Whether it did.
+        Whether the axis is now logarithmic.
     """
     from matplotlib import ticker
 
@@ -143,7 +143,7 @@ def use_log_axis(axes: "Axes", values: Iterable[np.ndarray]) -> bool:
     if not len(finite) or finite.min() <= 0 or finite.max() < _LOG_RATIO * finite.min():
         return False
     axes.set_yscale("log")
-    # Curves alone: a band that reaches 0 has no place on the axis.
+    # Limits from the curves only: a band may reach 0, which has no place on the axis.
     axes.set_ylim(finite.min() / 1.5, finite.max() * 1.5)
     few_decades = finite.max() < 1e3 * finite.min()
     axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if few_decades else (1,)))
@@ -153,7 +153,7 @@ def use_log_axis(axes: "Axes", values: Iterable[np.ndarray]) -> bool:
 
 
 def use_share_axis(axes: "Axes", label: str) -> None:
-    """Labels the vertical axis in percent, and ends it at 100 % where a band goes further."""
+    """Labels the vertical axis in percent, and ends it at 100 % if a band goes further."""
     from matplotlib import ticker
 
     axes.set_ylim(top=min(axes.get_ylim()[1], 1.005))
@@ -162,7 +162,7 @@ def use_share_axis(axes: "Axes", label: str) -> None:
 
 
 def legend_below(figure: "Figure", title: str | None = None, max_columns: int = 4) -> None:
-    """One legend for all panels, below them: no curve runs through it."""
+    """One legend for all panels, below them, where no curve crosses it."""
     entries: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -179,7 +179,7 @@ def legend_below(figure: "Figure", title: str | None = None, max_columns: int = 
             title=title,
         )
     for text in legend.get_texts():
-        text.set_parse_math(False)  # a name may hold dollars
+        text.set_parse_math(False)  # a name may contain dollar signs
 
 
 def save(figure: "Figure", path: PathLike) -> None:

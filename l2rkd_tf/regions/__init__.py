@@ -1,13 +1,13 @@
-"""Regions around training points, in which a student is asked to agree with its teacher.
+"""Regions around training examples, in which a student learns to match its teacher.
 
-A region maps a batch of points to points near each: `x' = x + sum_j lambda_j (x_j - x)` with
+A region maps each example of a batch to a point nearby: `x' = x + sum_j lambda_j (x_j - x)` with
 partners `x_j` from the same batch, `lambda_j >= 0` and `sum_j lambda_j <= radius <= 1` (a `Ball`
 adds noise instead). It has two halves:
 
 - `draw(inputs, seed, labels=None)` draws coefficients for each example, statelessly;
 - `apply(tensor, coefficients)` moves a batch by them, deterministically and linearly.
 
-Because `apply` is linear it serves inputs, logits and one-hot labels alike.
+Because `apply` is linear, it works for inputs, logits and one-hot labels.
 """
 
 from l2rkd_tf.regions.ball import Ball

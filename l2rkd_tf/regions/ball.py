@@ -18,17 +18,18 @@ _NORMS = {"l2": in_unit_l2_ball, "linf": in_unit_linf_ball, "gaussian": normal}
 class Ball(Region):
     """A ball around each point, in units of the input.
 
-    `x' = x + e` with `e` uniform in the ball `||e||_2 <= radius` (`norm="l2"`), uniform in the
-    cube `max |e| <= radius` (`"linf"`), or normal with standard deviation `radius` in each
-    coordinate (`"gaussian"`, unbounded). Of several inputs each has a ball of its own. There is
-    no corresponding map of logits, so the targets must come from the teacher.
+    `x' = x + e` with `e` uniform in the ball `||e||_2 <= radius` (`norm="l2"`), uniform in the cube
+    `max |e| <= radius` (`"linf"`), or normal with standard deviation `radius` in each coordinate
+    (`"gaussian"`, unbounded). Each of several inputs has its own ball. There is no corresponding
+    map of logits, so the targets must come from the teacher.
 
     Args:
         radius: Size of the ball, positive, in units of the input.
         norm: `"l2"`, `"linf"` or `"gaussian"`.
 
     Raises:
-        ValueError: If an argument is out of range, or if applied to anything but the inputs.
+        ValueError: If `radius` is not positive or `norm` is unknown, or if `apply` gets anything
+            but the inputs.
 
     Example:
         >>> region = Ball(radius=0.1, norm="linf")
@@ -72,13 +73,14 @@ class Ball(Region):
         return keras.tree.map_structure(add, tensor, coefficients)
 
     def at_fraction(self, coefficients: Any, fraction: TensorLike) -> Any:
-        """See `Region.at_fraction`; Gaussian noise has no edge: its end is the drawn point."""
+        """See `Region.at_fraction`; Gaussian noise has no boundary, so 1 is the drawn point."""
         if self.norm == "gaussian":
             return keras.tree.map_structure(lambda noise: scaled(noise, fraction), coefficients)
 
         def move(noise):
             axes = list(range(1, noise.shape.rank))
-            # Of the largest coordinate first, since squares of small noise vanish in float32.
+            # Divide by the largest coordinate first, since squares of small noise vanish in
+            # float32.
             size = tf.reduce_max(tf.abs(noise), axis=axes, keepdims=True)
             noise = tf.math.divide_no_nan(noise, size)
             if self.norm == "l2":

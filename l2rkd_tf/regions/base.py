@@ -1,4 +1,4 @@
-"""What all regions share."""
+"""The base class of regions, and what all regions share."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +16,8 @@ register = keras.saving.register_keras_serializable("l2rkd_tf")
 class Region:
     """Base class of regions: subclass it to define your own.
 
-    A subclass implements `draw` and `apply`; it multiplies what it draws by `radius_variable`, so
-    that a change of `radius` takes effect in a compiled training step.
+    A subclass implements `draw` and `apply`; it multiplies its draws by `radius_variable`, so that
+    a change of `radius` takes effect in a compiled training step.
 
     Args:
         radius: Size of the region, positive. A plain attribute that may be set at any time.
@@ -37,13 +37,13 @@ class Region:
         >>> region.apply(x, region.draw(x, seed=[0, 0])).numpy().tolist()
         [[1.0], [1.0]]
 
-    Reference: the idea of a local region is that of Deng and Zhang (arXiv:2010.04812); the
-    definition above is this library's own.
+    Reference: the idea of a local region is from Deng and Zhang (arXiv:2010.04812); the definition
+    above is not from the paper.
     """
 
-    #: Largest radius allowed: 1 where partners are fully reached.
+    #: Largest allowed radius: 1 means all the way to the partner.
     max_radius = 1.0
-    #: Whether `apply` has a meaning for logits, so that targets can be interpolated.
+    #: Whether `apply` is meaningful for logits, so that targets can be interpolated.
     interpolates_targets = True
 
     def __init__(self, radius: float = 1.0) -> None:
@@ -76,20 +76,20 @@ class Region:
 
         Args:
             inputs: Batch of points: a tensor of shape `(batch, ...)`, or a list or dict of such.
-            seed: Stateless seed, int32, shape `(2,)`. The same seed gives the same draw, in eager
+            seed: Stateless seed, int32, shape `(2,)`. The same seed returns the same draw in eager
                 mode, in a graph and under XLA.
             labels: Labels of the batch, for regions that need them.
 
         Returns:
-            Coefficients, to be passed to `apply`.
+            Coefficients for `apply`.
 
         Raises:
-            ValueError: If the inputs cannot be mixed, or needed labels are missing.
+            ValueError: If the inputs cannot be mixed, or labels are needed and missing.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `draw`.")
 
     def apply(self, tensor: Tensors, coefficients: Any) -> Any:
-        """Moves a batch by coefficients that `draw` has drawn; linear in `tensor`.
+        """Moves a batch by drawn coefficients; linear in `tensor`.
 
         Args:
             tensor: Batch of shape `(batch, ...)`, or a list or dict of such: inputs, logits or
@@ -100,29 +100,29 @@ class Region:
             The moved batch, of the same structure, shapes and float dtypes (float32 for integers).
 
         Raises:
-            ValueError: If the region defines no map for such a tensor.
+            ValueError: If the region has no map for such a tensor.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `apply`.")
 
     def at_fraction(self, coefficients: Any, fraction: TensorLike) -> Any:
-        """Coefficients of points between the examples and the edge of the region.
+        """Coefficients of points between the examples and the boundary of the region.
 
         ```
-        apply(x, at_fraction(coefficients, fraction)) = x + fraction * (edge - x)
+        apply(x, at_fraction(coefficients, fraction)) = x + fraction * (boundary - x)
         ```
 
-        where `edge` is the point at which the ray from the example `x` through its drawn point
-        leaves the region. An example that was drawn as itself takes a direction that its
-        partners suggest, and stays where it is if it has none. A region of your own needs this
-        method only for the measures that ask for it, such as
-        `l2rkd_tf.geometry.fidelity_profile`.
+        where `boundary` is the point at which the ray from the example `x` through its drawn point
+        leaves the region. An example that equals its drawn point moves in a direction given by its
+        partners, and stays where it is if it has none. A custom region needs this method only for
+        measures that use it, such as `l2rkd_tf.geometry.fidelity_profile`.
 
         Args:
             coefficients: What `draw` returned for a batch.
-            fraction: 0 for the example, 1 for the edge: a number, or float32 of shape `(batch,)`.
+            fraction: 0 for the example, 1 for the boundary: a number, or float32 of shape
+                `(batch,)`.
 
         Returns:
-            Coefficients, to be passed to `apply`.
+            Coefficients for `apply`.
 
         Raises:
             NotImplementedError: If the region does not define it.
@@ -136,8 +136,8 @@ class Region:
         """
         raise NotImplementedError(
             f"{type(self).__name__} must implement `at_fraction(coefficients, fraction)` to be "
-            "measured at fractions of the way to its edge: it returns the coefficients of "
-            "`x + fraction * (edge - x)`."
+            "measured at fractions of the way to its boundary: it returns the coefficients of "
+            "`x + fraction * (boundary - x)`."
         )
 
     def targets(self, outputs: tf.Tensor, coefficients: Any) -> tf.Tensor:
@@ -148,12 +148,12 @@ class Region:
             coefficients: What `draw` returned for this batch.
 
         Returns:
-            Outputs of the same shape: `apply`, unless a region knows better.
+            Outputs of the same shape; by default those of `apply`.
         """
         return self.apply(outputs, coefficients)
 
     def set_teacher(self, teacher: keras.Model | None) -> None:
-        """Gives the region its teacher, if it asks one; a distiller does so when it is loaded."""
+        """Sets the teacher of a region that needs one; a loaded distiller calls it."""
 
     def get_config(self) -> Config:
         """Arguments of the constructor."""
@@ -161,7 +161,7 @@ class Region:
 
     @classmethod
     def from_config(cls, config: Config) -> "Region":
-        """Makes a region from `get_config()`."""
+        """Creates a region from `get_config()`."""
         return cls(**config)
 
     def __repr__(self) -> str:
@@ -170,7 +170,7 @@ class Region:
 
 
 def mixable_leaves(inputs: Tensors) -> list[tf.Tensor]:
-    """Tensors of a structure of inputs, checked to be of a dtype that can be mixed."""
+    """Tensors of a structure of inputs, checked for a dtype that can be mixed."""
     leaves = [tf.convert_to_tensor(leaf) for leaf in keras.tree.flatten(inputs)]
     for leaf in leaves:
         if not (leaf.dtype.is_floating or leaf.dtype == tf.uint8):
@@ -186,7 +186,7 @@ def mixable_leaves(inputs: Tensors) -> list[tf.Tensor]:
 def in_float(tensor: TensorLike, function: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """Applies `function` in float32 or better and returns the result in the tensor's float dtype.
 
-    An unsigned image would wrap around in `x_j - x`, and half precision would lose the point.
+    Unsigned images would wrap around in `x_j - x`, and half precision is too coarse.
     """
     tensor = tf.convert_to_tensor(tensor)
     compute_dtype = tf.float64 if tensor.dtype == tf.float64 else tf.float32

@@ -1,7 +1,7 @@
 """Stateless random numbers that are the same in eager mode, in graphs and under XLA.
 
 Float draws of TensorFlow differ between a graph and XLA, integer draws do not: everything here is
-made from 24 random bits.
+computed from 24 random bits.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Segments that end where the teacher stops being linear."""
+"""Segments that end where the teacher is no longer linear."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,12 +21,12 @@ from l2rkd_tf.utils.validation import (
 
 __all__ = ["LinearCoefficients", "LinearRegion"]
 
-# Of the outputs: far more than their float32 rounding, far less than any departure that matters.
+# As a fraction of the outputs: well above float32 rounding, well below any relevant deviation.
 _ROUNDING = 1e-6
 
 
 class LinearCoefficients(NamedTuple):
-    """Partners, how far to go towards them, and what the teacher does on the way.
+    """Partners, how far to move towards them, and how the teacher changes on the way.
 
     Attributes:
         partners: Rows of the batch, int32, shape `(batch, 1)`.
@@ -46,47 +46,48 @@ class LinearCoefficients(NamedTuple):
 class LinearRegion(Segment):
     """The part of the segment from each point towards a partner on which the teacher is linear.
 
-    `x' = x + lambda (x_1 - x)` as in `Segment`, with `lambda` on `[0, limit]` and a limit of each
-    example's own: the largest `r` of `radius, radius / 2, ..., radius / 2^num_halvings` with
+    `x' = x + lambda (x_1 - x)` as in `Segment`, with `lambda` on `[0, limit]` and a separate limit
+    for each example: the largest `r` of `radius, radius / 2, ..., radius / 2^num_halvings` with
 
     ```
     e = x + r (x_1 - x),    x_f = x + f (e - x)
     || f_T(x_f) - [(1 - f) f_T(x) + f f_T(e)] ||_2 <= tolerance * || f_T(e) - f_T(x) ||_2
     ```
 
-    at all `fractions` `f`, which is the relative gap of `l2rkd_tf.geometry.linearity_gaps` on the
-    segment that ends at `e`. If no `r` passes, the limit is 0: the example stays where it is.
-    With `tolerance=0` the limit is not searched but computed, as the smaller of `radius` and
-    `l2rkd_tf.geometry.linear_radius` along the segment: tiny for large networks, and 0 where a
-    unit stands on its threshold (ReLUs and max-pools of blank image borders often do).
+    at all `fractions` `f`, the relative gap of `l2rkd_tf.geometry.linearity_gaps` on the segment
+    that ends at `e`. If no `r` passes, the limit is 0: the example stays where it is. With
+    `tolerance=0` the limit is computed exactly, as the smaller of `radius` and
+    `l2rkd_tf.geometry.linear_radius` along the segment: tiny for large networks, and 0 if a unit is
+    on its threshold (as ReLUs and max-pools at blank image borders often are).
 
-    `apply` takes any tensor towards that of the partner `x_1`, as in `Segment`. Interpolated
-    targets (`region_targets="interpolated"`) go towards the teacher's outputs at the limit instead,
-    and are as close to its outputs at `x'` as the tolerance says. The teacher gives logits.
+    `apply` moves any tensor towards that of the partner `x_1`, as in `Segment`. Interpolated
+    targets (`region_targets="interpolated"`) move towards the teacher's outputs at the limit
+    instead, and are as close to its outputs at `x'` as the tolerance says. The teacher must output
+    logits.
 
-    A draw costs one pass of the teacher, without gradients, over the points of all tests (13 for
-    each example by default, fewer with fewer halvings and fractions). With `tolerance=0` it is a
-    forward-mode pass in float64 over the examples alone, with copies of the teacher's layers and
-    weights that are made once, when the region gets its teacher. Both work in graphs and under
-    XLA.
+    A draw runs the teacher once, without gradients, on all tested points (13 for each example by
+    default, fewer with fewer halvings and fractions). With `tolerance=0` it is one forward-mode
+    pass in float64 on only the examples, with copies of the teacher's layers and weights that are
+    created when the region gets its teacher. Both work in graphs and under XLA.
 
-    The teacher is no part of the region's config, nor of any file: a region that is loaded has
-    none until `set_teacher` gives it one, as a distiller that is loaded with it does.
+    The teacher is not part of the region's config or of any file: a loaded region has none until
+    `set_teacher` is called, which a loaded distiller does.
 
     Args:
-        teacher: Trained Keras model that gives logits (or values of a regression), shape
-            `(batch, outputs)`; for `tolerance=0` of layers that `linear_radius` knows. `None`
-            leaves it to `set_teacher`.
-        tolerance: Largest relative departure from linearity, not negative.
+        teacher: Trained Keras model that outputs logits (or regression values), shape
+            `(batch, outputs)`; for `tolerance=0` with layers that `linear_radius` supports. `None`
+            if `set_teacher` is called later.
+        tolerance: Largest relative deviation from linearity, at least 0.
         radius: Largest `lambda`, in `(0, 1]`.
         partner: See `Segment`.
         alpha: See `Segment`; of `lambda / limit`.
-        fractions: Where departures are looked for, as fractions of the way to `e`. Without effect
-            for `tolerance=0`.
-        num_halvings: How often the radius is halved, at most. Without effect for `tolerance=0`.
+        fractions: Where to test for deviations, as fractions of the way to `e`. Ignored for
+            `tolerance=0`.
+        num_halvings: Maximum number of halvings of the radius. Ignored for `tolerance=0`.
 
     Raises:
-        ValueError: If an argument is out of range, or the teacher is not as above.
+        ValueError: If a number is out of range, `partner` is unknown, or the teacher is not as
+            above.
 
     Example:
         >>> bent = keras.Sequential([keras.Input((1,)), keras.layers.ReLU()])
@@ -96,8 +97,8 @@ class LinearRegion(Segment):
         >>> LinearRegion(bent, tolerance=0.1).draw(x, seed=[0, 0]).limits.numpy().tolist()
         [0.25, 0.5]
 
-    Reference: this library's definition of what Deng and Zhang (arXiv:2010.04812) call a locally
-    linear region.
+    Reference: what Deng and Zhang (arXiv:2010.04812) call a locally linear region; this definition
+    is not from the paper.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class LinearRegion(Segment):
             self.set_teacher(teacher)
 
     def set_teacher(self, teacher: keras.Model | None) -> None:
-        """Gives a trained teacher to a region that has none; a region that has one keeps it.
+        """Sets the teacher of a region that has none; a region that has one keeps it.
 
         Args:
             teacher: See `LinearRegion`.
@@ -144,7 +145,7 @@ class LinearRegion(Segment):
         check_models_are_built(teacher=teacher)
         if output_activation(teacher) in ("softmax", "sigmoid"):
             raise ValueError(
-                "`teacher` must give logits, since probabilities bend where logits are linear. "
+                "`teacher` must output logits, since probabilities bend where logits are linear. "
                 f"Received: a model that ends in a {output_activation(teacher)}. Pass a model "
                 "without it."
             )
@@ -159,8 +160,8 @@ class LinearRegion(Segment):
         partners, lam = super().draw(inputs, seed, labels)
         if self._teacher is None:
             raise ValueError(
-                "`region=LinearRegion(...)` has no teacher, since a teacher is not saved with "
-                "it. Call `region.set_teacher(teacher)` first."
+                "`region=LinearRegion(...)` has no teacher: it is not saved with the region. Call "
+                "`region.set_teacher(teacher)` first."
             )
         find = self._exact_shares if self.tolerance == 0.0 else self._tested_shares
         shares, changes = keras.tree.map_structure(tf.stop_gradient, find(inputs, partners))
@@ -183,7 +184,8 @@ class LinearRegion(Segment):
             coefficients: What `draw` returned for this batch.
 
         Returns:
-            Outputs of the same shape, off by about `tolerance` of the change up to the limit.
+            Outputs of the same shape, with an error of about `tolerance` times the change up to the
+            limit.
 
         Example:
             >>> bent = keras.Sequential([keras.Input((1,)), keras.layers.ReLU()])
@@ -202,8 +204,8 @@ class LinearRegion(Segment):
         self, coefficients: LinearCoefficients, fraction: TensorLike
     ) -> LinearCoefficients:
         """See `Region.at_fraction`: `lambda` becomes `fraction * limit`."""
-        edge = scaled(coefficients.limits[:, None], fraction)
-        return coefficients._replace(lam=edge)
+        boundary = scaled(coefficients.limits[:, None], fraction)
+        return coefficients._replace(lam=boundary)
 
     def get_config(self) -> Config:
         """See `Region.get_config`; without the teacher."""
@@ -215,21 +217,23 @@ class LinearRegion(Segment):
 
     @classmethod
     def from_config(cls, config: Config) -> "LinearRegion":
-        """See `Region.from_config`; `set_teacher` gives the region its teacher."""
+        """See `Region.from_config`; call `set_teacher` afterwards."""
         return cls(None, **config)
 
     def _tested_shares(self, inputs, partners):
-        """Largest shares of the radius that pass, and the teacher's changes up to there."""
+        """Largest fractions of the radius that pass, and the teacher's changes up to there."""
         inner = np.outer(self._shares, self.fractions)
-        places, where = np.unique(np.concatenate([[0.0], self._shares, inner.ravel()]), False, True)
-        outputs = self._outputs_at(places, inputs, partners)
+        fractions, where = np.unique(
+            np.concatenate([[0.0], self._shares, inner.ravel()]), False, True
+        )
+        outputs = self._outputs_at(fractions, inputs, partners)
         count = len(self._shares)
         start, ends = outputs[0], tf.gather(outputs, where[1 : 1 + count])
         between = tf.gather(outputs, where[1 + count :].reshape(inner.shape))
         changes = ends - start
-        fractions = tf.constant(self.fractions, tf.float32)[:, None, None]
-        straight = start + fractions * changes[:, None]
-        # Equal outputs at both ends, as of the flat parts of a network, leave nothing but rounding.
+        inner_fractions = tf.constant(self.fractions, tf.float32)[:, None, None]
+        straight = start + inner_fractions * changes[:, None]
+        # If outputs are equal at both ends, as in flat parts of a network, only rounding is left.
         allowed = self.tolerance * tf.norm(changes, axis=-1) + _ROUNDING * tf.norm(start, axis=-1)
         gaps = tf.reduce_max(tf.norm(between - straight, axis=-1), axis=1)
         shares = tf.constant(self._shares, tf.float32)[:, None]
@@ -237,17 +241,17 @@ class LinearRegion(Segment):
         is_best = tf.equal(shares, best)[..., None]
         return best, tf.reduce_sum(tf.where(is_best, changes, 0.0), axis=0)
 
-    def _outputs_at(self, places, inputs, partners):
-        """The teacher's outputs at shares of the radius, shape `(places, batch, outputs)`."""
+    def _outputs_at(self, fractions, inputs, partners):
+        """The teacher's outputs at fractions of the radius, shape `(fractions, batch, outputs)`."""
         full = tf.ones_like(partners, tf.float32) * self.radius_variable
-        points = [self.apply(inputs, (partners, full * place)) for place in places]
+        points = [self.apply(inputs, (partners, full * fraction)) for fraction in fractions]
         points = keras.tree.map_structure(lambda *leaves: tf.concat(leaves, 0), *points)
         outputs = model_outputs(self._teacher, points)
-        shape = [len(places), tf.shape(partners)[0], outputs.shape[1] or tf.shape(outputs)[1]]
+        shape = [len(fractions), tf.shape(partners)[0], outputs.shape[1] or tf.shape(outputs)[1]]
         return tf.reshape(outputs, shape)
 
     def _exact_shares(self, inputs, partners):
-        """Shares of the radius up to the first bend, and the teacher's changes up to there."""
+        """Fractions of the radius up to the first bend, and the teacher's changes up to there."""
         x = tf.cast(mixable_leaves(inputs)[0], tf.float64)
         radius = tf.cast(self.radius_variable, tf.float64)
         directions = radius * (tf.gather(x, partners[:, 0]) - x)

@@ -20,7 +20,7 @@ from l2rkd_tf.utils.validation import check_choice, is_positive_float32, is_posi
 
 
 class Coefficients(NamedTuple):
-    """Partners of each example and how far to go towards them.
+    """Partners of each example and how far to move towards them.
 
     Attributes:
         partners: Rows of the batch, int32, shape `(batch, num_partners)`.
@@ -45,10 +45,10 @@ class Segment(Region):
             those with the same label; an example without such a partner stays where it is).
         alpha: `None` for a uniform `lambda`; a positive number `c` for
             `lambda / radius ~ Beta(c, c)`, as in mixup. (Drawn by linear interpolation in a table
-            of 4097 quantiles, since samplers of Beta do not compile under XLA.)
+            of 4097 quantiles, since Beta samplers do not compile under XLA.)
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is not as above.
 
     Example:
         >>> region = Segment(radius=0.5)
@@ -57,8 +57,7 @@ class Segment(Region):
         >>> bool(tf.reduce_all(tf.abs(near - x) <= 0.5))
         True
 
-    Reference: this library's definition; mixing pairs of inputs is from Zhang et al., mixup
-    (arXiv:1710.09412), equation 1.
+    Reference: mixing pairs of inputs is from Zhang et al., mixup (arXiv:1710.09412), equation 1.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class Segment(Region):
         """See `Region.at_fraction`: the largest `lambda` becomes `fraction * radius`."""
         partners, lam = coefficients
         largest = tf.reduce_max(lam, axis=list(range(1, lam.shape.rank)), keepdims=True)
-        # A `lambda` of exactly 0 still knows its partner.
+        # If `lambda` is exactly 0, the direction is still that of the partner.
         direction = tf.where(largest > 0.0, tf.math.divide_no_nan(lam, largest), 1.0)
         return Coefficients(partners, scaled(self.radius_variable * direction, fraction))
 
@@ -116,22 +115,22 @@ class Segment(Region):
 class Patch(Segment):
     """The axis-aligned box between an image and its partner, by patches.
 
-    As `Segment`, with one independent `lambda` for each cell of a `rows x columns` partition of
-    the image: `x'[i, j] = x[i, j] + lambda[cell(i, j)] (x_1[i, j] - x[i, j])`. The points are
-    those of a box with `x` and its partner at opposite corners. A tensor that is not an image
-    (logits, labels, a tabular input beside the image) moves by the *mean* `lambda`, which is an
-    approximation: no linear map of the logits corresponds to a cell of the image.
+    As `Segment`, with one independent `lambda` for each cell of a `rows x columns` partition of the
+    image: `x'[i, j] = x[i, j] + lambda[cell(i, j)] (x_1[i, j] - x[i,
+    j])`. The points are those of a box with `x` and its partner at opposite corners. A tensor that
+    is not an image (logits, labels, a further tabular input) moves by the *mean* `lambda`, which is
+    an approximation: no linear map of the logits corresponds to a cell of the image.
 
     Args:
-        grid: Cells in each direction: an integer, or `(rows, columns)`. Cells differ by at most
-            one pixel where the grid does not divide the image.
+        grid: Cells in each direction: an integer, or `(rows, columns)`. Cells differ by at most one
+            pixel if the grid does not divide the image.
         radius: Largest `lambda`, in `(0, 1]`.
         partner: See `Segment`.
         alpha: See `Segment`.
 
     Raises:
-        ValueError: If an argument is out of range, if no input is an image (rank 4), or if an
-            image has fewer pixels than the grid has cells in a direction.
+        ValueError: If `grid`, `radius`, `partner` or `alpha` is not as above, no input is an image
+            (rank 4), or an image has fewer pixels than the grid has cells in a direction.
 
     Example:
         >>> region = Patch(grid=2)
@@ -142,8 +141,8 @@ class Patch(Segment):
         >>> region.apply(x, coefficients).shape.as_list()
         [8, 28, 28, 1]
 
-    Reference: this library's definition; mixing by patches for distillation is from the same
-    authors' later PE-BKD (ECCV 2022).
+    Reference: mixing by patches for distillation is from PE-BKD (ECCV 2022), a later paper by the
+    authors of L2RKD.
     """
 
     def __init__(
@@ -182,17 +181,17 @@ class Patch(Segment):
 class Simplex(Region):
     """The simplex spanned by each point and several partners.
 
-    `x' = x + radius * sum_j d_j (x_j - x)`, where `(d_0, d_1, ..., d_m)` is uniform on the
-    simplex (Dirichlet with all parameters 1) and `d_0` is the share that stays with `x`.
+    `x' = x + radius * sum_j d_j (x_j - x)`, where `(d_0, d_1, ..., d_m)` is uniform on the simplex
+    (Dirichlet with all parameters 1) and `d_0` is the weight of `x` itself.
 
     Args:
-        num_partners: Number of partners `m`, at least 1. They are different examples where the
-            batch has enough, at positions of the batch that follow one another from a random
-            start: shuffle the data, as one does.
+        num_partners: Number of partners `m`, at least 1. They are different examples if the batch
+            has enough, at consecutive positions of the batch from a random start: shuffle the data,
+            as usual.
         radius: Largest `sum_j lambda_j`, in `(0, 1]`.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is not as above.
 
     Example:
         >>> region = Simplex(num_partners=2)
@@ -248,7 +247,7 @@ def default_region(inputs: Tensors) -> Region:
         inputs: Batch of points, or their symbolic `keras.KerasTensor`: one, a list or a dict.
 
     Returns:
-        A `Region`. The grid is smaller than 4 where an image has fewer pixels than that.
+        A `Region`. The grid is smaller than 4 if an image has fewer pixels than that.
     """
     images = [leaf for leaf in keras.tree.flatten(inputs) if len(leaf.shape) == 4]
     if not images:
@@ -270,7 +269,7 @@ def _move_towards_partners(tensor, coefficients):
 
 
 def _spread(lam, shape, rank):
-    """Weights in the shape that multiplies `(batch, num_partners, ...)` of the given rank."""
+    """`lambda` in the shape that multiplies `(batch, num_partners, ...)` of the given rank."""
     if lam.shape.rank == 4 and rank == 4:
         for axis, image_axis in zip((2, 3), _image_axes(), strict=True):
             cells, pixels = lam.shape[axis], shape[image_axis]

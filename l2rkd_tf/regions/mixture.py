@@ -1,4 +1,4 @@
-"""Regions made of other regions."""
+"""Mixtures of other regions."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -33,10 +33,11 @@ class Mixture(Region):
 
     Args:
         regions: Sequence of regions.
-        weights: Their probabilities, non-negative, scaled to sum 1. `None` for equal ones.
+        weights: Their probabilities, non-negative, normalized to sum 1. `None` for equal ones.
 
     Raises:
-        ValueError: If `regions` is empty or holds something else, or if the weights do not fit.
+        ValueError: If `regions` is empty or holds anything but regions, or `weights` are not one
+            non-negative number for each region.
 
     Example:
         >>> region = Mixture([Patch(grid=4), Ball(0.1)], weights=[3, 1])
@@ -76,7 +77,7 @@ class Mixture(Region):
 
     @property
     def interpolates_targets(self) -> bool:  # type: ignore[override]  # follows its members
-        """Whether all members have a map for logits."""
+        """Whether all members interpolate logits."""
         return all(region.interpolates_targets for region in self.regions)
 
     def draw(
@@ -104,7 +105,7 @@ class Mixture(Region):
         return self._by_choice("targets", outputs, coefficients)
 
     def _by_choice(self, method, tensor, coefficients):
-        """What a method of the region that each example drew makes of a tensor."""
+        """The result of a method of the region that each example drew."""
         moved = [
             getattr(region, method)(tensor, drawn)
             for region, drawn in zip(self.regions, coefficients.coefficients, strict=True)
@@ -127,7 +128,7 @@ class Mixture(Region):
     def at_fraction(
         self, coefficients: MixtureCoefficients, fraction: TensorLike
     ) -> MixtureCoefficients:
-        """See `Region.at_fraction`; the edge is that of the region that the example drew."""
+        """See `Region.at_fraction`; the boundary is that of the region that the example drew."""
         moved = tuple(
             region.at_fraction(drawn, fraction)
             for region, drawn in zip(self.regions, coefficients.coefficients, strict=True)
@@ -152,7 +153,7 @@ class Mixture(Region):
 
 
 def _is_share(value):
-    """Whether the value is a weight; a probability may be smaller than float32 holds."""
+    """Whether the value is a weight, or a probability too small for float32."""
     return is_weight(value) or (is_number(value) and 0.0 <= value <= 1.0)
 
 

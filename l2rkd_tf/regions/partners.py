@@ -1,4 +1,4 @@
-"""Which other examples of a batch an example is mixed with."""
+"""Chooses the other examples of a batch that an example is mixed with."""
 
 import keras
 import numpy as np
@@ -12,8 +12,8 @@ PARTNERS = ("random", "nearest", "same_class")
 def draw_partners(partner, leaves, labels, count, seed):
     """Rows of the partners, int32, shape `(batch, count)`; never an example's own row.
 
-    Only where there is no other row (a batch of one; no other example of the class) is an
-    example its own partner, and then stays where it is.
+    Only if there is no other row (a batch of one, or no other example of the class) is an example
+    its own partner, and then stays where it is.
     """
     batch = tf.shape(leaves[0])[0]
     if partner == "nearest":
@@ -48,7 +48,7 @@ def _random_of_same_class(classes, batch, seed):
 
 
 def _never_empty(matrix, worst):
-    """A further column that never wins: a replica's share of a batch may have no rows at all."""
+    """Appends a column that never wins: a replica's part of a batch may have no rows at all."""
     return tf.pad(matrix, [[0, 0], [0, 1]], constant_values=worst)
 
 
@@ -56,8 +56,8 @@ def _class_ids(labels):
     """Class numbers of shape `(batch,)` from integer or one-hot labels."""
     if labels is None or keras.tree.is_nested(labels):
         raise ValueError(
-            "`partner='same_class'` needs labels, one tensor of classes. "
-            f"Received: labels={labels!r}. Train on (inputs, labels), or use partner='random'."
+            "`partner='same_class'` needs labels: a single tensor of classes. Received: "
+            f"labels={labels!r}. Train on (inputs, labels), or use partner='random'."
         )
     labels = tf.convert_to_tensor(labels)
     if labels.shape.rank == 1:

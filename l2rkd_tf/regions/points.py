@@ -1,4 +1,4 @@
-"""Region points of a training batch, and which examples they belong to."""
+"""Region points of a training batch, and the examples they belong to."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,7 +14,7 @@ __all__ = ["RegionPoints", "count_moved", "draw_points"]
 
 
 class RegionPoints:
-    """A batch split into training points and region points.
+    """A batch split into training examples and region points.
 
     All methods take a tensor of shape `(batch, ...)`, or a structure of such, that belongs
     to the whole batch: inputs, logits, labels, weights.
@@ -22,7 +22,7 @@ class RegionPoints:
     Args:
         region: The region.
         coefficients: One draw of it, or several, each for the whole batch.
-        data_rows: Rows that stay training points, int32; `None` for all.
+        data_rows: Rows that stay training examples, int32; `None` for all.
         region_rows: Rows of the moved batch that become region points, int32; `None` for all.
     """
 
@@ -39,21 +39,21 @@ class RegionPoints:
         self._region_rows = region_rows
 
     def at_data(self, batch: Tensors) -> Any:
-        """What belongs to the training points."""
+        """The part of the training examples."""
         return _rows(batch, self._data_rows)
 
     def at_region(self, batch: Tensors) -> Any:
-        """What belongs to the region points, by the region's linear map: `apply`."""
+        """The part of the region points, moved by the region's linear map `apply`."""
         moved = [self._region.apply(batch, drawn) for drawn in self._coefficients]
         return _rows(_stack(moved), self._region_rows)
 
     def targets(self, outputs: tf.Tensor) -> tf.Tensor:
-        """A model's outputs at the region points, from those at the batch: `Region.targets`."""
+        """Outputs at the region points, interpolated from those at the batch: `Region.targets`."""
         moved = [self._region.targets(outputs, drawn) for drawn in self._coefficients]
         return _rows(_stack(moved), self._region_rows)
 
     def of_owner(self, batch: Tensors) -> Any:
-        """What each region point takes over from its example."""
+        """The value of each region point's own example."""
         return _rows(_stack([batch] * len(self._coefficients)), self._region_rows)
 
 
@@ -66,14 +66,14 @@ def draw_points(
     num_points: int = 1,
     replace_fraction: float | None = None,
 ) -> RegionPoints:
-    """Draws region points for a batch: beside the training points, or in the place of some.
+    """Draws region points for a batch: in addition to its examples, or in place of some of them.
 
     Args:
         region: The region.
         inputs: Batch of points, or a list or dict of such.
         seed: Stateless seed, int32, shape `(2,)`.
         labels: Labels of the batch, for regions that need them.
-        num_points: Region points drawn beside each example.
+        num_points: Region points for each example.
         replace_fraction: If given, this fraction of the batch (rounded, at least one example on
             either side where there are two) moves into its region instead: a run of the batch
             from a random start.

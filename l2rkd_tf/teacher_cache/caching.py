@@ -128,7 +128,8 @@ def cache_teacher(
 def _check_arguments(teacher, path, batch_size, dtype, compression, memory_bytes, fingerprint):
     if not isinstance(teacher, keras.Model) or not teacher.built:
         raise ValueError(
-            f"`teacher` must be a built and trained keras.Model. Received: teacher={teacher!r}"
+            "`teacher` must be a keras.Model that is built and trained. "
+            f"Received: teacher={teacher!r}"
         )
     if path is not None and not (isinstance(path, (str, os.PathLike)) and str(path)):
         raise ValueError(f"`path` must be a folder, or None for memory. Received: path={path!r}")

@@ -13,13 +13,13 @@ from l2rkd_tf.utils.types import PathLike
 
 __all__ = [
     "EMPTY",
-    "hash_parts",
-    "hash_examples",
+    "combine",
     "hash_batch",
+    "hash_examples",
     "hash_file",
     "hash_model",
+    "hash_parts",
     "hash_weights",
-    "combine",
 ]
 
 #: The fingerprint of no examples.

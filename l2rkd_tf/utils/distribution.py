@@ -16,16 +16,16 @@ from l2rkd_tf.utils.types import TensorLike
 __all__ = [
     "Count",
     "add_share",
-    "is_multi_worker",
     "check_compilation",
     "check_strategy",
     "common_numbers",
+    "explain_worker_failure",
     "global_counts",
+    "is_multi_worker",
     "num_replicas",
     "replica_share_of_mean",
     "replica_share_of_weighted_mean",
     "step_seed",
-    "explain_worker_failure",
     "worker_name",
 ]
 

@@ -60,5 +60,5 @@ Divergence: TypeAlias = Literal["kl", "binary_kl", "mse"]
 Partner: TypeAlias = Literal["random", "nearest", "same_class"]
 Quantization: TypeAlias = Literal["dynamic", "float16", "int8"]
 RegionTargets: TypeAlias = Literal["teacher", "interpolated"]
-#: Points of a training step: training points, region points, or all of them.
+#: Inputs of a training step: training examples, region points, or all of them.
 Where: TypeAlias = Literal["data", "region", "both"]

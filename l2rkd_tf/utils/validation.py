@@ -85,7 +85,7 @@ def output_activation(model: keras.Model | keras.layers.Layer) -> str | None:
 
 
 def _is_cast(operation):
-    """Whether it is the linear `Activation` at the end of mixed-precision models, which only casts."""
+    """Whether it is the linear `Activation` that casts the output of mixed-precision models."""
     return isinstance(operation, keras.layers.Activation) and (
         operation.activation is keras.activations.linear
     )
@@ -147,8 +147,8 @@ def check_shares_nothing_trained(teacher: keras.Model | None, student: keras.Mod
     """Checks that the student trains no weight of the teacher."""
     if teacher is None:
         return
-    of_teacher = {id(variable) for variable in teacher.variables}
-    shared = [v.path for v in student.trainable_variables if id(v) in of_teacher]
+    teacher_variables = {id(variable) for variable in teacher.variables}
+    shared = [v.path for v in student.trainable_variables if id(v) in teacher_variables]
     if shared:
         raise ValueError(
             "`teacher` and `student` must not share weights that the student trains, since the "

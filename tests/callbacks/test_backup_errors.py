@@ -119,7 +119,7 @@ def test_data_that_are_not_what_is_trained_on(derive, digits_dir, tmp_path):
 
 def test_a_model_that_is_not_built(tmp_path):
     model = compiled(keras.Sequential([keras.layers.Dense(2)]))
-    with pytest.raises(ValueError, match="TrainingBackup in the fit.* of a built model only"):
+    with pytest.raises(ValueError, match="TrainingBackup only in the fit.* of a built model"):
         model.fit(np.zeros((4, 3)), np.zeros(4), callbacks=[TrainingBackup(tmp_path)], verbose=0)
 
 

@@ -166,7 +166,7 @@ def test_points_of_a_dataset_are_its_first_ones(kind):
         (np.zeros((3, 4)), np.zeros(2)),
         tf.data.Dataset.from_tensor_slices(np.zeros((0, 4))).batch(2),
     ],
-    ids=["empty", "number", "lengths", "data set"],
+    ids=["empty", "number", "lengths", "dataset"],
 )
 def test_data_without_points(bad):
     with pytest.raises(ValueError, match="`data` must hold"):
@@ -175,7 +175,7 @@ def test_data_without_points(bad):
 
 def test_data_of_single_examples():
     single = tf.data.Dataset.from_tensor_slices(data())
-    with pytest.raises(ValueError, match=r"`data` must be a data set of batches.*`data.batch"):
+    with pytest.raises(ValueError, match=r"`data` must be a batched dataset.*`data.batch"):
         train(make_distiller(), callbacks.LocalShapeMonitor(single, regions.Segment()))
 
 

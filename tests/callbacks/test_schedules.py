@@ -148,7 +148,7 @@ def test_a_wrong_value_names_number_and_epoch(name, value, message):
 def test_a_radius_needs_a_region_that_has_one():
     distiller = make_distiller(region=regions.Mixture([regions.Segment()]))
     scheduler = callbacks.RegionRadiusScheduler(schedules.cosine(0.1, 1.0, 2))
-    with pytest.raises(ValueError, match="`region` must have one radius.*Received: region=Mixture"):
+    with pytest.raises(ValueError, match="`region` must have a single radius.*region=Mixture"):
         train(distiller, scheduler)
 
 
@@ -157,7 +157,7 @@ def test_a_radius_needs_a_region_that_is_known():
     distiller = L2RKDDistiller(linear(random_weights(1)), unbuilt, hard_weight=0)
     distiller.compile("sgd")
     scheduler = callbacks.RegionRadiusScheduler(schedules.cosine(0.1, 1.0, 2))
-    with pytest.raises(ValueError, match="`region` must be given.*Received: region=None"):
+    with pytest.raises(ValueError, match="`region` must be known.*Received: region=None"):
         train(distiller, scheduler)
 
 

@@ -281,7 +281,10 @@ def test_a_missing_tensorboard_is_told_when_it_is_needed(monkeypatch):
             "`figure_freq` must be an integer of at least 1. Received: figure_freq=0",
         ),
         ({"hparams": {"widths": [1]}}, r"`hparams` must be numbers.*Received: widths=\[1\]"),
-        ({"figures": {"map": 3}}, "`figures` must be functions.*Received: map=3"),
+        (
+            {"figures": {"map": 3}},
+            "`figures` must be a dict of names and functions.*Received: map=3",
+        ),
         ({"update_freq": 5}, "`update_freq` must be 'epoch'.*Received: update_freq=5"),
     ],
 )

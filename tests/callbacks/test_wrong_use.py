@@ -72,7 +72,7 @@ def test_callbacks_are_for_distillers(callback):
     model = linear(random_weights(1))
     model.compile("sgd", "mse")
     name = type(callback).__name__
-    with pytest.raises(ValueError, match=f"`callbacks` may hold a {name} .* of type Sequential"):
+    with pytest.raises(ValueError, match=f"`callbacks` may contain a {name} .* of type Sequential"):
         model.fit(*data(), callbacks=[callback], verbose=0)
 
 

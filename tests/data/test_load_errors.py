@@ -30,8 +30,8 @@ def test_an_unprepared_dataset_is_an_error_at_once(tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         ({"name": "cifar1o"}, r"`name` .* Received: name='cifar1o'.* Close matches: \['cifar10'"),
-        ({"name": "zzzzzz"}, "`name` .* which tfds does not know and which is no directory.$"),
-        ({"name": "./no/such/folder"}, "is no directory"),
+        ({"name": "zzzzzz"}, "`name` .* which is neither in tfds nor a directory.$"),
+        ({"name": "./no/such/folder"}, "is neither in tfds nor a directory"),
         ({"name": "cifar10:9.9.9"}, "'cifar10:9.9.9'.* only: 3.0.2"),
         ({"name": "imagenet_resized/9x9"}, "9x9 not found"),
         ({"name": None}, "`name` .* Received: name=None"),

@@ -190,7 +190,7 @@ OUTPUTS = [
         "by a sigmoid at the end",
         lambda: build(dense(activation="softmax"), from_logits=False, divergence="binary_kl"),
     ),
-    ("from_logits=False", "Leave it out", lambda: build(from_logits=False, divergence="mse")),
+    ("from_logits=False", "Omit it", lambda: build(from_logits=False, divergence="mse")),
     ("from_logits", "must be", lambda: build(from_logits="no")),
     ("check_finite", "must be True or False", lambda: build(check_finite="no")),
     ("check_finite", "must be True or False", lambda: build(check_finite=TWO_NAMES)),

@@ -129,7 +129,7 @@ def test_outputs_that_are_not_finite_are_an_error(tmp_path, owner):
     student = unfaithful_student(factor=np.inf)
     if owner == "Keras student":
         student.layers[0].bias.assign([np.nan, 0.0, 0.0])
-    with pytest.raises(export.ExportError, match=f"outputs of the {owner} are not finite"):
+    with pytest.raises(export.ExportError, match=f"outputs of the {owner} are NaN or Inf"):
         export.export_saved_model(student, tmp_path / "saved_model")
     assert listing(tmp_path) == []
 

@@ -124,7 +124,7 @@ def test_rankings_repeat_with_their_seed(capsys):
         ({"num_points": 0}, "`num_points` must be an integer of at least 1.*num_points=0"),
         ({"batch_size": 0}, "`batch_size` must be"),
         ({"seed": -1}, "`seed` must be"),
-        ({"data": np.zeros((0, 4), "float32")}, "`x` must be arrays"),
+        ({"data": np.zeros((0, 4), "float32")}, "`x` and `labels` must be arrays"),
     ],
 )
 def test_wrong_arguments_of_the_ranking(arguments, message):

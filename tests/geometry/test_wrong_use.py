@@ -33,7 +33,7 @@ def subclassed(outputs, inputs=4):
         ({"teacher": "resnet"}, r"`teacher` must be a keras.Model.*'resnet'"),
         ({"student": keras.Sequential()}, r"`student` must be a keras.Model that has been built"),
         ({"student": linear(outputs=5)}, r"must have the same number of outputs"),
-        ({"student": curved(activation="softmax")}, r"`student` must give logits"),
+        ({"student": curved(activation="softmax")}, r"`student` must output logits"),
         ({"region": "patch"}, r"`region` must be.*'patch'"),
         ({"fractions": (0.5, 1.5)}, r"`fractions` must be numbers from 0 to 1.*1.5"),
         ({"fractions": ()}, r"`fractions` must be"),
@@ -44,15 +44,15 @@ def subclassed(outputs, inputs=4):
         ({"divergence": "js"}, r"`divergence` must be one of.*'js'"),
         ({"batch_size": 0}, r"`batch_size` must be.*batch_size=0"),
         ({"seed": -1}, r"`seed` must be an integer"),
-        ({"x": numbers(0, 4)}, r"`x` must be arrays"),
-        ({"x": 3.0}, r"`x` must be arrays"),
-        ({"labels": np.zeros(5)}, r"one length.*\(6, 4\).*\(5,\)"),
-        ({"x": tf.data.Dataset.from_tensors(numbers(6, 4)).repeat()}, r"`x` must end"),
-        ({"x": tf.data.Dataset.from_tensors(1.0)}, r"`x` must be a data set of batches"),
+        ({"x": numbers(0, 4)}, r"`x` and `labels` must be arrays"),
+        ({"x": 3.0}, r"`x` and `labels` must be arrays"),
+        ({"labels": np.zeros(5)}, r"equal length.*\(6, 4\).*\(5,\)"),
+        ({"x": tf.data.Dataset.from_tensors(numbers(6, 4)).repeat()}, r"`x` must be finite"),
+        ({"x": tf.data.Dataset.from_tensors(1.0)}, r"`x` must be a batched dataset"),
         ({"x": tf.data.Dataset.from_tensors(numbers(6, 4)).take(0)}, r"at least one example"),
         (
             {"x": tf.data.Dataset.from_tensors(numbers(6, 4)), "labels": np.zeros(6)},
-            r"`labels` must be part of the data set",
+            r"`labels` must be part of the dataset",
         ),
         ({"x": np.zeros((6, 4), "int32")}, r"`inputs` must be floating-point"),
         ({"region": Segment(partner="same_class")}, r"needs labels"),
@@ -108,15 +108,15 @@ def test_a_region_without_a_boundary_is_refused():
         ),
         (
             lambda model, x: geometry.top1_agreement(subclassed(1), subclassed(1), x),
-            r"`teacher` and `student` must have two outputs or more.*\(None, 1\)",
+            r"`teacher` and `student` must have at least two outputs.*\(None, 1\)",
         ),
         (
             lambda model, x: geometry.top1_agreement(linear(outputs=1), linear(outputs=1), x),
-            r"`teacher` and `student` must have two outputs or more.*\(None, 1\)",
+            r"`teacher` and `student` must have at least two outputs.*\(None, 1\)",
         ),
         (
             lambda model, x: geometry.teacher_stddev(subclassed(1), x, Segment()),
-            r"`teacher` must have two outputs or more.*\(None, 1\)",
+            r"`teacher` must have at least two outputs.*\(None, 1\)",
         ),
         (
             lambda model, x: geometry.teacher_stddev(model, x, Segment(), batch_size=0),
@@ -136,7 +136,7 @@ def test_a_region_without_a_boundary_is_refused():
         ),
         (
             lambda model, x: geometry.teacher_stddev(curved(activation="softmax"), x, Segment()),
-            r"`teacher` must give logits",
+            r"`teacher` must output logits",
         ),
         (
             lambda model, x: geometry.expected_calibration_error(x, [0]),
@@ -144,11 +144,11 @@ def test_a_region_without_a_boundary_is_refused():
         ),
         (
             lambda model, x: geometry.expected_calibration_error(x, 0),
-            r"`logits` must have shape.*with one label for each",
+            r"`logits` must have shape.*one label per example",
         ),
         (
             lambda model, x: geometry.expected_calibration_error(x[:, :1], np.zeros(6)),
-            r"`logits` must have shape.*two classes or more.*\(6, 1\)",
+            r"`logits` must have shape.*at least two classes.*\(6, 1\)",
         ),
         (
             lambda model, x: geometry.expected_calibration_error(x, [0, 1, 2, 3, 4, 0]),

@@ -254,7 +254,7 @@ def test_features_that_do_not_fit_are_refused(method, teacher_shape, student_sha
 def test_maps_of_unknown_size_are_refused(method):
     signature = [tf.TensorSpec((None, None, None, 3))] * 2
     compiled = tf.function(method("a", "b").values, input_signature=signature)
-    with pytest.raises(ValueError, match="height and width known"):
+    with pytest.raises(ValueError, match="known height and width"):
         compiled.get_concrete_function()
 
 

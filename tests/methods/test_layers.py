@@ -319,7 +319,7 @@ def test_an_error_about_missing_maps_lists_all_layers(kind, which):
 
 def test_no_vector_before_the_output():
     model = dense_net("output")
-    with pytest.raises(ValueError, match="no layer before the output that gives vectors.*output"):
+    with pytest.raises(ValueError, match="no layer before the output that outputs vectors.*output"):
         found(EMBEDDING, model)
 
 
@@ -344,5 +344,5 @@ def test_subclassed_models_need_names(kind, which):
 
 def test_flow_needs_two_maps():
     teacher, student = (network([("block1", 1)], name=name) for name in ("big", "small"))
-    with pytest.raises(ValueError, match="two layers or more"):
+    with pytest.raises(ValueError, match="at least two layers"):
         L2RKDDistiller(teacher, student, distillation_losses=methods.FSP())

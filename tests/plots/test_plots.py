@@ -232,7 +232,7 @@ def test_a_failed_save_leaves_the_older_picture(tmp_path):
     [
         ({"models": {}}, "`models` must be a dict"),
         ({"models": [halfplane_model(2.0)]}, "`models` must be a dict"),
-        ({"models": {"m": linear_model([[1.0], [1.0]])}}, "`models` must give scores of shape"),
+        ({"models": {"m": linear_model([[1.0], [1.0]])}}, "`models` must output scores of shape"),
         (
             {"models": {"a": halfplane_model(2.0), "b": linear_model(np.eye(2, 3))}},
             "`models` must all have the same classes.*'a': 2, 'b': 3",

@@ -299,7 +299,7 @@ def test_without_matplotlib_the_error_names_the_package_to_install(draw, monkeyp
         (plots.linearity_gap, [[0.1, 0.2]], "`gap` must be LinearityGap"),
         (plots.linearity_gap, [gap(), 0], "`radius` must be a fraction.*radius=0"),
         (plots.linearity_gap, [gap(), 1.5], "`radius` must be a fraction.*radius=1.5"),
-        (plots.linearity_gap, [{"c": gap([np.nan] * 3)}], r"`gap` must be of models.*\['c'\]"),
+        (plots.linearity_gap, [{"c": gap([np.nan] * 3)}], r"`gap` must be for models.*\['c'\]"),
         (plots.linear_radii, [{}, [1.0]], "`radii` must be BallRadius or ndarray"),
         (plots.linear_radii, [[[1.0]], [1.0]], r"`radii` must be distances.*shape \(1, 1\)"),
         (plots.linear_radii, [[np.nan], [1.0]], "`radii` must be distances"),

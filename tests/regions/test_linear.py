@@ -249,7 +249,7 @@ def test_wrong_arguments(arguments, message):
 @pytest.mark.parametrize(
     ("layers", "tolerance", "message"),
     [
-        ((keras.layers.Softmax(),), 0.1, "`teacher` must give logits.*softmax"),
+        ((keras.layers.Softmax(),), 0.1, "`teacher` must output logits.*softmax"),
         ((keras.layers.Dense(3, "tanh"),), 0.0, "`tolerance=0` needs.*piecewise linear.*tanh"),
     ],
 )

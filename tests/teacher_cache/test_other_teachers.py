@@ -55,10 +55,10 @@ def softmax_convnet(seed, width=4):
 def test_probabilities_in_the_place_of_logits_are_refused_and_the_other_way_round(teacher):
     data = batches(*images(EXAMPLES))
     probabilities = cache_teacher(data, softmax_convnet(0), **QUIET).repeat()
-    with pytest.raises(ValueError, match="cached inputs `x` must give logits.*ends in a softmax"):
+    with pytest.raises(ValueError, match="cached inputs `x` must output logits.*ends in a softmax"):
         trained_from(probabilities)
     trained_from(probabilities, model=softmax_convnet, from_logits=False)
-    with pytest.raises(ValueError, match="cached inputs `x` must give probabilities"):
+    with pytest.raises(ValueError, match="cached inputs `x` must output probabilities"):
         trained_from(
             cache_teacher(data, teacher, **QUIET), None, softmax_convnet, from_logits=False
         )

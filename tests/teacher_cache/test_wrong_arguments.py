@@ -23,11 +23,11 @@ class Rows(keras.layers.Layer):
 WRONG = {
     "cached inputs": (
         {"dataset": tf.data.Dataset.from_tensor_slices((CACHED,)).batch(2)},
-        "CachedInputs already",
+        "already CachedInputs",
     ),
     "cached inputs alone": (
         {"dataset": tf.data.Dataset.from_tensor_slices(CACHED).batch(2)},
-        "CachedInputs already",
+        "already CachedInputs",
     ),
     "large integers": (
         {"dataset": batches(images(4)[0], np.ones(4, "uint32"))},
@@ -36,11 +36,11 @@ WRONG = {
     "an array": ({"dataset": np.zeros((4, 8, 8, 1))}, "`dataset` must be a tf.data.Dataset"),
     "single examples": (
         {"dataset": tf.data.Dataset.from_tensor_slices(images(4))},
-        "`dataset` must give batches",
+        "`dataset` must yield batches",
     ),
     "single images": (
         {"dataset": tf.data.Dataset.from_tensor_slices(images(4)[0])},
-        "`dataset` must give batches",
+        "`dataset` must yield batches",
     ),
     "no end": ({"dataset": batches(*images(4)).repeat()}, "`dataset` must end"),
     "no examples": ({"dataset": batches(*images(4)).take(0)}, "`dataset` must hold examples"),
