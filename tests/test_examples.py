@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from absl import flags
+from absl.testing import flagsaver
 
 import l2rkd_tf
 
@@ -16,9 +17,10 @@ PROGRAMS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 
 
 def run(name, *arguments):
-    """Runs `main` of an example with these flags."""
-    program = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name=name)
-    program["main"](flags.FLAGS([name, *arguments], known_only=False))
+    """Runs `main` of an example with these flags, which are forgotten afterwards."""
+    with flagsaver.flagsaver():
+        program = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name=name)
+        program["main"](flags.FLAGS([name, *arguments]))
 
 
 @pytest.fixture
