@@ -209,7 +209,11 @@ def complaint(command, words):
         main.parse(command, [*words, *REQUIRED.get(command, ())])
     except (flags.Error, errors.UsageError) as error:
         # Files of an earlier command are not here.
-        return "" if re.search("existing|is no(t a)? file|must be given|no file", str(error)) else str(error)
+        return (
+            ""
+            if re.search("existing|is no(t a)? file|must be given|no file", str(error))
+            else str(error)
+        )
     return ""
 
 
