@@ -188,7 +188,7 @@ def without_results(page):
 
 def words_of(arguments):
     words = shlex.split((arguments or "").replace("\\\n", " "))
-    return [word for word in words if word != "--help" and NO_VALUE not in word]
+    return [word for word in words if not word.endswith("help") and NO_VALUE not in word]
 
 
 def commands_of(page):
@@ -200,7 +200,8 @@ def commands_of(page):
 def programs_of(page):
     """Other programs of the project, with their first word and their flags."""
     for match in PROGRAM.finditer(without_results(page)):
-        yield match[1], match[2], words_of(match[3])
+        if not match[1].endswith(".NAME"):
+            yield match[1], match[2], words_of(match[3])
 
 
 def complaint(command, words):
