@@ -45,6 +45,9 @@ def train_teacher():
     teacher = l2rkd_tf.models.application(
         FLAGS.network, (8, 8, 1), num_classes=10, pretrained=FLAGS.pretrained
     )
+    for layer in teacher.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.9  # Few steps: the moving averages have to converge faster.
     compile_for(teacher, 0.001, FLAGS.teacher_epochs * len(train))
     teacher.fit(train, epochs=FLAGS.teacher_epochs, verbose=2)
     return teacher

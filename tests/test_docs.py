@@ -8,7 +8,7 @@ page, which a browser does not show, say what differs from a page that a reader 
 - `<!-- not run: reason -->`, immediately before a block: it is compiled only, and listed below.
 """
 
-import json
+import importlib.util
 import pathlib
 import re
 import shlex
@@ -22,8 +22,11 @@ import keras
 import matplotlib.image
 import numpy as np
 import pytest
+from absl import flags
 
 import l2rkd_tf
+from l2rkd_command import errors, main
+from studies.harness import registry
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md"))]
@@ -33,12 +36,15 @@ BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<language>\w+)\n(?P<code>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
-# A program of the project with its flags; a command may go on in the next line.
+# A command with its flags, which may continue on the next line.
 VALUE = r"""(?:"[^"\n]*"|'[^'\n]*'|[^\s`'"|;)])+"""
-COMMAND = re.compile(
-    r"python ((?:examples|benchmarks|docs)/[\w/]+\.py)"
-    rf"((?:\s+(?:\\\n\s*)?--\w+(?:={VALUE})?)*)"
+ARGUMENTS = rf"((?:\s+(?:\\\n\s*)?--\w+(?:={VALUE})?)*)"
+COMMAND = re.compile(rf"(?<![\w-])l2rkd ([a-z][\w-]*){ARGUMENTS}")
+PROGRAM = re.compile(
+    r"python (?:-m )?((?:examples|benchmarks|studies|docs)(?:[./]\w+)*(?:\.py)?)(?: (\w+))?"
+    rf"{ARGUMENTS}"
 )
+NO_VALUE = "<"  # what stands for a value in a text, such as `--recipe=<teacher's recipe>`
 
 # Blocks that are not run. Think twice before adding one.
 NOT_RUN = {}
@@ -119,7 +125,7 @@ def check_readme(namespace, folder):
 
 def check_first_student(namespace, folder):
     sizes = [namespace[name].count_params() for name in ("student", "teacher")]
-    assert "with {:,} parameters beside its {:,}".format(*sizes) in read("docs/first_student.md")
+    assert "with {:,} parameters instead of {:,}".format(*sizes) in read("docs/first_student.md")
     kd, l2rkd = (accuracy(namespace[name], namespace) for name in ("kd", "l2rkd"))
     assert l2rkd > max(kd, 0.8)
     profiles = namespace["profiles"]
@@ -175,52 +181,99 @@ def test_what_is_given_is_used():
         assert [word for word in words if not re.search(rf"\b{re.escape(word)}\b", code)] == []
 
 
+def without_results(page):
+    """The text of a page without tables that were copied from committed results."""
+    return re.sub(r"<!-- \S+\.md(?:: \d+)? -->\n.*?<!-- end -->", "", read(page), flags=re.S)
+
+
+def words_of(arguments):
+    words = shlex.split((arguments or "").replace("\\\n", " "))
+    return [word for word in words if not word.endswith("help") and NO_VALUE not in word]
+
+
 def commands_of(page):
-    """Programs with their arguments, anywhere on a page."""
-    for match in COMMAND.finditer(read(page)):
-        words = shlex.split(match[2].replace("\\\n", " "))
-        yield match[1], [word for word in words if word != "--help"]
+    """Commands of `l2rkd` with their flags, anywhere on a page."""
+    for match in COMMAND.finditer(without_results(page)):
+        yield match[1], words_of(match[2])
+
+
+def programs_of(page):
+    """Other programs of the project, with their first word and their flags."""
+    for match in PROGRAM.finditer(without_results(page)):
+        if not match[1].endswith(".NAME"):
+            yield match[1], match[2], words_of(match[3])
+
+
+def complaint(command, words):
+    """What a command finds wrong with its flags, or an empty text."""
+    try:
+        main.parse(command, [*words, *REQUIRED.get(command, ())])
+    except (flags.Error, errors.UsageError) as error:
+        # Files of an earlier command are not here.
+        return (
+            ""
+            if re.search("existing|is no(t a)? file|must be given|no file", str(error))
+            else str(error)
+        )
+    return ""
+
+
+REQUIRED = {"launch": ["--", "true"]}
 
 
 @pytest.mark.parametrize(
-    ("text", "program", "arguments"),
+    ("text", "command", "words"),
     [
-        (
-            "run `python examples/distill.py --a=1 --b` now",
-            "examples/distill.py",
-            ["--a=1", "--b"],
-        ),
-        (
-            "python benchmarks/speed.py \\\n    --s='x y',2 # no\n",
-            "benchmarks/speed.py",
-            ["--s=x y,2"],
-        ),
+        ("run `l2rkd distill --a=1 --b` now", "distill", ["--a=1", "--b"]),
+        ("l2rkd tune \\\n    --s='x y',2 # no\n", "tune", ["--s=x y,2"]),
+        ("l2rkd distill --recipe=<a name> --help", "distill", []),
     ],
 )
-def test_commands_are_found(text, program, arguments, monkeypatch):
+def test_commands_are_found(text, command, words, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "read", lambda page: text)
-    assert list(commands_of("page")) == [(program, arguments)]
+    assert list(commands_of("page")) == [(command, words)]
 
 
-def test_programs_take_the_flags_of_the_pages():
-    commands = sorted({(name, *words) for page in PAGES for name, words in commands_of(page)})
-    assert len(commands) > 15
-    # A refused flag must be noticed.
-    wrong = [("examples/distill.py", "--no_such_flag=1"), ("examples/demo.py", "--epochs=0")]
-    finished = subprocess.run(
-        [sys.executable, str(ROOT / "tests/flags_of_programs.py")],
-        input=json.dumps([(name, words) for name, *words in [*commands, *wrong]]),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr[-2000:]
-    refused = finished.stdout.splitlines()
-    assert [line.split(":")[0] for line in refused] == [
-        "examples/demo.py --epochs=0",
-        "examples/distill.py --no_such_flag=1",
-    ], refused
+@pytest.mark.parametrize("page", [page for page in PAGES if any(commands_of(page))])
+def test_commands_take_the_flags_of_the_pages(page):
+    commands = list(commands_of(page))
+    assert {command for command, _ in commands} <= set(main.COMMANDS)
+    complaints = [(command, complaint(command, words)) for command, words in commands]
+    assert [both for both in complaints if both[1]] == []
+
+
+def test_a_wrong_flag_is_noticed():
+    assert "no_such_flag" in complaint("distill", ["--no_such_flag=1"])
+    assert "epochs" in complaint("demo", ["--epochs=0"])
+    assert sum(len(list(commands_of(page))) for page in PAGES) > 30
+
+
+def flags_defined_in(path):
+    """Names of the flags that a program defines, by its text."""
+    return set(re.findall(r"""DEFINE_\w+\(\s*["'](\w+)""", path.read_text()))
+
+
+def program_file(name):
+    """The file behind `python NAME` or `python -m NAME`."""
+    path = ROOT / name if name.endswith(".py") else ROOT / name.replace(".", "/")
+    return path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def test_programs_have_the_flags_of_the_pages():
+    programs = [program for page in PAGES for program in programs_of(page)]
+    assert len(programs) > 10
+    for name, _, words in programs:
+        path = program_file(name)
+        assert path.is_file(), name
+        named = {word.lstrip("-").partition("=")[0] for word in words}
+        assert named <= flags_defined_in(path), (name, words)
+
+
+def test_studies_of_the_pages_exist():
+    named = {word for page in PAGES for name, word, _ in programs_of(page) if name == "studies"}
+    named |= {word for page in PAGES for word in re.findall(r"make study NAME=(\w+)", read(page))}
+    assert "fewshot_digits" in named
+    assert named - {None, "NAME"} <= set(registry.all_studies())
 
 
 def test_targets_of_make_exist():
@@ -255,16 +308,19 @@ def test_extras_of_pip_exist():
         for words in re.findall(r"pip install [^\n`]*\[([\w,]+)\]", read(page))
         for extra in words.split(",")
     }
-    assert {"examples", "litert"} <= named <= extras
+    assert {"data", "plots", "litert"} <= named <= extras
 
 
-def page_module(name, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "docs")
-    return __import__(name)
+def page_module(name):
+    """A program of `docs/_build`, which is not a package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/_build/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def test_pictures_of_regions_are_of_regions(monkeypatch):
-    draw = page_module("draw_regions", monkeypatch)
+def test_pictures_of_regions_are_of_regions():
+    draw = page_module("draw_regions")
     points = draw.POINTS.reshape(-1, 1, 2, 1)
     own, others = draw.POINTS[0], draw.POINTS[1:]
     segment, _, patch, ball = (
@@ -294,8 +350,8 @@ def test_pictures_of_regions_are_of_regions(monkeypatch):
         ("<img alt='x' src='http://example.org/x.png'>", True),
     ],
 )
-def test_the_site_may_not_fetch(html, is_fetched, monkeypatch):
-    checks = page_module("site_checks", monkeypatch)
+def test_the_site_may_not_fetch(html, is_fetched):
+    checks = page_module("site_checks")
     page = types.SimpleNamespace(file=types.SimpleNamespace(src_path="page.md"))
     if is_fetched:
         with pytest.raises(ValueError, match="page.md would have a browser fetch"):

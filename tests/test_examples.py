@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from absl import flags
+from absl.testing import flagsaver
 
 import l2rkd_tf
 
@@ -16,9 +17,10 @@ PROGRAMS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 
 
 def run(name, *arguments):
-    """Runs `main` of an example with these flags."""
-    program = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name=name)
-    program["main"](flags.FLAGS([name, *arguments], known_only=False))
+    """Runs `main` of an example with these flags, which are forgotten afterwards."""
+    with flagsaver.flagsaver():
+        program = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name=name)
+        program["main"](flags.FLAGS([name, *arguments]))
 
 
 @pytest.fixture
@@ -108,7 +110,9 @@ def test_own_images_takes_a_teacher_of_ones_own(photos, folder, capsys):
 def test_feature_methods_are_terms_of_the_objective(at, teacher, capsys):
     names = ("fitnet", "attention_transfer", "dkd")
     run("feature_methods", *(f"--methods={name}" for name in names), f"--at={at}", "--steps=2")
-    terms = re.findall(r"^(\w+_loss), before its weight: ([\d.e+-]+)$", capsys.readouterr().out, re.M)
+    terms = re.findall(
+        r"^(\w+_loss), before its weight: ([\d.e+-]+)$", capsys.readouterr().out, re.M
+    )
     values = {name: float(value) for name, value in terms}
     assert set(values) == {
         "attention_transfer_loss", "dkd_loss", "fit_net_loss", "hard_loss", "kd_loss", "region_loss",

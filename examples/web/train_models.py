@@ -2,33 +2,28 @@
 
     python examples/web/train_models.py --output=runs/web
 
-A teacher of all 1000 training digits, and two students of 5 % of them: plain distillation (KD) and
-L2RKD, which differ in nothing else. For each the folder holds `<name>.keras`, and `<name>.tflite`
-in float32. `models.json` tells the page what the models are, how many test images they get right,
-and what they say of some test images.
+A teacher of all 1,000 training digits, and two students of 5 % of them: plain distillation (KD) and
+L2RKD, which differ in nothing else. For each model the folder contains `<name>.keras`, and
+`<name>.tflite` in float32. `models.json` tells the page what the models are, their accuracy on the
+test images, and what they output for some of them.
 """
 
 import os
-import pathlib
-import sys
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import app, flags, logging
 
-sys.path.append(str(pathlib.Path(__file__).parent.parent))
-
-import run_flags  # noqa: E402
-import training  # noqa: E402
-from run_folder import run_folder, versions, write_json  # noqa: E402
-
-import l2rkd_tf  # noqa: E402
+from l2rkd_tf import export
+from l2rkd_tf.cli.common import training
+from l2rkd_tf.cli.common.run_folder import run_folder, versions
+from l2rkd_tf.utils.files import write_json
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_float("fraction", 0.05, "Part of the training data for the students.", 0.0, 1.0)
-flags.DEFINE_integer("seed", 0, "Seed of few-shot subset, initial weights and draws.", 0)
+flags.DEFINE_float("fraction", 0.05, "Fraction of the training data for the students.", 0.0, 1.0)
+flags.DEFINE_integer("seed", 0, "Seed of the subset, the initial weights and the draws.", 0)
 flags.DEFINE_integer("epochs", 5, "Epochs of each student.", lower_bound=1)
 flags.DEFINE_integer("steps_per_epoch", 800, "Steps of an epoch.", lower_bound=1)
 flags.DEFINE_integer("teacher_epochs", 40, "Epochs of the teacher, 20 steps each.", lower_bound=1)
@@ -37,12 +32,12 @@ flags.DEFINE_string("output", "runs/web", "Folder of the results; an earlier one
 flags.register_validator("fraction", lambda value: value > 0, "must be above 0")
 
 STUDENTS = {"kd": "KD student", "l2rkd": "L2RKD student"}
-# The images of the data set have 17 grey levels.
+# The images of the dataset have 17 grey levels.
 LARGEST_LEVEL = 16
 
 
-def distil(method, teacher, train):
-    """A student of the teacher; of two methods all but the objective is the same."""
+def distill(method, teacher, train):
+    """A student of the teacher; two methods differ only in the objective."""
     student = training.build_network(train, (16, 32), FLAGS.seed)
     training.fit(
         training.build_trainee(method, teacher, student, seed=FLAGS.seed),
@@ -58,14 +53,14 @@ def distil(method, teacher, train):
 def save(model, name, folder):
     """Saves a model, and exports it for one image at a time.
 
-    LiteRT's runtime for browsers refuses files for any batch size.
+    LiteRT's runtime for browsers does not accept files with a dynamic batch size.
     """
     model.save(os.path.join(folder, f"{name}.keras"))
-    l2rkd_tf.export.export_litert(model, os.path.join(folder, f"{name}.tflite"), batch_size=1)
+    export.export_litert(model, os.path.join(folder, f"{name}.tflite"), batch_size=1)
 
 
 def describe(model, name, title, num_examples, test):
-    """What the page tells of a model."""
+    """What the page shows about a model."""
     return {
         "name": name,
         "title": title,
@@ -77,7 +72,7 @@ def describe(model, name, title, num_examples, test):
 
 
 def pick_examples(models, test):
-    """The first test images of each class, with the probabilities that Keras gives.
+    """The first test images of each class, with the probabilities that Keras outputs.
 
     Args:
         models: Dict of models by name.
@@ -108,8 +103,10 @@ def pick_examples(models, test):
 
 def main(argv):
     """Trains, exports and describes the three models."""
-    run_flags.start(argv)
-    tf.get_logger().setLevel("ERROR")  # it warns of new traces, and each model has its own
+    if len(argv) > 1:
+        raise app.UsageError(f"Unknown arguments: {argv[1:]}. Flags begin with two dashes.")
+    logging.set_verbosity(logging.WARNING)
+    tf.get_logger().setLevel("ERROR")  # Each model is traced; TensorFlow would warn.
     few, _, test = training.load_splits("digits", 50, fraction=FLAGS.fraction, seed=FLAGS.seed)
     everything, _, _ = training.load_splits("digits", 50)
     print("The teacher, on all training images ...", flush=True)
@@ -120,12 +117,12 @@ def main(argv):
     titles, sizes = {"teacher": "Teacher"}, {"teacher": everything.num_examples}
     for name, title in STUDENTS.items():
         print(f"{title}, on {few.num_examples} images ...", flush=True)
-        models[name] = distil(name, teacher, few)
+        models[name] = distill(name, teacher, few)
         titles[name], sizes[name] = title, few.num_examples
     rows = [
         describe(model, name, titles[name], sizes[name], test) for name, model in models.items()
     ]
-    with run_folder(FLAGS.output, overwrite=True) as folder:
+    with run_folder(FLAGS.output) as folder:
         for name, model in models.items():
             save(model, name, folder)
         description = {
