@@ -20,6 +20,8 @@ __all__ = [
     "compiled_loss_object",
     "compiled_metrics",
     "loss_tracker",
+    "set_initial_epoch",
+    "variable_index",
 ]
 
 
@@ -175,3 +177,11 @@ def set_initial_epoch(model: keras.Model, epoch: int | None) -> None:
     `BackupAndRestore` sets this attribute as well.
     """
     model._initial_epoch = epoch
+
+
+def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int:
+    """Place of a variable among those that an optimizer was built for.
+
+    An optimizer of one's own finds its slot variables by it; there is no public name.
+    """
+    return optimizer._get_variable_index(variable)

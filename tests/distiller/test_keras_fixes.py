@@ -321,3 +321,17 @@ def test_equal_weights_with_and_without_the_check():
         distiller.fit(x, y, batch_size=8, shuffle=False, verbose=0)
         students.append(distiller.student)
     assert_equal_weights(*students)
+
+
+def test_keras_has_no_public_name_for_the_place_of_a_variable():
+    optimizer = keras.optimizers.SGD()
+    variables = network(0).trainable_variables
+    optimizer.build(variables)
+    assert [keras_fixes.variable_index(optimizer, variable) for variable in variables] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+    public = {name for name in dir(optimizer) if not name.startswith("_")}
+    assert not {name for name in public if "index" in name}

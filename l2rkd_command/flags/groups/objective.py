@@ -40,17 +40,23 @@ def define(FLAGS):
         **options,
     )
     flags.DEFINE_float("temperature", 4.0, "Temperature of the softmax.", **options)
-    for name, default, meaning in (
-        ("hard_weight", 0.1, "the labels' cross-entropy"),
-        ("kd_weight", 0.9, "distillation on the training examples"),
-        ("region_weight", 0.9, "distillation on the region points"),
-    ):
-        flags.DEFINE_float(name, default, f"Weight of {meaning}.", lower_bound=0.0, **options)
+    _define_weights(FLAGS)
     _define_methods(FLAGS)
     checks.require("temperature", lambda value: value > 0, "must be above 0", FLAGS)
     checks.require(
         "replace_fraction", lambda value: 0 < value < 1, "must be between 0 and 1", FLAGS
     )
+
+
+def _define_weights(FLAGS):
+    for name, default, meaning in (
+        ("hard_weight", 0.1, "the labels' cross-entropy"),
+        ("kd_weight", 0.9, "distillation on the training examples"),
+        ("region_weight", 0.9, "distillation on the region points"),
+    ):
+        flags.DEFINE_float(
+            name, default, f"Weight of {meaning}.", lower_bound=0.0, **under(HEADING, FLAGS)
+        )
 
 
 def _define_methods(FLAGS):

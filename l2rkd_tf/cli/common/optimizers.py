@@ -2,6 +2,8 @@
 
 import keras
 
+from l2rkd_tf.distiller.keras_fixes import variable_index
+
 
 @keras.saving.register_keras_serializable(package="l2rkd_tf")
 class TorchSGD(keras.optimizers.Optimizer):
@@ -52,7 +54,7 @@ class TorchSGD(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         """Moves one weight."""
-        buffer = self._buffers[self._get_variable_index(variable)]
+        buffer = self._buffers[variable_index(self, variable)]
         gradient = keras.ops.cast(gradient, variable.dtype)
         learning_rate = keras.ops.cast(learning_rate, variable.dtype)
         self.assign(buffer, self.momentum * buffer + (gradient + self.l2 * variable))
