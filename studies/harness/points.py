@@ -1,51 +1,22 @@
 """Inputs on which student and teacher are evaluated in a training run, and the steps they allow."""
 
 import math
-import typing
 
 import numpy as np
 
 import l2rkd_tf
 
 
-class PointsPerStep(typing.NamedTuple):
-    """Inputs of a step.
-
-    Attributes:
-        student: Inputs of the student.
-        teacher: Inputs of the teacher.
-    """
-
-    student: int
-    teacher: int
-
-
 def points_per_step(trainee, batch_size):
-    """Inputs on which student and teacher are evaluated in a step.
+    """Inputs on which student and teacher are evaluated in a step, a pair of numbers.
 
     Args:
-        trainee: `L2RKDDistiller`, or a model that is trained on its own.
+        trainee: `L2RKDDistiller`, or a model that is trained without a teacher.
         batch_size: Examples of the batch.
     """
-    if not isinstance(trainee, l2rkd_tf.L2RKDDistiller):
-        return PointsPerStep(batch_size, 0)
-    return _points_of_distiller(trainee.get_config(), batch_size)
-
-
-def _points_of_distiller(config, batch_size):
-    methods_at = config["distillation_losses_at"]
-    kd = batch_size if config["kd_weight"] or methods_at else 0
-    if not config["region_weight"] and "both" not in methods_at and "region" not in methods_at:
-        return PointsPerStep(batch_size, kd)
-    replaced = config["replace_fraction"]
-    if replaced is None:
-        data, region = batch_size, batch_size * config["num_region_points"]
-    else:
-        region = min(max(int(batch_size * replaced + 0.5), 1), batch_size - 1)
-        data = batch_size - region
-    if config["region_targets"] == "interpolated":
-        return PointsPerStep(data + region, batch_size)
-    return PointsPerStep(data + region, region + (data if kd else 0))
+    if isinstance(trainee, l2rkd_tf.L2RKDDistiller):
+        return tuple(trainee.points_per_step(batch_size))
+    return batch_size, 0
 
 
 def steps_of(study, method, trainee, length):
