@@ -29,8 +29,8 @@ def _shifts(pixels):
     return ((pixels, 0), (-pixels, 0), (0, pixels), (0, -pixels))
 
 
-#: `{name: function of images, shape (images, height, width, channels), that returns a list of them}`;
-#: their accuracies are averaged.
+#: `{name: function of images, shape (images, height, width, channels)}`; each returns a list of
+#: sets of images, whose accuracies are averaged.
 CORRUPTIONS = {
     "noise 0.1": lambda images: [noise(images, 0.1)],
     "noise 0.3": lambda images: [noise(images, 0.3)],

@@ -111,9 +111,7 @@ def _row(study, runs, place, name):
     row |= {"accuracy": mean, "accuracy_interval": half}
     row |= runs.paired(place, name, place, against)
     row |= {count: int(first[count]) for count in COUNTS}
-    row["settings"] = {
-        key: float(first[key]) for key in study.methods[study.tuned_by(name)].choose
-    }
+    row["settings"] = {key: float(first[key]) for key in study.methods[study.tuned_by(name)].choose}
     if "corruptions" in study.measures:
         corrupted = pd.DataFrame(list(own["corrupted"]))
         row["corrupted"] = {kind: mean_and_interval(corrupted[kind]) for kind in corrupted}
@@ -184,7 +182,9 @@ def as_csv(rows):
     """The rows of a summary, without corruptions and local shape."""
     frame = pd.DataFrame(rows).drop(columns=["corrupted", "shape"], errors="ignore")
     if "settings" in frame:
-        frame["settings"] = [settings_text(s) if isinstance(s, dict) else "" for s in frame.settings]
+        frame["settings"] = [
+            settings_text(s) if isinstance(s, dict) else "" for s in frame.settings
+        ]
     return frame.to_csv(index=False, lineterminator="\n")
 
 
