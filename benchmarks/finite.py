@@ -1,13 +1,12 @@
-"""What it costs to look for numbers that are not finite (`check_finite`): a ratio of step times.
+"""What `check_finite`, the search for NaN and Inf, costs: a ratio of step times.
 
-    python benchmarks/finite.py --output=docs/results/finite
+    python -m benchmarks.finite --output=benchmarks/results/finite
 
 Distillers with and without the check take turns, block by block, in one process; each pair of
 neighbouring blocks gives a ratio. Student convnet 16-32, teacher 32-64-128, images 32x32x3.
 """
 
-import json
-import os
+import sys
 import time
 
 import keras
@@ -17,6 +16,7 @@ import tqdm
 from absl import app, flags
 
 import l2rkd_tf
+from l2rkd_tf.utils import files
 
 FLAGS = flags.FLAGS
 
@@ -77,11 +77,13 @@ def main(argv):
         "|---|---|---|\n"
         f"| {step_ms:.1f} ms | {middle:.4f} | {low:.4f} to {high:.4f} |\n"
     )
-    os.makedirs(os.path.dirname(FLAGS.output) or ".", exist_ok=True)
-    with open(f"{FLAGS.output}.json", "w") as file:
-        json.dump({"flags": FLAGS.flag_values_dict(), "seconds": seconds.tolist()}, file)
-    with open(f"{FLAGS.output}.md", "w") as file:
-        file.write(table)
+    settings = {name: FLAGS[name].value for name in ("pairs", "steps", "batch_size")}
+    results = {
+        "command": " ".join(["python -m benchmarks.finite", *sys.argv[1:]]),
+        "settings": settings,
+    }
+    files.write_json(f"{FLAGS.output}.json", results | {"seconds": seconds.tolist()})
+    files.write_text(f"{FLAGS.output}.md", table)
     print(table)
 
 

@@ -7,16 +7,16 @@ PARTS = ("teacher", "student, forward", "student, backward", "neither")
 
 def scopes_of_models(milliseconds):
     """Scopes of the operations of teacher and student: the longest one is, or is not, trained."""
-    trained, asked = collections.Counter(), collections.Counter()
+    trained, run = collections.Counter(), collections.Counter()
     for (name, _), value in milliseconds.items():
         first, _, rest = name.partition("/")
         if first == "gradient_tape":
             trained[rest.partition("/")[0]] += value
         else:
-            asked[first] += value
+            run[first] += value
     student = max(trained, key=trained.get)
-    del asked[student]
-    return max(asked, key=asked.get), student
+    del run[student]
+    return max(run, key=run.get), student
 
 
 def part_of(name, models):

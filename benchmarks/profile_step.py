@@ -1,10 +1,10 @@
 """Where the time of a step of L2RKD goes, by TensorFlow's profiler.
 
-    python benchmarks/profile_step.py --output=docs/results/profile
+    python -m benchmarks.profile_step --output=benchmarks/results/profile
 
 The operations of a step belong to the teacher, to the student's forward or backward pass, or to
-neither: what distillation itself adds, with the optimizer. Operations may run side by side, so the
-sum of all is more than the time of a step.
+neither: what distillation itself adds, and the optimizer. Operations may run in parallel, so their
+sum exceeds the time of a step.
 """
 
 import collections
@@ -12,13 +12,12 @@ import pathlib
 import re
 import tempfile
 
-import profile_page
-import result_files
-import speed_pairs
-import speed_rows
 import tensorflow as tf
 from absl import app, flags
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+from benchmarks import profile_page, speed_pairs, speed_rows
+from l2rkd_tf.utils import files
 
 FLAGS = flags.FLAGS
 
@@ -60,7 +59,7 @@ def main(argv):
         profile_page.table(pair, FLAGS.row, operations(pair, FLAGS.row), FLAGS.largest)
         for pair in FLAGS.pairs
     ]
-    result_files.write(f"{FLAGS.output}.md", "\n".join(tables))
+    files.write_text(f"{FLAGS.output}.md", "\n".join(tables))
     print("\n".join(tables))
 
 

@@ -1,13 +1,13 @@
 """Times training on one and on two local workers, predicts the second from parts, extrapolates.
 
-    python benchmarks/scaling.py --output=docs/results/scaling
+    python -m benchmarks.scaling --output=benchmarks/results/scaling
 
 Needs two cores that nothing else uses, and less than ten minutes. The workers are processes of one
 core each, which exchange through the loopback interface; GPUs are hidden from them. Measured are
 
 - steps of `fit` with the global batch on one worker, with half of it on one worker, and with all
   of it on two workers, for two students;
-- the exchange (all-reduce) of each student's gradients alone, and of other sizes.
+- only the exchange (all-reduce) of each student's gradients, and of other sizes.
 
 Latency and bandwidth are fitted to the exchanges. The prediction for two workers is the time of
 one worker with half of the batch, plus that of all exchanges of a step. The table for many
@@ -25,9 +25,10 @@ import subprocess
 import sys
 import tempfile
 
-import scaling_model
-import scaling_page
 from absl import app, flags
+
+from benchmarks import scaling_model, scaling_page
+from l2rkd_tf.utils import files
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -50,7 +51,7 @@ flags.DEFINE_integer("epochs", 5, "Times in a run, each of --steps steps.", lowe
 flags.DEFINE_list(
     "exchange_bytes",
     ["4", "16384", "262144", "4194304"],
-    "Sizes of exchanges, beside those of the students' gradients.",
+    "Sizes of exchanges, in addition to those of the students' gradients.",
 )
 flags.DEFINE_float("link_gigabytes_per_second", 12.5, "Assumed bandwidth of each link.")
 flags.DEFINE_float("latency_microseconds", 20.0, "Assumed time of a message without content.")
@@ -75,8 +76,8 @@ def measure(num_workers, folder):
     """Runs the workers once; returns what worker 0 wrote."""
     path = os.path.join(folder, "times.json")
     half = f",{FLAGS.batch_size // 2}" if num_workers == 1 else ""
-    launcher = [sys.executable, str(ROOT / "examples" / "launch_workers.py")]
-    worker = [sys.executable, str(ROOT / "benchmarks" / "scaling_worker.py")]
+    launcher = [sys.executable, "-m", "l2rkd_command", "launch"]
+    worker = [sys.executable, "-m", "benchmarks.scaling_worker"]
     worker += [
         f"--output={path}",
         f"--students={','.join(FLAGS.students)}",
@@ -85,7 +86,12 @@ def measure(num_workers, folder):
         f"--steps={FLAGS.steps}",
         f"--epochs={FLAGS.epochs}",
     ]
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    environment = os.environ | {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        # Both packages are in the root of the repository, from wherever this is started.
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
     subprocess.run(
         [*launcher, f"--num_workers={num_workers}", "--", *worker], env=environment, check=True
     )
@@ -104,21 +110,13 @@ def collect_runs():
     return runs
 
 
-def write(path, text):
-    """Writes a file whole or not at all."""
-    with open(f"{path}.partial", "w") as file:
-        file.write(text)
-    os.replace(f"{path}.partial", path)
-
-
 def main(argv):
     """Measures, summarizes, writes JSON and markdown."""
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. Flags begin with two dashes.")
-    os.makedirs(os.path.dirname(FLAGS.output) or ".", exist_ok=True)
     runs = collect_runs()
     results = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python -m benchmarks.scaling", *sys.argv[1:]]),
         "versions": runs[0]["versions"],
         "settings": {name: FLAGS[name].value for name in SETTINGS},
         "assumed": {name: FLAGS[name].value for name in ASSUMED},
@@ -126,8 +124,8 @@ def main(argv):
     }
     results["summary"] = scaling_model.summarize(runs, FLAGS.batch_size, results["assumed"])
     page = scaling_page.markdown(results)
-    write(f"{FLAGS.output}.json", json.dumps(results, indent=2) + "\n")
-    write(f"{FLAGS.output}.md", page)
+    files.write_json(f"{FLAGS.output}.json", results)
+    files.write_text(f"{FLAGS.output}.md", page)
     print(page)
 
 

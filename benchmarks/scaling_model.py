@@ -115,7 +115,7 @@ def summarize(runs, batch_size, assumed):
 
 
 def summarize_student(one, two, batch_size, latency, per_byte):
-    """Times of a student's steps beside their prediction.
+    """Times of a student's steps, and their prediction.
 
     Args:
         one: What runs of one worker say of the student.

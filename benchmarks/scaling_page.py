@@ -1,10 +1,11 @@
 """The page of results of `scaling.py`, in markdown."""
 
+import tabulate
+
 
 def table(rows):
     """A table of markdown from dicts of texts, whose keys are the columns."""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return tabulate.tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
 
 
 def with_spread(values):
@@ -64,7 +65,7 @@ loopback interface. Median (smallest to largest) of {settings["repeats"]} runs:
 
 {students}
 
-The exchange (all-reduce) alone, on 2 workers; the fit is {summary["latency_ms"]:.3g} ms and
+Only the exchange (all-reduce), on 2 workers; the fit is {summary["latency_ms"]:.3g} ms and
 {summary["milliseconds_per_megabyte"]:.3g} ms for each MB:
 
 {table([exchange_row(row) for row in summary["exchanges"]])}

@@ -1,7 +1,6 @@
 """Times training steps and exchanges on one of several workers; `scaling.py` starts it.
 
-    python examples/launch_workers.py --num_workers=2 -- \
-        python benchmarks/scaling_worker.py --output=times.json
+    l2rkd launch --num_workers=2 -- python -m benchmarks.scaling_worker --output=times.json
 
 Each worker computes on one core. Worker 0 writes the times of all steps and exchanges, which take
 the slowest worker's time, since every step waits for all.
@@ -10,8 +9,6 @@ the slowest worker's time, since every step waits for all.
 import json
 import math
 import os
-import pathlib
-import sys
 import time
 import warnings
 
@@ -21,16 +18,16 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from l2rkd_tf import L2RKDDistiller, models
-
-sys.path.append(str(pathlib.Path(__file__).parent.parent / "examples"))
-
-from run_folder import versions  # noqa: E402
+from l2rkd_tf.cli.common.run_folder import versions
+from l2rkd_tf.utils import files
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_list("students", ["16x32", "64x128"], "Widths of the blocks of each student.")
 flags.DEFINE_list("batch_sizes", ["128"], "Global batch sizes.")
-flags.DEFINE_list("exchange_bytes", ["4"], "Sizes of all-reduces, beside those of gradients.")
+flags.DEFINE_list(
+    "exchange_bytes", ["4"], "Sizes of all-reduces, in addition to those of gradients."
+)
 flags.DEFINE_integer("steps", 20, "Steps of an epoch, for one time.", lower_bound=1)
 flags.DEFINE_integer("epochs", 5, "Epochs that are timed, after one that is not.", lower_bound=1)
 flags.DEFINE_string("output", None, "JSON file for the times.", required=True)
@@ -162,7 +159,7 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. Flags begin with two dashes.")
     logging.set_verbosity(logging.WARNING)
-    tf.get_logger().setLevel("ERROR")  # it tells of every exchange that is traced
+    tf.get_logger().setLevel("ERROR")  # it logs every exchange that is traced
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     strategy = make_strategy()
@@ -173,8 +170,7 @@ def main(argv):
             size: time_exchange(strategy, [(int(size) // 4,)]) for size in FLAGS.exchange_bytes
         }
     if json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 0:
-        with open(FLAGS.output, "w") as file:
-            json.dump(result, file)
+        files.write_json(FLAGS.output, result)
 
 
 if __name__ == "__main__":

@@ -2,28 +2,29 @@
 
 The ratios are to `keras.distillation`, to loops written by hand, and to the passes of a step.
 
-    python benchmarks/speed.py --output=docs/results/speed
+    python -m benchmarks.speed --output=benchmarks/results/speed
 
-Needs two cores that nothing else uses, and about an hour; goes on where it stopped. In each round
-every row is timed once, in a new random order, and a ratio is one of two times of the same round.
-Peak memory is that of a process of its own for each row.
+Needs two cores that nothing else uses, and about an hour; it resumes where it stopped. In each
+round every row is timed once, in a new random order, and a ratio is one of two times of the same
+round. Peak memory is that of a process of its own for each row.
 """
 
 import functools
+import pathlib
 import random
 import subprocess
 import sys
 
 import keras
-import result_files
-import speed_page
-import speed_pairs
-import speed_rows
 import tensorflow as tf
 import tqdm
 from absl import app, flags
 
 import l2rkd_tf
+from benchmarks import result_files, speed_page, speed_pairs, speed_rows
+from l2rkd_tf.utils import files
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 FLAGS = flags.FLAGS
 
@@ -98,8 +99,8 @@ def measure_memory(pair, results, save):
     for row in tqdm.tqdm(speed_rows.ROWS, desc=f"{pair}, memory"):
         if row in results:
             continue
-        command = [sys.executable, __file__, f"--pairs={pair}", f"--row={row}"]
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        command = [sys.executable, "-m", "benchmarks.speed", f"--pairs={pair}", f"--row={row}"]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         results[row] = float(run.stdout.split()[-1])
         save()
 
@@ -128,7 +129,7 @@ def main(argv):
     path = f"{FLAGS.output}.json"
     versions = {module.__name__: module.__version__ for module in (keras, tf, l2rkd_tf)}
     results = result_files.read(path, {"versions": versions})
-    save = functools.partial(result_files.write_json, path, results)
+    save = functools.partial(files.write_json, path, results, indent=1)
 
     def part(*names):
         place = results
@@ -146,7 +147,7 @@ def main(argv):
     for pair in FLAGS.jit_pairs:
         keras.backend.clear_session()
         time_pair(pair, True, part("times", f"{pair}, XLA"), save)
-    result_files.write(f"{FLAGS.output}.md", speed_page.page(results))
+    files.write_text(f"{FLAGS.output}.md", speed_page.page(results))
     speed_page.plot(results, f"{FLAGS.output}.png")
     print(speed_page.page(results))
 

@@ -1,11 +1,12 @@
 """Tables and a figure of what `speed.py` measured."""
 
 import numpy as np
-from speed_rows import BARE_KD, BARE_L2RKD, KERAS, LOOPS, ROWS, STUDENT
 
+from benchmarks.speed_rows import BARE_KD, BARE_L2RKD, KERAS, LOOPS, ROWS, STUDENT
 from l2rkd_tf.plots import style
+from l2rkd_tf.utils import files
 
-FLOOR = "the passes alone"
+FLOOR = "the bare passes"
 CHEAPEST = "L2RKD half, cached, interpolated"
 NO_TEACHER = "L2RKD k=1, cached, interpolated"
 #: What a step should cost at most: pair, row, row that it is compared with, ratio.
@@ -48,8 +49,8 @@ def _pair_table(pair, times, results):
     size = results["batch_size"][pair.partition(",")[0]]
     memory = results.get("memory", {}).get(pair, {})
     yield (
-        "| | ms a step | examples a second | points of student, teacher | to KD of Keras | to the "
-        "loop by hand | to the passes alone | peak memory, MB |"
+        "| | ms a step | examples a second | batches through student, teacher | to KD of Keras | to "
+        "the loop by hand | to the bare passes | peak memory, MB |"
     )
     yield "|---|---|---|---|---|---|---|---|"
     for name, (_, points) in ROWS.items():
@@ -131,7 +132,8 @@ def plot(results, path):
         axes.plot(numbers, 1000 * line, linewidth=1)
         axes.set_xlabel(label)
         axes.set_ylabel("ms a step")
-    figure.savefig(path, dpi=110)
+    with files.atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
 
 
-_GROWTH = {"k": "region points beside each example", "batch": "examples in a batch"}
+_GROWTH = {"k": "region points added for each example", "batch": "examples in a batch"}

@@ -1,10 +1,10 @@
 """Pairs of teacher and student whose steps are timed, and the data they are given."""
 
 import numpy as np
-import speed_rows
 import tensorflow as tf
 
 import l2rkd_tf
+from benchmarks import speed_rows
 
 NUM_BATCHES = 8
 
@@ -16,7 +16,7 @@ def convnets():
 
 
 def named(teacher, student):
-    """Teacher and student of the literature, for 100 classes."""
+    """Teacher and student of standard architectures, for 100 classes."""
     get = l2rkd_tf.models.get
     return lambda: get(teacher, num_classes=100), lambda: get(student, num_classes=100)
 

@@ -1,7 +1,7 @@
 """What `speed.py` times: distillers, loops written by hand, and the passes that they consist of.
 
-A row has a name and `time(steps)`, seconds of so many steps. `points` are the points of a step at
-which the student is trained and the teacher is asked, in batches.
+A row has a name and `time(steps)`, seconds of so many steps. `points` are the inputs of a step on
+which the student is trained and the teacher is run, in batches.
 """
 
 import dataclasses
@@ -121,7 +121,7 @@ class Loop:
 # Distillers.
 
 
-def student_alone(setting):
+def student_only(setting):
     """Plain `fit` of the student."""
     return Fit(setting.compiled(setting.make_student()), setting.plain)
 
@@ -202,7 +202,7 @@ def hand_written(with_region):
 
 
 def student_passes(batches):
-    """A training step of the student alone, of so many batches together."""
+    """A training step of the student only, of so many batches together."""
 
     def make(setting):
         student, optimizer, loss_of = setting.make_student(), setting.optimizer(), cross_entropy()
@@ -241,12 +241,12 @@ def _times(tensor, batches):
 HALF = {"replace_fraction": 0.5}
 NO_PASS = {"region_targets": "interpolated"}
 
-STUDENT, KERAS = "student alone, `fit`", "KD, `keras.distillation`"
+STUDENT, KERAS = "student only, `fit`", "KD, `keras.distillation`"
 BARE_KD, BARE_L2RKD = "KD, loop by hand", "L2RKD k=1, loop by hand"
 
 #: `{name: (function of a setting that makes the row, points of a step)}`
 ROWS = {
-    STUDENT: (student_alone, Points(1, 0)),
+    STUDENT: (student_only, Points(1, 0)),
     KERAS: (keras_kd, Points(1, 1)),
     BARE_KD: (hand_written(False), Points(1, 1)),
     "KD": (distiller(region_weight=0.0), Points(1, 1)),

@@ -1,12 +1,12 @@
 """Wall-clock until a student is as good as plain distillation with Keras makes it.
 
-    python benchmarks/time_to_accuracy.py --output=docs/results/time_to_accuracy
+    python -m benchmarks.time_to_accuracy --output=benchmarks/results/time_to_accuracy
 
 Every run is whole: its learning rate falls to zero over its own number of steps, and what counts
 is the test accuracy after the last step. Longer runs take more time; the question is how much time
 a method takes until its mean accuracy over the seeds is that of the longest run of KD with
 `keras.distillation`. Time includes tracing and, with a cache, building it. Methods take turns, and
-nothing else may use the cores; it goes on where it stopped.
+nothing else may use the cores; it resumes where it stopped.
 """
 
 import os
@@ -15,20 +15,21 @@ import time
 
 import keras
 import numpy as np
-import result_files
 import tqdm
 from absl import app, flags, logging
 
 import l2rkd_tf
+from benchmarks import result_files
 from l2rkd_tf.plots import style
+from l2rkd_tf.utils import files
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("output", "runs/time_to_accuracy", "Results: this path with .json, .md, .png.")
-flags.DEFINE_list("data", ["digits"], "Data sets, of `DATA`.")
+flags.DEFINE_list("data", ["digits"], "Datasets, of `DATA`.")
 flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds of students and of subsets.")
 flags.DEFINE_list("steps", ["150", "375", "750", "1500", "3000"], "Steps of the runs.")
-flags.DEFINE_float("fraction", 0.1, "Part of the training data.")
+flags.DEFINE_float("fraction", 0.1, "Fraction of the training data.")
 
 KERAS = "KD, `keras.distillation`"
 HALF = {"replace_fraction": 0.5}
@@ -52,12 +53,12 @@ STEPS_PER_EPOCH = 75
 
 
 def load(name, split, **options):
-    """A data set; glyphs and digits alike."""
+    """A split of a dataset."""
     return l2rkd_tf.data.load(name, split, batch_size=DATA[name][3], **options)
 
 
 def network(name, widths, seed, **options):
-    """A convnet for a data set."""
+    """A convnet for a dataset."""
     keras.utils.set_random_seed(seed)
     data = load(name, "test")
     shape = data.element_spec[0].shape[1:]
@@ -73,7 +74,7 @@ def compiled(model, steps, learning_rate):
 
 
 def trained_teacher(name, results):
-    """The teacher of a data set, trained once; notes its accuracy."""
+    """The teacher of a dataset, trained once; notes its accuracy."""
     path = f"{FLAGS.output}_{name.replace('/', '_')}.keras"
     if not os.path.exists(path):
         widths, _, epochs, _ = DATA[name]
@@ -81,7 +82,8 @@ def trained_teacher(name, results):
         teacher = network(name, widths, 0, convs_per_block=2)
         compiled(teacher, epochs * len(train), TEACHER_LEARNING_RATE)
         teacher.fit(train.repeat(), epochs=epochs, steps_per_epoch=len(train), verbose=0)
-        teacher.save(path)
+        with files.atomic_path(path) as temporary:
+            teacher.save(temporary)
     teacher = keras.models.load_model(path)
     results.setdefault("teachers", {})[name] = accuracy(teacher, name)
     return teacher
@@ -94,6 +96,29 @@ def accuracy(model, name):
     return 100 * float(np.mean(model.predict(test, verbose=0).argmax(axis=-1) == labels))
 
 
+def build_trainee(job, teacher, student, train, temperature):
+    """A distiller, and the data to train it on: with a cache, those with the teacher's outputs."""
+    if job["method"] == KERAS:
+        loss = keras.distillation.LogitsDistillation(
+            temperature=temperature, loss=keras.losses.KLDivergence()
+        )
+        return keras.distillation.Distiller(
+            teacher=teacher, student=student, distillation_losses=loss, student_loss_weight=0.1
+        ), train
+    arguments, is_cached = METHODS[job["method"]]
+    if is_cached:
+        train = l2rkd_tf.teacher_cache.cache_teacher(
+            train, teacher, seed=job["seed"], verbose=False
+        )
+    return l2rkd_tf.L2RKDDistiller(
+        None if is_cached else teacher,
+        student,
+        temperature=temperature,
+        seed=job["seed"],
+        **arguments,
+    ), train
+
+
 def train_one(job, teacher):
     """Trains one student; its accuracy, and the seconds that training took."""
     name, steps = job["data"], job["steps"]
@@ -102,28 +127,7 @@ def train_one(job, teacher):
     len(list(train))  # reads and decodes it, for every method alike
     learning_rate, temperature = SETTINGS[name][job["method"] != KERAS]
     start = time.perf_counter()
-    if job["method"] == KERAS:
-        trainee = keras.distillation.Distiller(
-            teacher=teacher,
-            student=student,
-            distillation_losses=keras.distillation.LogitsDistillation(
-                temperature=temperature, loss=keras.losses.KLDivergence()
-            ),
-            student_loss_weight=0.1,
-        )
-    else:
-        arguments, is_cached = METHODS[job["method"]]
-        if is_cached:
-            train = l2rkd_tf.teacher_cache.cache_teacher(
-                train, teacher, seed=job["seed"], verbose=False
-            )
-        trainee = l2rkd_tf.L2RKDDistiller(
-            None if is_cached else teacher,
-            student,
-            temperature=temperature,
-            seed=job["seed"],
-            **arguments,
-        )
+    trainee, train = build_trainee(job, teacher, student, train, temperature)
     compiled(trainee, steps, learning_rate).fit(
         train.repeat(), epochs=steps // STEPS_PER_EPOCH, steps_per_epoch=STEPS_PER_EPOCH, verbose=0
     )
@@ -194,14 +198,15 @@ def plot(results, path):
         axes.set_ylabel("test accuracy, %")
         axes.set_title(f"{name}, {FLAGS.fraction:.0%} of the data")
         axes.legend()
-    figure.savefig(path, dpi=110)
+    with files.atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
 
 
 def main(argv):
     """Trains what is missing, prints and writes table and figure."""
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. Flags begin with two dashes.")
-    logging.set_verbosity(logging.ERROR)  # tfds tells of each reading
+    logging.set_verbosity(logging.ERROR)  # TensorFlow Datasets logs each read
     path = f"{FLAGS.output}.json"
     results = result_files.read(path, {"runs": []})
     for name in FLAGS.data:
@@ -216,8 +221,8 @@ def main(argv):
         done = [{key: run[key] for key in jobs[0]} for run in results["runs"]]
         for job in tqdm.tqdm([job for job in jobs if job not in done], desc=name):
             results["runs"].append(train_one(job, teacher))
-            result_files.write_json(path, results)
-    result_files.write(f"{FLAGS.output}.md", table(results))
+            files.write_json(path, results, indent=1)
+    files.write_text(f"{FLAGS.output}.md", table(results))
     plot(results, f"{FLAGS.output}.png")
     print(table(results))
 

@@ -1,9 +1,8 @@
-"""What studies share: a teacher, many runs in processes of their own, results that are kept."""
+"""Many runs, each in a process with one core; results are kept as they arrive."""
 
 import concurrent.futures
 import datetime
 import functools
-import hashlib
 import json
 import multiprocessing
 import os
@@ -11,91 +10,28 @@ import platform
 import sys
 import traceback
 
-import keras
 import tensorflow as tf
 import tqdm
-import training
-from run_folder import versions, write_json
+
+from l2rkd_tf.cli.common import run_folder
+from l2rkd_tf.utils import files
 
 # What TensorFlow keeps of every graph that a process has traced slows it down in the end.
 _JOBS_OF_A_PROCESS = 30
 
 
-def load_results(path):
-    """The results of an earlier start of the study, or new ones, for which it makes the folder."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+def load_results(path, command):
+    """The results of an earlier start of the study, or new ones."""
     if os.path.exists(path):
         with open(path) as file:
             return json.load(file)
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": command,
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "versions": versions(),
+        "versions": run_folder.versions(),
         "runs": [],
     }
-
-
-def get_teacher(path, results, **network):
-    """Trains and saves the teacher of the digits when it is absent; notes what it is.
-
-    Args:
-        path: Keras file of the teacher.
-        results: Dict that gets its accuracy and a digest of its weights as `teacher`.
-        **network: Arguments of `training.train_teacher`.
-
-    Raises:
-        ValueError: If the results were begun with another teacher.
-    """
-    if not os.path.exists(path):
-        teacher, *_ = training.train_teacher("digits", **network)
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        teacher.save(path)
-    teacher = keras.models.load_model(path)
-    weights = b"".join(weight.tobytes() for weight in teacher.get_weights())
-    digest = hashlib.sha256(weights).hexdigest()
-    if results.get("teacher", {}).get("weights_sha256", digest) != digest:
-        raise ValueError(
-            "`teacher` must be the one that the results were begun with. Received: "
-            f"teacher={path!r}, whose weights are others. Choose another --output."
-        )
-    _, _, test = training.load_splits("digits", 50)
-    results["teacher"] = {
-        "weights_sha256": digest,
-        "test_accuracy": 100 * training.evaluate(teacher, test)["accuracy"],
-        "parameters": teacher.count_params(),
-    }
-
-
-def train(trainee, dataset, epochs, learning_rate=6e-3):
-    """Trains a student, or the distiller that holds it, as all studies do.
-
-    Args:
-        trainee: Student or distiller.
-        dataset: Training batches.
-        epochs: Epochs of 100 steps.
-        learning_rate: Learning rate at the beginning; it falls to zero at the end.
-
-    Returns:
-        The time of a step in milliseconds.
-    """
-    _, step_ms = training.fit(
-        trainee,
-        dataset,
-        epochs=epochs,
-        steps_per_epoch=100,
-        learning_rate=learning_rate,
-        steps_per_execution=10,
-        verbose=0,
-    )
-    return step_ms
-
-
-def write_table(path, table):
-    """Writes a table of markdown, and prints it."""
-    with open(path, "w") as file:
-        file.write(table)
-    print(table)
 
 
 def run_all(run_one, jobs, results, path, processes):
@@ -108,21 +44,25 @@ def run_all(run_one, jobs, results, path, processes):
         jobs: Dicts of plain values, different from one another.
         results: Dict whose list `runs` holds the jobs that are done, each with its results; these
             jobs come last, in their order, whichever was done first.
-        path: JSON file for `results`.
+        path: JSON file for `results`; empty for none.
         processes: Jobs at a time, one core each.
     """
     results["runs"] = [run for run in results["runs"] if "error" not in run]
     missing = [
         job for job in jobs if not any(job.items() <= run.items() for run in results["runs"])
     ]
+    # Without a terminal, a line now and then instead of a bar that is drawn again and again.
+    seconds = 0.1 if sys.stderr.isatty() else 60
     with tqdm.tqdm(
-        None, "runs", len(jobs), initial=len(jobs) - len(missing), unit="run", smoothing=0.1
-    ) as progress:
+        None, "runs", len(jobs), initial=len(jobs) - len(missing), unit="run", smoothing=0.1,
+        mininterval=seconds, maxinterval=2 * seconds,
+    ) as progress:  # fmt: skip
         for some in _batches(missing, _JOBS_OF_A_PROCESS * processes):
             for job, result in _run(run_one, some, processes):
                 results["runs"].append(job | result)
                 results["runs"].sort(key=functools.partial(_place, jobs))
-                write_json(path, results)
+                if path:
+                    files.write_json(path, results)
                 progress.update()
 
 
@@ -134,7 +74,7 @@ def check_succeeded(runs):
 
 
 def _run(run_one, jobs, processes):
-    """Runs jobs in new processes; gives pairs of a job and its result as they arrive."""
+    """Runs jobs in new processes; yields pairs of a job and its result as they arrive."""
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(processes, spawn, _use_one_core) as pool:
         futures = {pool.submit(run_one, job): job for job in jobs}
@@ -154,7 +94,7 @@ def _batches(jobs, size):
 def _result(future):
     try:
         return future.result()
-    except Exception as error:  # whatever it is, the other runs go on
+    except Exception as error:  # whatever it is, the other runs continue
         return {"error": "".join(traceback.format_exception(error))}
 
 

@@ -18,7 +18,7 @@ def blur(images, sigma):
 
 
 def shift(images, rows, columns):
-    """Images shifted by whole pixels; the border goes on."""
+    """Images shifted by whole pixels; the border is repeated."""
     height, width = images.shape[1:3]
     down = np.clip(np.arange(height) - rows, 0, height - 1)
     right = np.clip(np.arange(width) - columns, 0, width - 1)
@@ -29,8 +29,8 @@ def _shifts(pixels):
     return ((pixels, 0), (-pixels, 0), (0, pixels), (0, -pixels))
 
 
-#: `{name: function of images, shape (images, height, width, channels), that gives a list of them}`;
-#: their accuracies are averaged.
+#: `{name: function of images, shape (images, height, width, channels)}`; each returns a list of
+#: sets of images, whose accuracies are averaged.
 CORRUPTIONS = {
     "noise 0.1": lambda images: [noise(images, 0.1)],
     "noise 0.3": lambda images: [noise(images, 0.3)],

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def make_job(study, phase, place, name, seed, settings):
-    """One training run, as a dict of plain values that say all of it."""
+    """One training run, as a dict of plain values that describe it completely."""
     pair, fraction, length = place
     return {
         "phase": phase,
@@ -33,7 +33,7 @@ def teachers_of_pairs(study, runs):
 
 
 def tuning_jobs(study):
-    """Runs among whose settings validation chooses; none where there is but one setting."""
+    """Runs among whose settings validation chooses; none where there is one setting only."""
     return [
         make_job(
             study, "validation", (pair, study.tuning_fraction, 1.0), name, seed, settings
@@ -49,7 +49,7 @@ def tuning_jobs(study):
 def choose(study, runs):
     """`{(pair, method): settings}` with the best mean accuracy on the validation split.
 
-    The first of equals is taken. A setting of which no run has succeeded is never chosen.
+    Of equal ones, the first is taken. A setting none of whose runs succeeded is never chosen.
     """
 
     def accuracy(pair, name, settings):
@@ -61,15 +61,16 @@ def choose(study, runs):
         ]  # fmt: skip
         return np.mean(found) if found else -np.inf
 
-    return {
+    chosen = {
         (pair, name): max(method.settings(), key=functools.partial(accuracy, pair, name))
         for pair in study.pairs
         for name, method in study.methods.items()
     }
+    return {(pair, name): chosen[pair, study.tuned_by(name)] for pair, name in chosen}
 
 
 def test_jobs(study, settings):
-    """The reported runs, seed by seed, so that an unfinished study has whole seeds."""
+    """The reported runs, seed by seed, so that an unfinished study has complete seeds."""
     return [
         make_job(study, "test", (pair, fraction, length), name, seed, settings[pair, name])
         for seed in study.seeds
@@ -77,4 +78,14 @@ def test_jobs(study, settings):
         for fraction in study.fractions
         for length in study.lengths
         for name in study.methods
+    ]
+
+
+def ranking_jobs(study):
+    """For each seed, a ranking of the regions of `study.ranked` from the teacher only."""
+    return [
+        {"phase": "ranking", "pair": pair, "fraction": fraction, "seed": seed}
+        for seed in (study.seeds if study.ranked else ())
+        for pair in study.pairs
+        for fraction in study.fractions
     ]

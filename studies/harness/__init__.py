@@ -1,0 +1,1 @@
+"""How every study is run: jobs, training runs, measures, statistics, tables, plots and page."""

@@ -1,0 +1,136 @@
+"""The plot of a study: curves, differences by method, or profiles of local shape."""
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from l2rkd_tf import geometry, plots
+from l2rkd_tf.utils import files
+from studies.harness import measures, summary, tables
+
+_COLOUR = "#0072b2"
+_PROFILES = 3  # methods whose profiles are drawn: the first ones
+# `fidelity_profiles` draws bands of 1.96 standard errors on each side.
+_STANDARD_ERRORS = 1.96
+
+
+def draw(study, results, path):
+    """Writes the plot; the PNG carries the digest of the summary as the text `Summary`."""
+    axis, (first, *_) = tables.column_axis(study), study.pairs
+    rows = results["summary"]
+    if study.grid:
+        figure = _grid(study, results["runs"])
+    elif "local_shape" in study.measures:
+        figure = _profiles(study, results["runs"])
+    elif len(summary.axes_of(study)[axis]) > 1 and axis != "pair":
+        teacher = results["teachers"][first]["accuracy"]
+        figure = _curves(study, [row for row in rows if row["pair"] == first], axis, teacher)
+    else:
+        figure = _dots(study, rows, axis)
+    with files.atomic_path(path) as temporary:
+        metadata = {"Summary": summary.digest_of(rows)}
+        figure.savefig(temporary, dpi=110, metadata=metadata)
+
+
+def _figure(width, height):
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _curves(study, rows, axis, teacher):
+    """Accuracy of each method along fractions or lengths."""
+    figure = _figure(7, 4.2)
+    axes = figure.subplots()
+    unit = 100 if axis == "fraction" else 1
+    for number, (name, method) in enumerate(study.methods.items()):
+        own = [row for row in rows if row["method"] == name and "accuracy" in row]
+        places = np.array([row[axis] for row in own]) * unit
+        axes.errorbar(
+            places * (1 + 0.008 * number),
+            [row["accuracy"] for row in own],
+            yerr=[row["accuracy_interval"] or 0 for row in own],
+            label=name,
+            marker="o",
+            markersize=4,
+            capsize=2,
+            linewidth=1.4,
+            linestyle="--" if method.compute > 1 else "-",
+            color=matplotlib.colormaps["tab10"](number),
+        )
+    axes.set_xscale("log")
+    values = [value * unit for value in summary.axes_of(study)[axis]]
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.minorticks_off()
+    labels = {"fraction": "fraction of the training data, %", "length": "training compute, x"}
+    axes.set_xlabel(labels[axis])
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(study.title)
+    axes.grid(alpha=0.25)
+    axes.axhline(teacher, color="0.4", linestyle=":", label="teacher")
+    axes.legend(fontsize=8, framealpha=0.5)
+    return figure
+
+
+def _dots(study, rows, axis):
+    """Difference of each method from the one that it is compared with."""
+    rows = [row for row in rows if row["against"] != row["method"] and "difference" in row]
+    one = len(summary.axes_of(study)[axis]) == 1
+    names = [row["method"] if one else tables.header_of(axis, row[axis]) for row in rows]
+    figure = _figure(7, 0.26 * len(rows) + 1.4)
+    axes = figure.subplots()
+    _draw_differences(axes, rows, names)
+    others = " or ".join(dict.fromkeys(repr(row["against"]) for row in rows))
+    axes.set_xlabel(f"accuracy minus that of {others}, percentage points, 95 % CI")
+    axes.set_title(study.title)
+    axes.grid(alpha=0.25)
+    return figure
+
+
+def _grid(study, runs):
+    """The first difference of the grid, a panel for each place."""
+    grid, differences = study.grid, summary.grid_differences(study, runs)
+    heading = next(iter(grid.differences))
+    names = [name for name in grid.rows if grid.compared(name, heading)]
+    places = summary.places_of(study)
+    figure = _figure(2.6 * len(places), 0.3 * len(names) + 1.2)
+    panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
+    for panel, place in zip(panels, places, strict=True):
+        rows = [differences[place, name, heading] for name in names]
+        _draw_differences(panel, rows, [name.replace("_", " ") for name in names])
+        panel.set_title(f"{place[1]:.0%} of the data")
+        panel.set_xlabel("percentage points, 95 % CI")
+    column, other = grid.differences[heading]
+    figure.suptitle(f"({column}) − ({other}), equal compute")
+    return figure
+
+
+def _draw_differences(axes, rows, names):
+    axes.axvline(0, color="0.6", linewidth=1)
+    axes.errorbar(
+        [row["difference"] for row in rows],
+        range(len(rows)),
+        xerr=[row["difference_interval"] or 0 for row in rows],
+        fmt="o",
+        color=_COLOUR,
+        capsize=3,
+        markersize=4,
+    )
+    axes.set_yticks(range(len(rows)), names)
+    if not axes.yaxis_inverted():
+        axes.invert_yaxis()
+
+
+def _profiles(study, runs):
+    """Fidelity profiles of the first methods: means over seeds with their 95 % CI."""
+    runs, place = summary.Runs(runs), summary.places_of(study)[0]
+    profiles = {}
+    for name in list(study.methods)[:_PROFILES]:
+        own, statistics = runs.succeeded(place, name), []
+        for measure in ("kl", "agreement"):
+            columns = np.transpose(list(own[measure]))
+            means, halves = zip(*map(summary.mean_and_interval, columns), strict=True)
+            errors = np.array([half or 0 for half in halves]) / _STANDARD_ERRORS
+            statistics += [np.array(means), errors]
+        profiles[name] = geometry.FidelityProfile(
+            np.array(measures.FRACTIONS), *statistics, len(own)
+        )
+    return plots.fidelity_profiles(profiles, averaged_over="seeds")

@@ -1,0 +1,142 @@
+"""One training run of a study, in a process of its own."""
+
+import os
+
+import keras
+import numpy as np
+
+from l2rkd_tf import geometry, methods
+from l2rkd_tf.cli.common import parsing, training
+from l2rkd_tf.utils import files
+from studies.harness import batch_norm, measures, points
+
+
+def teacher_path(folder, study, network):
+    """File of a teacher; runs of studies that share it also share the file."""
+    widths = "x".join(map(str, network.widths))
+    words = [
+        study.dataset.replace("/", "_"), widths, network.convs_per_block, study.teacher_steps,
+        study.teacher_learning_rate,
+    ]  # fmt: skip
+    return os.path.join(folder, "_".join(map(str, words)) + ".keras")
+
+
+def train_teacher(job, study, folder):
+    """Trains a teacher if its file is absent; returns what is measured of it."""
+    keras.backend.clear_session()
+    network = study.pairs[job["pair"]].teacher
+    path = teacher_path(folder, study, network)
+    if not os.path.exists(path):
+        model, *_ = training.train_teacher(
+            study.dataset,
+            widths=network.widths,
+            convs_per_block=network.convs_per_block,
+            batch_size=study.batch_size,
+            steps_per_epoch=study.teacher_steps,
+            epochs=1,
+            learning_rate=study.teacher_learning_rate,
+            verbose=0,
+        )
+        with files.atomic_path(path) as temporary:
+            model.save(temporary)
+    model = keras.models.load_model(path)
+    _, _, test = training.load_splits(study.dataset, study.batch_size)
+    names = [name for name in study.measures if name != "local_shape"]
+    return {
+        "weights_sha256": measures.weights_digest(model),
+        "parameters": model.count_params(),
+        **measures.measure(model, test, names),
+    }
+
+
+def load_teacher(job, study, folder):
+    """The trained teacher of a job."""
+    return keras.models.load_model(teacher_path(folder, study, study.pairs[job["pair"]].teacher))
+
+
+def train_student(job, study, folder):
+    """Trains one student; returns what is measured of it, and what training took.
+
+    Args:
+        job: Dict with the phase (`"validation"` or `"test"`), pair, method, fraction, length, seed
+            and the chosen settings.
+        study: `definitions.Study`.
+        folder: Directory of the teachers.
+    """
+    keras.backend.clear_session()
+    method = study.methods[job["method"]]
+    chosen = {name: job[name] for name in study.methods[study.tuned_by(job["method"])].choose}
+    train, validation, test = training.load_splits(
+        study.dataset, study.batch_size, fraction=job["fraction"], seed=job["seed"]
+    )
+    network = study.pairs[job["pair"]].student
+    student = training.build_network(train, network.widths, job["seed"], network.convs_per_block)
+    options = options_of(method, chosen)
+    teacher = None if options is None else load_teacher(job, study, folder)
+    trainee = build_trainee(method, options, teacher, student, job["seed"])
+    steps = points.steps_of(study, method, trainee, job["length"])
+    training.fit(
+        trainee,
+        train,
+        epochs=1,
+        steps_per_epoch=steps,
+        learning_rate=chosen.get("learning_rate", study.learning_rate),
+        steps_per_execution=min(10, steps),
+        verbose=0,
+    )
+    if method.batch_norm == "recalibrated":
+        batch_norm.recalibrate(student, train)
+    if job["phase"] == "test":
+        if "local_shape" in study.measures:
+            teacher = teacher or load_teacher(job, study, folder)
+        found = measures.measure(student, test, study.measures, teacher)
+    else:
+        found = measures.measure(student, validation)
+    return found | points.count_points(train.num_examples, steps, study.batch_size, trainee)
+
+
+def options_of(method, chosen):
+    """Arguments of the distiller, or `None` where the student is trained on labels only."""
+    if method.kind == "none" and not method.distillation_loss:
+        return None
+    arguments = method.arguments | {n: v for n, v in chosen.items() if n in method.arguments}
+    presets = {"none": dict, "kd": lambda: {"region_weight": 0.0}, "l2rkd": dict}
+    options = presets.get(method.kind) or getattr(methods, method.kind)
+    options = options(**arguments) | method.options
+    names = set(method.arguments) | {"learning_rate"}
+    options |= {name: value for name, value in chosen.items() if name not in names}
+    if isinstance(options.get("region"), str):
+        options["region"] = parsing.parse_region(options["region"])
+    if method.distillation_loss:
+        loss = parsing.METHODS[method.distillation_loss]
+        options["distillation_losses"] = loss(**method.distillation_loss_arguments)
+    return options
+
+
+def build_trainee(method, options, teacher, student, seed):
+    """What is fitted: a distiller, or the student's layers where `options` is `None`."""
+    if options is None:
+        return training.build_trainee("none", None, student)
+    kind = method.kind if method.kind in ("none", "kd") else "l2rkd"
+    student = batch_norm.wrap(student, method.batch_norm)
+    return training.build_trainee(kind, teacher, student, seed=seed, **options)
+
+
+def rank_regions(job, study, folder):
+    """Ranks the regions of `study.ranked`, best first, from the teacher and its inputs only."""
+    train, *_ = training.load_splits(
+        study.dataset, study.batch_size, fraction=job["fraction"], seed=job["seed"]
+    )
+    images = np.concatenate([images for images, _ in train.as_numpy_iterator()])
+    candidates = {
+        name: parsing.parse_region(study.methods[name].options["region"]) for name in study.ranked
+    }
+    ranked = geometry.rank_regions(
+        load_teacher(job, study, folder),
+        images,
+        list(candidates.values()),
+        seed=job["seed"],
+        verbose=False,
+    )
+    names = {id(region): name for name, region in candidates.items()}
+    return {"order": [names[id(entry.region)] for entry in ranked]}

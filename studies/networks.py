@@ -1,0 +1,24 @@
+"""Data, teachers and students that several studies share, and the values that validation tries."""
+
+from studies.harness.definitions import Network, Pair
+
+DIGITS = {
+    "dataset": "digits",
+    "pairs": {
+        "digits": Pair(teacher=Network(widths=(32, 64, 128)), student=Network(widths=(16, 32)))
+    },
+}
+GLYPHS = {
+    "dataset": "glyphs/gray16",
+    "pairs": {
+        "glyphs": Pair(teacher=Network(widths=(32, 64, 128)), student=Network(widths=(16, 32, 64)))
+    },
+    "steps": 2000,
+    "teacher_steps": 8000,
+}
+
+# Twice the last one is too much even for KD of few digits, which gains most from a high rate.
+LEARNING_RATES = {"learning_rate": (1e-2, 3e-2, 9e-2)}
+TEMPERATURES = LEARNING_RATES | {"temperature": (4.0, 8.0)}
+#: Half of each batch moves into its region: the cost of plain distillation.
+HALF = {"replace_fraction": 0.5}

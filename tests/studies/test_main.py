@@ -1,0 +1,154 @@
+"""`python -m studies` from end to end."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from studies import __main__ as program
+from studies.harness import jobs, processes, registry, reproduce, run_study, runs
+from tests.helpers import ROOT
+
+TINY = ("--steps=20", "--teacher_steps=20", "--processes=1")
+ONE_METHOD = ("ablation", "--output=runs/c", "--methods=KD", "--seeds=0,1", *TINY)
+
+
+def start(folder, *arguments):
+    """Starts the program in a folder."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "studies", *arguments], cwd=folder, env=environment,
+        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def finish(folder, *arguments):
+    """Runs the program to its end; returns what it printed and the seconds it took."""
+    begun = time.monotonic()
+    process = start(folder, *arguments)
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, output[-2000:]
+    return output, time.monotonic() - begun
+
+
+def test_a_small_study_runs_and_writes_its_files(tmp_path):
+    arguments = ("ablation", "--output=runs/c", "--methods=KD", "--seeds=0", *TINY)
+    output, _ = finish(tmp_path, *arguments)
+    results = json.loads((tmp_path / "runs/c.json").read_text())
+    assert results["command"] == f"python -m studies {' '.join(arguments)}"
+    assert [(run["method"], run["seed"]) for run in results["runs"]] == [("default", 0), ("KD", 0)]
+    assert all(run["student_points"] == 1000 for run in results["runs"])
+    assert (tmp_path / "runs/c.md").read_text() in output
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
+        "c.csv", "c.html", "c.json", "c.md", "c.png", "teachers",
+    ]  # fmt: skip
+
+
+def test_studies_are_listed_and_planned(flags, capsys):
+    program.main(["studies"])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:1] == ["patience"] and "50 digits" in line for line in lines)
+    flags(["studies", "--dry_run", "--methods=fitnet only", "--seeds=0,1", "--fractions=0.1"])
+    program.main(["studies", "methods_digits"])
+    plan = capsys.readouterr().out
+    # The weight is chosen for fitnet + KD: three of them, two seeds.
+    assert "Runs that choose settings: 6\nReported runs: 4\n" in plan
+
+
+@pytest.fixture
+def flags():
+    """Flags of the program, as they are by default."""
+    program.FLAGS.unparse_flags()
+    program.FLAGS(["studies"])
+    return program.FLAGS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "The study must be one of ablation, "),
+        (["patience", "capacity"], "One study at a time. Received: patience capacity"),
+        (["patience", "--methods=magic"], "--methods must be among: KD; KD + mixup; "),
+        (["patience", "--seeds=1,1"], "--seeds must be different numbers from 0. Received: 1,1"),
+        (["patience", "--seeds=x"], "--seeds must be different numbers from 0. Received: x"),
+        (["patience", "--fractions=2"], "`fractions` must be in (0, 1]"),
+        (["patience", "--tables_only", "--output=/none/x"], "There is no /none/x.json"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_exit_2(flags, arguments, message, capsys):
+    rest = flags(["studies", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        program.main(rest)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("studies: ") and message in line
+
+
+@pytest.mark.parametrize("name", ["methods_digits", "shape_digits"])
+def test_published_methods_and_local_shape_run_in_the_harness(name, tmp_path):
+    study = dataclasses.replace(
+        registry.get(name), steps=2, teacher_steps=2, fractions=(0.05,), seeds=(0,)
+    )
+    (job,) = jobs.teacher_jobs(study)
+    runs.train_teacher(job, study, str(tmp_path))
+    method = {"methods_digits": "fsp + L2RKD", "shape_digits": "L2RKD, segment"}[name]
+    settings = jobs.choose(study, [])
+    (job,) = [job for job in jobs.test_jobs(study, settings) if job["method"] == method]
+    found = runs.train_student(job, study, str(tmp_path))
+    assert (found["steps"], found["student_points"], found["teacher_points"]) == (2, 100, 100)
+    assert ("kl" in found) == (name == "shape_digits")
+    if study.ranked:
+        (job,) = jobs.ranking_jobs(study)
+        assert set(runs.rank_regions(job, study, str(tmp_path))["order"]) == set(study.ranked)
+
+
+def test_a_run_that_fails_is_kept_with_its_error_and_tried_again(tmp_path):
+    results = {"runs": [{"number": 1, "error": "x"}]}
+    path = tmp_path / "runs.json"
+    processes.run_all(fails_for_two, [{"number": n} for n in (1, 2)], results, str(path), 1)
+    assert results["runs"][0] == {"number": 1, "square": 1}
+    assert results["runs"][1]["error"].endswith("ValueError: two\n")
+    assert json.loads(path.read_text()) == results
+    with pytest.raises(RuntimeError, match="1 runs failed, the first with:\n.*two"):
+        processes.check_succeeded(results["runs"])
+
+
+def fails_for_two(job):
+    if job["number"] == 2:
+        raise ValueError("two")
+    return {"square": job["number"] ** 2}
+
+
+@pytest.mark.stress
+def test_killed_at_random_and_started_again_it_ends_with_the_same_results(tmp_path):
+    _, seconds = finish(tmp_path, *ONE_METHOD)
+    whole = json.loads((tmp_path / "runs/c.json").read_text())
+    table = (tmp_path / "runs/c.csv").read_text()
+    for fraction in np.random.RandomState(0).uniform(0.3, 0.9, 3):
+        folder = tmp_path / f"{fraction}"
+        folder.mkdir()
+        process = start(folder, *ONE_METHOD)
+        time.sleep(fraction * seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        finish(folder, *ONE_METHOD)
+        again = json.loads((folder / "runs/c.json").read_text())
+        assert {**again, "date": whole["date"]} == whole
+        assert (folder / "runs/c.csv").read_text() == table
+
+
+@pytest.mark.stress
+def test_a_committed_cell_trained_again_is_as_accurate(tmp_path, capsys):
+    # On one core, which fixes the order of sums.
+    study = dataclasses.replace(registry.get("fewshot_digits"), fractions=(0.1,), seeds=(0,))
+    settings = run_study.Settings("", str(tmp_path), 1)
+    reproduce.reproduce("fewshot_digits", study, ["KD", "L2RKD, patches"], settings)
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if "|" in line]
+    for row in rows[2:]:
+        assert float(row[-1]) == pytest.approx(float(row[-2]), abs=0.5)

@@ -1,0 +1,79 @@
+"""Statistics of runs against closed forms, and the files that show them."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from studies.harness import page, summary
+
+
+def test_interval_of_three_values_in_closed_form():
+    # t(0.975, 2) = 4.302653; the standard deviation of 1, 2, 6 is sqrt(7).
+    mean, half = summary.mean_and_interval([1.0, 2.0, 6.0])
+    assert mean == pytest.approx(3.0)
+    assert half == pytest.approx(4.302653 * math.sqrt(7 / 3), rel=1e-6)
+    assert summary.mean_and_interval([5.0]) == [5.0, None]
+
+
+def test_p_value_of_three_differences_in_closed_form():
+    # With two degrees of freedom: p = 1 - t / sqrt(2 + t^2), t = mean / standard error.
+    t = 3.0 / math.sqrt(7 / 3)
+    found = summary.paired_statistics(np.array([1.0, 2.0, 6.0]))
+    assert found["p_value"] == pytest.approx(1 - t / math.sqrt(2 + t**2))
+    assert summary.paired_statistics(np.zeros(3))["p_value"] is None
+    assert summary.paired_statistics(np.array([2.0])) == {
+        "difference": 2.0, "difference_interval": None, "p_value": None,
+    }  # fmt: skip
+    assert summary.paired_statistics(np.array([])) == {}
+
+
+def test_the_summary_is_paired_over_seeds(small, runs):
+    rows = {(row["method"], row["fraction"]): row for row in summary.summarize(small, runs)}
+    row = rows["L2RKD", 0.5]
+    own, other = np.array([86.0, 90.0, 97.0]), np.array([85.0, 88.0, 91.0])
+    assert row["accuracy"] == pytest.approx(own.mean())
+    assert row["difference"] == pytest.approx(3.0)
+    test = scipy.stats.ttest_rel(own, other)
+    assert row["p_value"] == pytest.approx(test.pvalue)
+    low, high = test.confidence_interval(0.95)
+    assert row["difference_interval"] == pytest.approx((high - low) / 2)
+    assert row["corrupted"]["noise 0.1"][0] == pytest.approx(own.mean() - 10)
+    failed = rows["L2RKD", 1.0]
+    assert (failed["seeds"], failed["failed"]) == (2, 1)
+    assert failed["difference"] == pytest.approx(3.5)  # of the seeds that both have
+
+
+@pytest.mark.parametrize(("order", "expected"), [(["KD", "L2RKD"], -1.0), (["L2RKD", "KD"], 1.0)])
+def test_rank_correlation_compares_an_order_with_accuracies(small, runs, order, expected):
+    ranking = {"phase": "ranking", "pair": "pair", "fraction": 0.5, "order": order}
+    rankings = [ranking | {"seed": seed} for seed in (0, 1)]
+    assert summary.rank_correlation(small, runs) is None
+    assert summary.rank_correlation(small, runs + rankings) == [pytest.approx(expected), 0.0]
+
+
+def test_the_files_show_what_failed_and_what_was_named(small, runs, tmp_path):
+    results = {
+        "command": "python -m studies small",
+        "date": "2026-01-01",
+        "machine": "m",
+        "versions": {"keras": "3"},
+        "teachers": {"pair": {"accuracy": 99.0, "corrupted": {"noise 0.1": 98.0}}},
+        "runs": runs,
+        "summary": summary.summarize(small, runs),
+    }
+    text = page.write(str(tmp_path / "out"), small, results)
+    assert (tmp_path / "out.md").read_text() == text
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert ["L2RKD", "91.0 ± 13.8", "96.5 ± 69.9 (1 failed)"] in rows
+    assert ["L2RKD at 50% − KD at 100%", "-2.0 ± 6.6 (0.321)"] in rows
+    assert ["teacher", "99.0", "98.0"] in rows
+    assert any(row and row[0].endswith("length 1.0, seed 1") and row[1] == "b: c" for row in rows)
+    html = (tmp_path / "out.html").read_text()
+    assert html.count("data:image/png;base64,") == 1
+    assert "<td>failed</td>" in html
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert len(lines) == 1 + 4
+    assert lines[0].startswith("pair,fraction,length,method,seeds,failed,against,accuracy")
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".html", ".md", ".png"]
