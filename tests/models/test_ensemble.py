@@ -55,7 +55,9 @@ def test_an_ensemble_teaches():
 
 def test_members_of_an_ensemble_must_fit_together():
     other = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
-    with pytest.raises(ValueError, match=r"`teachers` must have the same input shape.*\(None, 64\)"):
+    with pytest.raises(
+        ValueError, match=r"`teachers` must have the same input shape.*\(None, 64\)"
+    ):
         models.ensemble([dense(1.0, 0), other])
 
 
