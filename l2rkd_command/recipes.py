@@ -1,4 +1,4 @@
-"""Recipes of the distillation literature: settings for one data set and network, or pair of them.
+"""Recipes: published settings for one dataset and network, or a pair of networks.
 
     python examples/recipes.py                                   # the names
     python examples/recipes.py cifar100_wrn_40_2_to_wrn_16_2     # what a recipe says
@@ -126,7 +126,7 @@ class Distillation(Recipe):
     temperature: float = 4.0
     hard_weight: float = 0.1
     kd_weight: float = 0.9
-    region_weight: float = 0.9  # of --method=l2rkd: this library's, not of the literature
+    region_weight: float = 0.9  # of --method=l2rkd: this library's own
 
     def __post_init__(self):
         """Checks all values."""

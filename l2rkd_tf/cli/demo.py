@@ -20,7 +20,7 @@ from l2rkd_tf.utils.files import write_json, write_text
 
 __all__ = ["run"]
 
-_STUDENTS = {"none": "student alone", "kd": "KD", "l2rkd": "L2RKD"}
+_STUDENTS = {"none": "student only", "kd": "KD", "l2rkd": "L2RKD"}
 _WIDTHS = (16, 32)
 _LEARNING_RATE = 1e-2
 _BATCH_SIZE = 50
@@ -139,7 +139,7 @@ def _report(flags, console, table, metrics):
     console.result(
         f"With {flags.fraction:.0%} of the training images, the L2RKD student reaches "
         f"{accuracy['L2RKD']}; with plain distillation it reaches {accuracy['KD']}, without a "
-        f"teacher {accuracy['student alone']}. Its teacher, {ratio:.0f} times as large and trained "
+        f"teacher {accuracy['student only']}. Its teacher, {ratio:.0f} times as large and trained "
         f"on all images, reaches {accuracy['teacher']}."
     )
     console.result(f"Results in {flags.output}: {_FILES}.")

@@ -15,7 +15,7 @@ def test_the_demo_prints_its_table_and_writes_everything(tmp_path):
     assert table in printed
     results = json.loads((folder / "results.json").read_text())
     accuracies = []
-    for name in ("teacher", "student alone", "KD", "L2RKD"):
+    for name in ("teacher", "student only", "KD", "L2RKD"):
         accuracies.append(f"{results[name]['test']['accuracy']:.1%}")
         assert f"| {name} | {accuracies[-1]} |" in table
     assert (folder / "decision_map.png").stat().st_size > 50_000
@@ -31,7 +31,7 @@ def test_the_demo_prints_its_table_and_writes_everything(tmp_path):
 
 def test_a_dry_run_writes_nothing(tmp_path):
     printed = commands.succeed("demo", "--dry_run", f"--output={tmp_path}/demo")
-    assert "student alone, KD, L2RKD: 5 epochs of 800 steps each, seed 0" in printed
+    assert "student only, KD, L2RKD: 5 epochs of 800 steps each, seed 0" in printed
     assert not list(tmp_path.iterdir())
 
 

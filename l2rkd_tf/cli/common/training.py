@@ -34,14 +34,14 @@ def load_splits(name, batch_size, *, fraction=1.0, seed=0, augment=None, splits=
 
 
 def build_network(dataset, widths, seed, convs_per_block=1, network="", mean=(), std=()):
-    """A network that fits the data set, and trains on several replicas as on one.
+    """A network that fits the dataset, and trains on several replicas as on one.
 
     Args:
         dataset: Batches from `l2rkd_tf.data.load`.
         widths: Channels of each block of a small convnet.
         seed: Seed of the initial weights.
         convs_per_block: Convolutions in each block of a small convnet.
-        network: Name of a network of the literature instead, as in `l2rkd_tf.models.get`.
+        network: Name of a standard architecture instead, as in `l2rkd_tf.models.get`.
         mean: Mean of each channel, which the network subtracts; empty for none.
         std: Standard deviation of each channel, by which it divides.
 
@@ -209,7 +209,7 @@ def measure(model, validation, test, step_ms):
 
 
 def steps_of_a_pass(dataset):
-    """Steps of a pass through a data set, and 20 where that is fewer.
+    """Steps of a pass through a dataset, and 20 where that is fewer.
 
     With few images, 40 passes are too few steps for BatchNorm to know the statistics that a
     teacher is used with.
@@ -235,7 +235,7 @@ def train_teacher(
     data_options=None,
     **kwargs,
 ):
-    """Trains a teacher on all of a data set, with random crops; epochs are `steps_of_a_pass`.
+    """Trains a teacher on all of a dataset, with random crops; epochs are `steps_of_a_pass`.
 
     Returns:
         The teacher, the history of `fit`, and its metrics.
