@@ -1,24 +1,23 @@
 """Starts several copies of a command on this machine, as workers that train together.
 
-    python examples/launch_workers.py --num_workers=2 -- \
-        python examples/distill.py --strategy=multi_worker
+    l2rkd launch --num_workers=2 -- l2rkd distill --strategy=multi_worker
 
-Everything after `--` is the command. Each copy gets its own `TF_CONFIG`, which lists the workers
-at free ports of this machine and says which of them it is. Their lines appear as they are
-written, each with the number of its worker in front: `[worker 0] epoch 1 ...`.
+Everything after `--` is the command. Each copy gets its own `TF_CONFIG`, which lists the workers at
+free ports of this machine and says which of them it is. Their output is passed on line by line,
+with the number of the worker in front: `[worker 0] epoch 1 ...`.
 
-When a worker fails, or the launcher gets SIGINT, SIGTERM or SIGHUP, all processes of all workers
-get SIGTERM (or that signal), and SIGKILL `--grace_seconds` later. When all workers have succeeded,
-what they left running has the same time to end. A process that starts a session of its own, as
-daemons do, is none of the worker's any more.
+When a worker fails, or the launcher receives SIGINT, SIGTERM or SIGHUP, all processes of all
+workers get SIGTERM (or that signal), and SIGKILL `--grace_seconds` later. When all workers have
+succeeded, the processes that they left running have the same time to end. A process that starts a
+session of its own, as daemons do, no longer belongs to its worker.
 
-The exit code is 0 when all workers succeed; otherwise that of the first worker that failed, or 128
-plus the number of the signal that ended it; 126 or 127 for a command that cannot be started; 124
-after `--timeout_seconds`; 128 plus the number of a signal that the launcher got; 1 for wrong flags
-or when nobody takes the output.
+The exit status is 0 when all workers succeed; otherwise that of the first worker that failed, or
+128 plus the number of the signal that ended it; 126 or 127 for a command that cannot be started;
+124 after `--timeout_seconds`; 128 plus the number of a signal that the launcher received; 1 when
+nobody reads the output; 2 for wrong flags.
 
-All copies see all devices of the machine. To use its GPUs from one process, without a launcher,
-there is `tf.distribute.MirroredStrategy`.
+All copies see all devices of the machine. To use its GPUs from one process, use
+`tf.distribute.MirroredStrategy`: `l2rkd distill --strategy=mirrored`.
 """
 
 import contextlib

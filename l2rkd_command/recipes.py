@@ -1,13 +1,12 @@
 """Recipes: published settings for one dataset and network, or a pair of networks.
 
-    python examples/recipes.py                                   # the names
-    python examples/recipes.py cifar100_wrn_40_2_to_wrn_16_2     # what a recipe says
-    python examples/train_teacher.py --recipe=cifar100_wrn_40_2
-    python examples/distill.py --recipe=cifar100_wrn_40_2_to_wrn_16_2 --method=l2rkd
+    l2rkd train-teacher --recipe=help                            # the names
+    l2rkd train-teacher --recipe=cifar100_wrn_40_2
+    l2rkd distill --recipe=cifar100_wrn_40_2_to_wrn_16_2 --method=l2rkd
 
-A recipe is a set of values for the programs' flags: a field is the flag of that name, and a flag on
-the command line goes before it. The schedule is that of the code of Tian et al. (RepDistiller,
-arXiv:1910.10699), which mdistiller has, too.
+A recipe is a set of defaults for flags: each field is the flag of that name, and a flag on the
+command line wins. The schedule is the one in the code of Tian et al. (RepDistiller,
+arXiv:1910.10699), which mdistiller also uses.
 """
 
 import dataclasses
@@ -138,8 +137,8 @@ class Distillation(Recipe):
 
     @property
     def teacher_file(self):
-        """Where train_teacher.py leaves the teacher."""
-        return f"{output_folder(self.teacher_recipe)}/model.keras"
+        """Where `l2rkd train-teacher` saves the teacher."""
+        return f"{output_folder(self.teacher_recipe)}/seed0/model.keras"
 
     def flags(self):
         """Values of flags by their names, all but the teacher's file."""
@@ -198,14 +197,14 @@ def _training(dataset, network):
 
 
 def teachers():
-    """All recipes of train_teacher.py by their names."""
+    """All recipes of `l2rkd train-teacher`, by name."""
     networks = dict.fromkeys(teacher for teacher, _ in PAIRS)
     recipes = [for_teacher(dataset, network) for dataset in DATA_SETS for network in networks]
     return {recipe.name: recipe for recipe in recipes}
 
 
 def distillations():
-    """All recipes of distill.py by their names."""
+    """All recipes of `l2rkd distill`, by name."""
     recipes = [for_pair(dataset, *pair) for dataset in DATA_SETS for pair in PAIRS]
     return {recipe.name: recipe for recipe in recipes}
 

@@ -292,8 +292,8 @@ def test_recipes_that_are_not_there_are_refused_with_a_list(name, known):
 
 @pytest.mark.parametrize(
     "argument",
-    ["--decay_epochs=180,150", "--decay_epochs=x", "--mean=a", "--std=0,1,1", "--momentum=1",
-     "--decay_factor=0", "--augment=flip", "--optimizer=lion", "--splits=train,,"],
+    ["--decay_epochs=180,150", "--decay_epochs=x", "--mean=a", "--std=0,1,1", "--momentum=1.0",
+     "--decay_factor=0.0", "--augment=flip", "--optimizer=lion", "--splits=train,,"],
 )  # fmt: skip
 def test_wrong_flags_are_named(argument):
     line = commands.fail("train-teacher", argument)
