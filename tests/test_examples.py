@@ -87,8 +87,8 @@ def test_a_teacher_goes_from_file_to_file(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert f"student.tflite: {size:,} bytes" in lines
     test = l2rkd_tf.data.load("digits", "test", batch_size=256)
-    student.compile(metrics=["accuracy"])
-    expected = 100 * student.evaluate(test, verbose=0, return_dict=True)["accuracy"]
+    labels = np.concatenate([labels for _, labels in test.as_numpy_iterator()])
+    expected = 100 * np.mean(student.predict(test, verbose=0).argmax(axis=-1) == labels)
     (of_file,) = accuracies(lines[-1])
     assert of_file == pytest.approx(expected, abs=0.4)
 
