@@ -137,13 +137,13 @@ def test_an_error_inside_a_schedule_is_not_hidden():
         (
             "temperature",
             None,
-            "return a valid temperature.*Received: None for epoch 1 .*one number",
+            "a valid temperature.*Received: None for epoch 1 .*one number",
         ),
         ("temperature", [1.0], "Received: .1.0. for epoch 1 .*one number"),
         (
             "region_radius",
             1.5,
-            "return a valid region_radius.*Received: 1.5 for epoch 1 .*at most 1",
+            "a valid region_radius.*Received: 1.5 for epoch 1 .*at most 1",
         ),
     ],
 )
