@@ -226,10 +226,9 @@ class TrainingBackup(keras.callbacks.Callback):
             f"The backup of epoch {epoch} could not be written to {self._folder!r}, where earlier "
             "ones are untouched"
         ):
+            # Raises if the folder was deleted, which `atomic_path` would create again.
+            check_space(self._folder, [*self.model.variables, *_optimizer_variables(self.model)])
             with atomic_path(folder) as temporary:
-                check_space(
-                    self._folder, [*self.model.variables, *_optimizer_variables(self.model)]
-                )
                 temporary.mkdir()
                 self._write_files(temporary)
             # Newer ones belong to a run that not all workers could resume.

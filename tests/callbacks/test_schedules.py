@@ -134,9 +134,17 @@ def test_an_error_inside_a_schedule_is_not_hidden():
         ("region_weight", -1.0, "Received: -1.0 for epoch 1 .*`region_weight` must be"),
         ("hard_weight", float("nan"), "Received: nan for epoch 1 .*`hard_weight` must be"),
         ("temperature", 0.0, "Received: 0.0 for epoch 1 .*`temperature` must be"),
-        ("temperature", None, "give a temperature.*Received: None for epoch 1 .*one number"),
+        (
+            "temperature",
+            None,
+            "a valid temperature.*Received: None for epoch 1 .*one number",
+        ),
         ("temperature", [1.0], "Received: .1.0. for epoch 1 .*one number"),
-        ("region_radius", 1.5, "give a region_radius.*Received: 1.5 for epoch 1 .*at most 1"),
+        (
+            "region_radius",
+            1.5,
+            "a valid region_radius.*Received: 1.5 for epoch 1 .*at most 1",
+        ),
     ],
 )
 def test_a_wrong_value_names_number_and_epoch(name, value, message):

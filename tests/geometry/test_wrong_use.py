@@ -116,7 +116,7 @@ def test_a_region_without_a_boundary_is_refused():
         ),
         (
             lambda model, x: geometry.teacher_stddev(subclassed(1), x, Segment()),
-            r"`teacher` must have at least two outputs.*\(None, 1\)",
+            r"`teacher` must have two outputs or more.*\(None, 1\)",
         ),
         (
             lambda model, x: geometry.teacher_stddev(model, x, Segment(), batch_size=0),

@@ -210,7 +210,7 @@ def test_the_config_holds_no_teacher():
     config = keras.saving.serialize_keras_object(region)
     loaded = keras.saving.deserialize_keras_object(config)
     assert loaded.get_config() == region.get_config()
-    with pytest.raises(ValueError, match=r"no teacher.*`region.bind\(teacher\)`"):
+    with pytest.raises(ValueError, match=r"no teacher.*`region.set_teacher\(teacher\)`"):
         loaded.draw(points(), [0, 0])
     loaded.set_teacher(mlp(1, 8))
     loaded.set_teacher(mlp(2, 8))  # keeps the first
