@@ -2,6 +2,7 @@
 
 import matplotlib
 import numpy as np
+import scipy.stats
 from matplotlib.figure import Figure
 
 from l2rkd_tf import geometry, plots
@@ -10,8 +11,8 @@ from studies.harness import measures, summary, tables
 
 _COLOUR = "#0072b2"
 _PROFILES = 3  # methods whose profiles are drawn: the first ones
-# `fidelity_profiles` draws bands of 1.96 standard errors on each side.
-_STANDARD_ERRORS = 1.96
+# `fidelity_profiles` draws bands of so many standard errors on each side.
+_STANDARD_ERRORS = scipy.stats.norm.ppf(0.975)
 
 
 def draw(study, results, path):

@@ -224,6 +224,15 @@ def model_with(*layers):
     return keras.Sequential([keras.Input((4,)), *layers])
 
 
+def test_a_mixture_passes_the_teacher_on():
+    mixture = regions.Mixture([LinearRegion(None), LinearRegion(None, tolerance=0.2)])
+    x = points()
+    with pytest.raises(ValueError, match="no teacher"):
+        mixture.draw(x, [0, 0])
+    mixture.set_teacher(mlp(1, 8))
+    assert mixture.apply(x, mixture.draw(x, [0, 0])).shape == x.shape
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
