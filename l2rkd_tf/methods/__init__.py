@@ -7,9 +7,9 @@ Methods that amount to settings of a region are functions that return arguments 
 
 from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, Method, TrainableMethod
 from l2rkd_tf.methods.contrast import CRD
-from l2rkd_tf.methods.hints import VID, FitNet
+from l2rkd_tf.methods.fitnet_vid import VID, FitNet
 from l2rkd_tf.methods.jacobian import JacobianMatching
-from l2rkd_tf.methods.layers import find_layers
+from l2rkd_tf.methods.layer_search import find_layers
 from l2rkd_tf.methods.logits import DIST, DKD, LogitStandardization
 from l2rkd_tf.methods.maps import (
     FSP,

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from l2rkd_tf.methods.layers import EMBEDDING, MAPS, find_layers, shapes_of
+from l2rkd_tf.methods.layer_search import EMBEDDING, MAPS, find_layers, shapes_of
 from l2rkd_tf.utils.types import Config, TensorLike, Tensors
 
 __all__ = [

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from l2rkd_tf.methods.base import FeatureMethod
-from l2rkd_tf.methods.layers import LAST_MAP
+from l2rkd_tf.methods.layer_search import LAST_MAP
 from l2rkd_tf.methods.vectors import directions, flattened, or_one, scaled
 from l2rkd_tf.utils.types import Config
 from l2rkd_tf.utils.validation import is_positive_float32, is_positive_integer, is_weight

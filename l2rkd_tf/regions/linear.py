@@ -10,7 +10,7 @@ import tensorflow as tf
 from l2rkd_tf.features import model_outputs
 from l2rkd_tf.piecewise_linear.graph import run, trace
 from l2rkd_tf.regions.base import mixable_leaves, register, scaled
-from l2rkd_tf.regions.mixing import Segment
+from l2rkd_tf.regions.partner_regions import Segment
 from l2rkd_tf.utils.types import Config, Partner, TensorLike, Tensors
 from l2rkd_tf.utils.validation import (
     check_models_are_built,

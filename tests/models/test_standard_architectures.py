@@ -9,7 +9,7 @@ import pytest
 
 import l2rkd_tf
 from l2rkd_tf import export, methods, models
-from l2rkd_tf.methods.layers import find_layers
+from l2rkd_tf.methods.layer_search import find_layers
 from tests.helpers import ROOT, with_random_weights
 
 DOCS = ROOT / "docs" / "models.md"

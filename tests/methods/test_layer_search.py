@@ -6,7 +6,14 @@ import pytest
 from keras import layers
 
 from l2rkd_tf import L2RKDDistiller, methods
-from l2rkd_tf.methods.layers import EMBEDDING, LAST_MAP, MAPS, MIDDLE_MAP, find_layers, shapes_of
+from l2rkd_tf.methods.layer_search import (
+    EMBEDDING,
+    LAST_MAP,
+    MAPS,
+    MIDDLE_MAP,
+    find_layers,
+    shapes_of,
+)
 from l2rkd_tf.models import convnet
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, TrainableMethod
-from l2rkd_tf.methods.layers import MIDDLE_MAP
+from l2rkd_tf.methods.layer_search import MIDDLE_MAP
 from l2rkd_tf.methods.pooling import match_sizes
 from l2rkd_tf.utils.types import Config, Shape
 from l2rkd_tf.utils.validation import is_positive_float32

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from l2rkd_tf.methods import hints
+from l2rkd_tf.methods import fitnet_vid
 from tests.references import maps as reference_maps
 from tests.references.maps import random_features
 
@@ -31,7 +31,7 @@ EPSILON = 0.01
 def fitnet(case):
     """A method with random parts, its features and its reference, a function of all of these."""
     shapes = FITNET_SHAPES[case]
-    method = hints.FitNet("t", "s")
+    method = fitnet_vid.FitNet("t", "s")
     method.build(*shapes)
     randomize(method)
 
@@ -45,7 +45,7 @@ def variational(case):
     teacher_shapes, student_shapes = VARIATIONAL_SHAPES[case]
     several = len(teacher_shapes) > 1
     names = ["a", "b"][: len(teacher_shapes)]
-    method = hints.VID(names, names, init_variance=0.7, epsilon=EPSILON)
+    method = fitnet_vid.VID(names, names, init_variance=0.7, epsilon=EPSILON)
     method.build(*((s if several else s[0]) for s in (teacher_shapes, student_shapes)))
     randomize(method)
 
@@ -172,7 +172,7 @@ def test_projector_is_made_where_channels_differ(case):
 @pytest.mark.parametrize("shape", [(2, 4), (2, 3, 3, 4)])
 @pytest.mark.parametrize(("variance", "epsilon"), [(5.0, 1e-5), (1e-3, 1e-5), (200.0, 1.0)])
 def test_variance_starts_at_init_variance(shape, variance, epsilon):
-    method = hints.VID("a", "b", init_variance=variance, epsilon=epsilon)
+    method = fitnet_vid.VID("a", "b", init_variance=variance, epsilon=epsilon)
     # Without student features, the mean is 0.
     values = method.values(tf.ones(shape), tf.zeros(shape))
     np.testing.assert_allclose(values, [0.5 * (1 / variance + np.log(variance))] * 2, rtol=1e-5)
@@ -193,10 +193,10 @@ def test_weights_of_methods_stay_float32_in_mixed_precision(make, policy):
 @pytest.mark.parametrize(
     ("method", "config"),
     [
-        (hints.FitNet("a", "b"), {"teacher_layer_name": "a", "student_layer_name": "b"}),
-        (hints.FitNet(), {"teacher_layer_name": None, "student_layer_name": None}),
+        (fitnet_vid.FitNet("a", "b"), {"teacher_layer_name": "a", "student_layer_name": "b"}),
+        (fitnet_vid.FitNet(), {"teacher_layer_name": None, "student_layer_name": None}),
         (
-            hints.VID(["a", "b"], ["c", "d"], init_variance=2, epsilon=1e-3),
+            fitnet_vid.VID(["a", "b"], ["c", "d"], init_variance=2, epsilon=1e-3),
             {
                 "teacher_layer_names": ["a", "b"],
                 "student_layer_names": ["c", "d"],
@@ -215,8 +215,8 @@ def test_serialization_keeps_the_arguments(method, config):
 
 
 def test_default_weights():
-    assert hints.FitNet.default_weight == 100.0
-    assert hints.VID.default_weight == 1.0
+    assert fitnet_vid.FitNet.default_weight == 100.0
+    assert fitnet_vid.VID.default_weight == 1.0
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_default_weights():
 )
 def test_wrong_variances_are_refused(arguments, named):
     with pytest.raises(ValueError, match=rf"^`{named}` must be.*Received: {named}="):
-        hints.VID(**arguments)
+        fitnet_vid.VID(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -243,14 +243,14 @@ def test_wrong_variances_are_refused(arguments, named):
         ((None, 4, 4, None), (None, 4, 4, 3)),
     ],
 )
-@pytest.mark.parametrize("method", [hints.FitNet, hints.VID])
+@pytest.mark.parametrize("method", [fitnet_vid.FitNet, hints.VID])
 def test_features_that_do_not_fit_are_refused(method, teacher_shape, student_shape):
     with pytest.raises(ValueError, match="both be maps.*or both vectors") as error:
         method("a", "b").build(teacher_shape, student_shape)
     assert str(teacher_shape) in str(error.value)
 
 
-@pytest.mark.parametrize("method", [hints.FitNet, hints.VID])
+@pytest.mark.parametrize("method", [fitnet_vid.FitNet, hints.VID])
 def test_maps_of_unknown_size_are_refused(method):
     signature = [tf.TensorSpec((None, None, None, 3))] * 2
     compiled = tf.function(method("a", "b").values, input_signature=signature)
@@ -281,7 +281,7 @@ def keras_distiller(method_class, **arguments):
     return distiller
 
 
-@pytest.mark.parametrize("method_class", [hints.FitNet, hints.VID])
+@pytest.mark.parametrize("method_class", [fitnet_vid.FitNet, hints.VID])
 def test_keras_distiller_trains_student_and_method(method_class):
     distiller = keras_distiller(method_class)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -310,7 +310,7 @@ def test_keras_distiller_trains_student_and_method(method_class):
 
 @pytest.mark.parametrize(
     ("method_class", "arguments"),
-    [(hints.FitNet, {}), (hints.VID, {"init_variance": 2.0})],
+    [(fitnet_vid.FitNet, {}), (hints.VID, {"init_variance": 2.0})],
 )
 def test_saved_distiller_keeps_weights_of_methods(method_class, arguments, tmp_path):
     distiller = keras_distiller(method_class, **arguments)
