@@ -243,14 +243,14 @@ def test_wrong_variances_are_refused(arguments, named):
         ((None, 4, 4, None), (None, 4, 4, 3)),
     ],
 )
-@pytest.mark.parametrize("method", [fitnet_vid.FitNet, hints.VID])
+@pytest.mark.parametrize("method", [fitnet_vid.FitNet, fitnet_vid.VID])
 def test_features_that_do_not_fit_are_refused(method, teacher_shape, student_shape):
     with pytest.raises(ValueError, match="both be maps.*or both vectors") as error:
         method("a", "b").build(teacher_shape, student_shape)
     assert str(teacher_shape) in str(error.value)
 
 
-@pytest.mark.parametrize("method", [fitnet_vid.FitNet, hints.VID])
+@pytest.mark.parametrize("method", [fitnet_vid.FitNet, fitnet_vid.VID])
 def test_maps_of_unknown_size_are_refused(method):
     signature = [tf.TensorSpec((None, None, None, 3))] * 2
     compiled = tf.function(method("a", "b").values, input_signature=signature)
@@ -281,7 +281,7 @@ def keras_distiller(method_class, **arguments):
     return distiller
 
 
-@pytest.mark.parametrize("method_class", [fitnet_vid.FitNet, hints.VID])
+@pytest.mark.parametrize("method_class", [fitnet_vid.FitNet, fitnet_vid.VID])
 def test_keras_distiller_trains_student_and_method(method_class):
     distiller = keras_distiller(method_class)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -310,7 +310,7 @@ def test_keras_distiller_trains_student_and_method(method_class):
 
 @pytest.mark.parametrize(
     ("method_class", "arguments"),
-    [(fitnet_vid.FitNet, {}), (hints.VID, {"init_variance": 2.0})],
+    [(fitnet_vid.FitNet, {}), (fitnet_vid.VID, {"init_variance": 2.0})],
 )
 def test_saved_distiller_keeps_weights_of_methods(method_class, arguments, tmp_path):
     distiller = keras_distiller(method_class, **arguments)
