@@ -11,6 +11,7 @@ import pathlib
 import platform
 
 import tqdm
+from absl.flags import FlagValues
 
 from l2rkd_command.errors import UsageError
 from l2rkd_command.run_config import read_record
@@ -31,7 +32,7 @@ FORMATS = {"float32": None, "float16": "float16", "dynamic": "dynamic", "int8": 
 NUM_EXAMPLES = 256  # as many as an export compares
 
 
-def run(flags):
+def run(flags: FlagValues) -> None:
     """Exports, measures and writes everything, or says what would be done.
 
     Args:

@@ -10,6 +10,7 @@ import importlib
 import os
 
 import numpy as np
+from absl.flags import FlagValues
 
 from l2rkd_command.silence import stderr_only_of_failures
 from l2rkd_tf import export, plots
@@ -27,7 +28,7 @@ _BATCH_SIZE = 50
 _FILES = "table.md, results.json, decision_map.png, student.tflite and student_saved_model"
 
 
-def run(flags):
+def run(flags: FlagValues) -> None:
     """Runs the demo.
 
     Args:

@@ -11,6 +11,7 @@ import tempfile
 
 import keras
 import tensorflow as tf
+from absl.flags import FlagValues
 
 import l2rkd_tf
 from l2rkd_command.flags.groups.objective import needs_teacher
@@ -24,7 +25,7 @@ __all__ = ["run"]
 _NAMES = {"none": "student trained on labels", "kd": "KD student", "l2rkd": "L2RKD student"}
 
 
-def run(flags):
+def run(flags: FlagValues) -> None:
     """Distills, or says what would be done.
 
     Args:

@@ -8,6 +8,8 @@ import contextlib
 import os
 import pathlib
 
+from absl.flags import FlagValues
+
 from l2rkd_command.errors import UsageError
 from l2rkd_command.run_config import read_record
 from l2rkd_tf import export
@@ -21,7 +23,7 @@ __all__ = ["run"]
 SAVED_MODEL, LITERT = "student_saved_model", "student.tflite"
 
 
-def run(flags):
+def run(flags: FlagValues) -> None:
     """Exports the student twice and writes the card, or says what would be done.
 
     Args:

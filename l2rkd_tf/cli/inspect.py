@@ -7,6 +7,8 @@ as PNG files, and the numbers as `measures.json`.
 import os
 import pathlib
 
+from absl.flags import FlagValues
+
 from l2rkd_command.flags.inspect import TEACHER, read_students
 from l2rkd_command.run_config import read_record
 from l2rkd_tf import data, geometry, regions
@@ -22,7 +24,7 @@ from l2rkd_tf.utils.files import write_json, write_text
 __all__ = ["run"]
 
 
-def run(flags):
+def run(flags: FlagValues) -> None:
     """Measures, draws and writes the report, or says what would be done.
 
     Args:

@@ -8,6 +8,7 @@ import os
 
 import keras
 import numpy as np
+from absl.flags import FlagValues
 
 from l2rkd_command.errors import blame
 from l2rkd_tf import models
@@ -18,7 +19,7 @@ from l2rkd_tf.cli.common.run_folder import config_of, run_folder, save_run
 __all__ = ["run"]
 
 
-def run(flags):
+def run(flags: FlagValues) -> None:
     """Trains the teachers, or says what would be done.
 
     Args:

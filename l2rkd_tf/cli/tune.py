@@ -13,6 +13,7 @@ import time
 
 import keras
 import numpy as np
+from absl.flags import FlagValues
 
 from l2rkd_command.errors import blame
 from l2rkd_command.flags.tune import TUNED, with_radius
@@ -32,7 +33,7 @@ _SHARED = (
 )  # fmt: skip
 
 
-def run(flags):
+def run(flags: FlagValues) -> None:
     """Tunes and measures the best setting on the test split, or says what would be done.
 
     Args:

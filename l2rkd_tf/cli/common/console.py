@@ -14,28 +14,28 @@ class Console:
         is_chief: False for a worker that leaves talking to another one.
     """
 
-    def __init__(self, verbose, total, is_chief=True):
+    def __init__(self, verbose: int, total: int, is_chief: bool = True) -> None:
         self._verbose = verbose if is_chief else 0
         self._is_chief = is_chief
         self._number, self._total = 0, total
 
-    def step(self, text):
+    def step(self, text: str) -> None:
         """Announces the next step: `[2/4] Training the student`."""
         self._number += 1
         self.note(f"[{self._number}/{self._total}] {text}")
 
-    def note(self, text):
+    def note(self, text: str) -> None:
         """Tells something, unless `--verbose=0`."""
         if self._verbose:
             print(text, flush=True)
 
-    def result(self, text):
+    def result(self, text: str) -> None:
         """Tells what was found, also with `--verbose=0`."""
         if self._is_chief:
             print(text, flush=True)
 
     @property
-    def keras_verbose(self):
+    def keras_verbose(self) -> int:
         """Keras's `verbose`: bars with the time left on a terminal, else a line an epoch."""
         if not self._verbose:
             return 0

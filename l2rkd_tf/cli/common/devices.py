@@ -1,11 +1,12 @@
 """The `tf.distribute` strategy of a program."""
 
 import tensorflow as tf
+from absl.flags import FlagValues
 
 __all__ = ["is_chief", "make_strategy"]
 
 
-def make_strategy(flags):
+def make_strategy(flags: FlagValues) -> tf.distribute.Strategy:
     """The strategy that the flags ask for; to be made before anything else of TensorFlow."""
     if flags.cpu_devices > 1:
         parts = [tf.config.LogicalDeviceConfiguration()] * flags.cpu_devices
@@ -23,7 +24,7 @@ def make_strategy(flags):
     return tf.distribute.get_strategy()
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one, of several workers, that reports and keeps the results."""
     resolver = strategy.cluster_resolver
     return resolver is None or not resolver.task_id

@@ -1,12 +1,17 @@
 """What flags ask for: data, models, schedules. Errors of the library become those of a flag."""
 
+import contextlib
 import functools
 import math
 import shlex
+from collections.abc import Callable
+from typing import Any
 
 import keras
+import tensorflow as tf
+from absl.flags import FlagValues
 
-from l2rkd_command.errors import blame
+from l2rkd_command.errors import UsageError, blame
 from l2rkd_command.flags.groups.data import NAMES
 from l2rkd_tf import models
 from l2rkd_tf.cli.common import optimizers, training
@@ -25,31 +30,37 @@ __all__ = [
 ]
 
 
-def data_options(flags):
+def data_options(flags: FlagValues) -> dict[str, Any]:
     """Arguments of `training.load_splits`; a dry run downloads nothing."""
     names = ("splits", "data_dir", "image_size")
     options = {name: flags[name].value for name in names}
     return options | {"download": flags.download and not flags.dry_run}
 
 
-def data_words(flags):
+def data_words(flags: FlagValues) -> str:
     """The flags, as words of a command line, with which another command reads the same data."""
     names = [name for name in NAMES if flags[name].value != flags[name].default]
     words = ["", *(f"--{flags[name].serialize().removeprefix('--')}" for name in names)]
     return " ".join(map(shlex.quote, words)).removeprefix("''")
 
 
-def data_errors():
+def data_errors() -> contextlib.AbstractContextManager[None]:
     """Context in which errors of `l2rkd_tf.data.load` become those of flags."""
     names = {"name": "dataset", "split": "splits"}
     return blame("dataset", **names, image_size="image_size", fraction="fraction")
 
 
-def load_splits(flags, seed=0):
-    """Training, validation and test split; validation is `None` if its name is empty."""
+def load_splits(
+    flags: FlagValues, seed: int = 0
+) -> tuple[tf.data.Dataset, tf.data.Dataset | None, tf.data.Dataset]:
+    """Training, validation and test split; validation is `None` if its name is empty.
+
+    Raises:
+        UsageError: If the data cannot be read, or have no classes.
+    """
     augment = flags.augment if "augment" in flags else "none"
     with data_errors():
-        return training.load_splits(
+        splits = training.load_splits(
             flags.dataset,
             flags.batch_size,
             fraction=flags.fraction if "fraction" in flags else 1.0,
@@ -57,22 +68,25 @@ def load_splits(flags, seed=0):
             augment=None if augment == "none" else augment,
             **data_options(flags),
         )
+    if splits[0].class_names is None:
+        raise UsageError("dataset", f"must have class labels. Received: --dataset={flags.dataset}")
+    return splits
 
 
-def load_model(flag, path):
+def load_model(flag: str, path: str) -> keras.Model:
     """The Keras model of a file that a flag names."""
     with blame(flag):
         return keras.models.load_model(path)
 
 
-def load_teacher(flags):
+def load_teacher(flags: FlagValues) -> keras.Model:
     """The teacher of `--teacher`, or the ensemble of several."""
     teachers = [load_model("teacher", path) for path in flags.teacher.split(",")]
     with blame("teacher", teachers="teacher"):
         return teachers[0] if len(teachers) == 1 else models.ensemble(teachers)
 
 
-def schedule(flags, dataset):
+def schedule(flags: FlagValues, dataset: tf.data.Dataset) -> dict[str, Any]:
     """Arguments of `training.fit` for this training split."""
     steps = flags.steps_per_epoch
     if steps is None:
@@ -84,7 +98,7 @@ def schedule(flags, dataset):
     }
 
 
-def student_widths(flags, dataset):
+def student_widths(flags: FlagValues, dataset: tf.data.Dataset) -> list[int]:
     """Channels of each block of the student, for this training split."""
     if flags.widths:
         return [int(width) for width in flags.widths]
@@ -92,7 +106,7 @@ def student_widths(flags, dataset):
     return [16 * 2**block for block in range(max(1, int(math.log2(side)) - 1))]
 
 
-def network_options(flags):
+def network_options(flags: FlagValues) -> dict[str, Any]:
     """Arguments of `training.build_network`."""
     return {
         "network": flags.network,
@@ -101,7 +115,7 @@ def network_options(flags):
     }
 
 
-def make_optimizer(flags):
+def make_optimizer(flags: FlagValues) -> Callable[..., keras.optimizers.Optimizer]:
     """Argument `optimizer` of `training.fit`."""
     if flags.optimizer == "adam":
         return optimizers.adam_on_cosine

@@ -1,5 +1,7 @@
 """Regions and methods from the words of flags and studies."""
 
+from collections.abc import Iterable
+
 from l2rkd_command.errors import UsageError
 from l2rkd_command.flags.checks import read_region
 from l2rkd_tf import methods, regions
@@ -30,7 +32,7 @@ METHODS = {
 }
 
 
-def parse_region(text):
+def parse_region(text: str) -> regions.Region | None:
     """A region from a text: `patch`, `ball:radius=0.2,norm="linf"`, `patch:grid=8 + segment`.
 
     Args:
@@ -61,7 +63,7 @@ def _build(name, arguments, text):
         raise ValueError(f"`region` {name!r}: {error}. Received: {text!r}") from error
 
 
-def region_of_flag(text):
+def region_of_flag(text: str) -> regions.Region | None:
     """The region of `--region`, as `parse_region`.
 
     Raises:
@@ -73,6 +75,6 @@ def region_of_flag(text):
         raise UsageError("region", f"cannot be used: {error}") from error
 
 
-def make_methods(names):
+def make_methods(names: Iterable[str]) -> list[methods.Method]:
     """Distillation methods from their names, each with its defaults."""
     return [METHODS[name]() for name in names]

@@ -1,6 +1,11 @@
 """What `--dry_run` prints."""
 
 import os
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+from absl.flags import FlagValues
 
 from l2rkd_command.errors import UsageError
 from l2rkd_tf.cli.common import from_flags
@@ -15,7 +20,7 @@ __all__ = [
 ]
 
 
-def show(command, rows):
+def show(command: str, rows: Mapping[str, str]) -> None:
     """Prints a plan: a line for each entry of a dict."""
     print(f"l2rkd {command} would do the following. Nothing has been trained or written.")
     width = max(map(len, rows)) + 2
@@ -23,7 +28,7 @@ def show(command, rows):
         print(f"  {name:<{width}}{text}")
 
 
-def load_or_none(flags, seed=0):
+def load_or_none(flags: FlagValues, seed: int = 0) -> tf.data.Dataset | None:
     """The training split, or `None` where only a download, which a plan does not start, brings it.
 
     Raises:
@@ -37,7 +42,7 @@ def load_or_none(flags, seed=0):
         raise
 
 
-def describe_data(flags, dataset):
+def describe_data(flags: FlagValues, dataset: tf.data.Dataset | None) -> str:
     """One line about the training split of `--dataset`."""
     if dataset is None:
         return f"{flags.dataset}, which would be downloaded"
@@ -48,12 +53,12 @@ def describe_data(flags, dataset):
     )
 
 
-def describe_model(model):
+def describe_model(model: keras.Model) -> str:
     """One line about a model."""
     return f"{model.name}, {model.count_params():,} parameters"
 
 
-def describe_schedule(schedule, flags):
+def describe_schedule(schedule: Mapping[str, int], flags: FlagValues) -> str:
     """One line about the training of each seed."""
     seeds = f"seed {flags.seeds[0]}" if len(flags.seeds) == 1 else f"{len(flags.seeds)} seeds"
     return (
@@ -63,6 +68,6 @@ def describe_schedule(schedule, flags):
     )
 
 
-def seed_folders(flags):
+def seed_folders(flags: FlagValues) -> str:
     """The folders that would be written."""
     return ", ".join(os.path.join(flags.output, f"seed{seed}") for seed in flags.seeds)

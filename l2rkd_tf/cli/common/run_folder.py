@@ -2,18 +2,23 @@
 
 import contextlib
 import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from absl.flags import FlagValues
 
 import l2rkd_tf
 from l2rkd_tf.utils.files import atomic_path, write_json
+from l2rkd_tf.utils.types import PathLike
 
 __all__ = ["config_of", "run_folder", "save_run", "versions"]
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Versions that a result depends on."""
     return {
         "l2rkd_tf": l2rkd_tf.__version__,
@@ -23,24 +28,30 @@ def versions():
     }
 
 
-def config_of(command, flags):
+def config_of(command: str, flags: FlagValues) -> dict[str, Any]:
     """What a command was asked to do: its name and all its flags, a dict."""
     return {"command": command} | flags.flag_values_dict()
 
 
 @contextlib.contextmanager
-def run_folder(folder):
+def run_folder(folder: PathLike) -> Iterator[pathlib.Path]:
     """A new folder that takes the place of `folder` when the body is done, and not before.
 
     Yields:
-        Path to write to, a string.
+        `pathlib.Path` to write to.
     """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        yield str(temporary)
+        yield temporary
 
 
-def save_run(folder, model, config, history, metrics):
+def save_run(
+    folder: PathLike,
+    model: keras.Model,
+    config: Mapping[str, Any],
+    history: Mapping[str, Sequence[float]],
+    metrics: Mapping[str, Any],
+) -> None:
     """Saves a trained model and the record of its training.
 
     Args:
@@ -52,6 +63,6 @@ def save_run(folder, model, config, history, metrics):
     """
     model.save(os.path.join(folder, "model.keras"))
     floats = {name: [float(value) for value in values] for name, values in history.items()}
-    write_json(os.path.join(folder, "config.json"), config | {"versions": versions()})
+    write_json(os.path.join(folder, "config.json"), {**config, "versions": versions()})
     write_json(os.path.join(folder, "history.json"), floats)
     write_json(os.path.join(folder, "metrics.json"), metrics)
