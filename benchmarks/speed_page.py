@@ -49,8 +49,8 @@ def _pair_table(pair, times, results):
     size = results["batch_size"][pair.partition(",")[0]]
     memory = results.get("memory", {}).get(pair, {})
     yield (
-        "| | ms a step | examples a second | batches through student, teacher | to KD of Keras | to "
-        "the loop by hand | to the bare passes | peak memory, MB |"
+        "| | ms a step | examples a second | batches through student, teacher | to KD of Keras | "
+        "to the loop by hand | to the bare passes | peak memory, MB |"
     )
     yield "|---|---|---|---|---|---|---|---|"
     for name, (_, points) in ROWS.items():
