@@ -1,6 +1,7 @@
 """`python -m studies` from end to end."""
 
 import dataclasses
+import importlib
 import json
 import os
 import signal
@@ -11,7 +12,6 @@ import time
 import numpy as np
 import pytest
 
-from studies import __main__ as program
 from studies.harness import jobs, processes, registry, reproduce, run_study, runs
 from tests.helpers import ROOT
 
@@ -50,23 +50,28 @@ def test_a_small_study_runs_and_writes_its_files(tmp_path):
     ]  # fmt: skip
 
 
-def test_studies_are_listed_and_planned(flags, capsys):
-    program.main(["studies"])
+@pytest.fixture
+def program(monkeypatch):
+    """The program, whose flags end with the test: others have the same names."""
+    monkeypatch.delitem(sys.modules, "studies.__main__", raising=False)
+    return importlib.import_module("studies.__main__")
+
+
+def call(program, *arguments):
+    program.main(program.FLAGS(["studies", *arguments]))
+
+
+def test_studies_are_listed(program, capsys):
+    call(program)
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[:1] == ["patience"] and "50 digits" in line for line in lines)
-    flags(["studies", "--dry_run", "--methods=fitnet only", "--seeds=0,1", "--fractions=0.1"])
-    program.main(["studies", "methods_digits"])
-    plan = capsys.readouterr().out
+
+
+def test_a_study_is_planned_without_running(program, capsys):
+    arguments = ["--dry_run", "--methods=fitnet only", "--seeds=0,1", "--fractions=0.1"]
+    call(program, "methods_digits", *arguments)
     # The weight is chosen for fitnet + KD: three of them, two seeds.
-    assert "Runs that choose settings: 6\nReported runs: 4\n" in plan
-
-
-@pytest.fixture
-def flags():
-    """Flags of the program, as they are by default."""
-    program.FLAGS.unparse_flags()
-    program.FLAGS(["studies"])
-    return program.FLAGS
+    assert "Runs that choose settings: 6\nReported runs: 4\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -81,10 +86,9 @@ def flags():
         (["patience", "--tables_only", "--output=/none/x"], "There is no /none/x.json"),
     ],
 )
-def test_wrong_arguments_are_one_line_and_exit_2(flags, arguments, message, capsys):
-    rest = flags(["studies", *arguments])
+def test_wrong_arguments_are_one_line_and_exit_2(program, arguments, message, capsys):
     with pytest.raises(SystemExit) as ended:
-        program.main(rest)
+        call(program, *arguments)
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("studies: ") and message in line
