@@ -118,7 +118,7 @@ def test_data_that_are_not_there_are_named(tmp_path):
     line = commands.fail(*words, "--dataset=no_such_data")
     assert line.startswith("l2rkd distill: --dataset must be")
     line = commands.fail(*words, "--dataset=cifar10", f"--data_dir={tmp_path}")
-    assert "Pass --download to fetch it, or the --data_dir that holds it" in line
+    assert "--download" in line and "--data_dir" in line
     line = commands.fail(*words, "--splits=train,,exam")
     assert line.startswith("l2rkd distill: --splits") and "exam" in line
     assert not list(tmp_path.iterdir())
