@@ -70,7 +70,7 @@ def check_succeeded(runs):
     """Raises a `RuntimeError` that counts the runs that failed, and has the error of the first."""
     failed = [run for run in runs if "error" in run]
     if failed:
-        raise RuntimeError(f"{len(failed)} runs failed, the first with:\n{failed[0]['error']}")
+        raise RuntimeError(f"Runs failed: {len(failed)}. The first:\n{failed[0]['error']}")
 
 
 def _run(run_one, jobs, processes):
