@@ -63,9 +63,10 @@ def test_defaults_in_the_table_of_methods_are_those_of_the_code():
 def test_committed_students_of_l2rkd_are_closer_to_the_teacher_within_the_region(name, factor):
     results = json.loads((RESULTS / f"{name}.json").read_text())
 
-    def at_mid_region(student):
-        values = [run["kl"][2] for run in results["runs"] if run["student"] == student]
-        mean, _ = results["summary"][student]["kl_at_mid_region"]
+    def at_mid_region(method):
+        values = [run["kl"][2] for run in results["runs"] if run["method"] == method]
+        (row,) = [row for row in results["summary"] if row["method"] == method]
+        mean, _ = row["shape"]["kl_at_mid_region"]
         assert len(values) == 5
         assert mean == pytest.approx(sum(values) / 5)
         return mean
@@ -76,16 +77,17 @@ def test_committed_students_of_l2rkd_are_closer_to_the_teacher_within_the_region
 def test_committed_study_of_methods_counts_what_its_runs_show():
     results = json.loads((RESULTS / "methods_digits.json").read_text())
     accuracy = {
-        (run["fraction"], run["method"], run["companion"], run["seed"]): run["accuracy"]
+        (run["fraction"], run["method"], run["seed"]): run["accuracy"]
         for run in results["runs"]
         if run["phase"] == "test"
     }
     assert len(accuracy) == 960
+    names = {method.removesuffix(" + KD") for _, method, _ in accuracy if method.endswith(" + KD")}
+    assert len(names) == 14
     better = dict.fromkeys((0.05, 0.1, 0.25, 1.0), 0)
-    for fraction, method in itertools.product(better, results["part_of_weight"]):
+    for fraction, name in itertools.product(better, names):
         gains = [
-            accuracy[fraction, method, "with L2RKD", seed]
-            - accuracy[fraction, method, "with KD", seed]
+            accuracy[fraction, f"{name} + L2RKD", seed] - accuracy[fraction, f"{name} + KD", seed]
             for seed in range(5)
         ]
         # Student's t of 4 degrees of freedom at 97.5 %.
