@@ -41,23 +41,31 @@ def counting_distiller(**options):
     return distiller
 
 
-OPTIONS = [
-    {},
-    {"num_region_points": 3},
-    {"replace_fraction": 0.5},
-    {"replace_fraction": 0.01},
-    {"region_weight": 0.0},
-    {"kd_weight": 0.0},
-    {"kd_weight": 0.0, "region_weight": 0.0},
-    {"region_targets": "interpolated", "replace_fraction": 0.3},
-    {"region_targets": "interpolated", "kd_weight": 0.0},
-    {"region_weight": 0.0, "distillation_losses": methods.DKD(), "distillation_losses_at": "both"},
-    {"kd_weight": 0.0, "region_weight": 0.0, "distillation_losses": methods.DKD()},
-]
+OPTIONS = {
+    "default": {},
+    "three region points": {"num_region_points": 3},
+    "half replaced": {"replace_fraction": 0.5},
+    "hardly any replaced": {"replace_fraction": 0.01},
+    "KD": {"region_weight": 0.0},
+    "no KD": {"kd_weight": 0.0},
+    "labels only": {"kd_weight": 0.0, "region_weight": 0.0},
+    "interpolated": {"region_targets": "interpolated", "replace_fraction": 0.3},
+    "interpolated, no KD": {"region_targets": "interpolated", "kd_weight": 0.0},
+    "method at both": {
+        "region_weight": 0.0,
+        "distillation_losses": methods.DKD(),
+        "distillation_losses_at": "both",
+    },
+    "method only": {
+        "kd_weight": 0.0,
+        "region_weight": 0.0,
+        "distillation_losses": methods.DKD(),
+    },
+}
 
 
 @pytest.mark.parametrize("cached", [False, True])
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("batch_size", [1, 8, 9])
 def test_points_per_step_are_those_that_a_step_runs(options, cached, batch_size):
     distiller = counting_distiller(**options)
