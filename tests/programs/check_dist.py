@@ -19,8 +19,8 @@ PACKAGES = {"l2rkd_tf", "l2rkd_command"}
 IN_WHEEL = {"l2rkd_command/__init__.py", "l2rkd_tf/__init__.py", "l2rkd_tf/py.typed"}
 IN_SOURCE = {
     *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"),
-    *("docs/architecture.md", "docs/images/decision_map.png", "docs/results/demo.md"),
-    *("benchmarks/speed.py", "examples/web/train_models.py", "studies/studies.py"),
+    *("docs/architecture.md", "docs/images/decision_map.png", "benchmarks/results/demo.md"),
+    *("benchmarks/speed.py", "examples/web/train_models.py", "studies/fewshot.py"),
     *("l2rkd_command/__init__.py", "l2rkd_tf/py.typed", "tests/oldest.txt", *TESTS),
 }
 
