@@ -98,7 +98,7 @@ def test_digits_builder_is_known_to_tfds(digits_dir):
 
 def test_digits_without_sklearn(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ImportError, match=r"pip install l2rkd-tf\[examples\]"):
+    with pytest.raises(ImportError, match=r"pip install l2rkd-tf\[data\]"):
         data.load("digits", "train", batch_size=8, data_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

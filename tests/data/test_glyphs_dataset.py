@@ -102,7 +102,7 @@ def test_unknown_configuration(tmp_path, name):
 
 def test_without_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"pip install l2rkd-tf\[examples\]"):
+    with pytest.raises(ImportError, match=r"pip install l2rkd-tf\[data\]"):
         data.load("glyphs/gray16", "train", batch_size=8, data_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
