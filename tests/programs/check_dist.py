@@ -65,6 +65,21 @@ def run_quickstart(python, readme, folder):
     assert (folder / "student.tflite").stat().st_size > 0
 
 
+def run_programs(python, folder):
+    """Plans, distills and exports a student in an empty folder, with the installed command."""
+    folder.mkdir()
+    distill = ["distill", "--dataset=digits", "--fraction=0.1", "--data_dir=data", "--epochs=2"]
+    for words in (
+        [*distill, "--dry_run"],
+        distill,
+        ["export", "--student=runs/distill/seed0/model.keras"],
+    ):
+        subprocess.run([python.parent / "l2rkd", *words], cwd=folder, check=True)
+        written = (folder / "runs").exists()
+        assert written != ("--dry_run" in words), words
+    assert (folder / "runs" / "export" / "student.tflite").stat().st_size > 0
+
+
 def main(folder):
     """Checks the distributions in a folder."""
     wheel, source = only(folder, "*.whl"), only(folder, "*.tar.gz")
@@ -76,6 +91,7 @@ def main(folder):
             archive.extractall(scratch, filter="data")
         unpacked = scratch / name
         run_quickstart(python, (unpacked / "README.md").read_text(), scratch / "empty")
+        run_programs(python, scratch / "programs")
         subprocess.run([python, "-m", "pytest", "-q", *TESTS], cwd=unpacked, check=True)
     print("The distributions hold what they should, and work.")
 
