@@ -37,13 +37,16 @@ KERAS_FIXES = PACKAGE / "distiller" / "keras_fixes.py"
 # which packages it brings in that Keras does not.
 PROBE = """
 import json, sys, time
+start = time.process_time()
 import keras
+of_keras = time.process_time() - start
 def packages():
     return {name.partition(".")[0] for name in sys.modules}
 before, start = packages(), time.process_time()
 import l2rkd_tf
 seconds = time.process_time() - start
-print(json.dumps([seconds, sorted(packages() - before - set(sys.stdlib_module_names))]))
+fast = seconds <= max(0.15, 0.05 * of_keras)
+print(json.dumps([fast, sorted(packages() - before - set(sys.stdlib_module_names))]))
 """
 
 
@@ -201,9 +204,9 @@ def test_keras_fixes_are_still_needed():
 
 @pytest.fixture(scope="module")
 def import_probes():
-    """Up to six measured imports in fresh processes: no more than it takes to be fast once."""
+    """Up to three measured imports in fresh processes: no more than it takes to be fast once."""
     probes = []
-    while len(probes) < 6 and not any(seconds <= 0.15 for seconds, _ in probes):
+    while len(probes) < 3 and not any(fast for fast, _ in probes):
         run = subprocess.run(
             [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True
         )
@@ -215,8 +218,8 @@ def test_import_brings_in_nothing_but_keras(import_probes):
     assert [packages for _, packages in import_probes] == [["l2rkd_tf"]] * len(import_probes)
 
 
-def test_import_takes_at_most_150_ms(import_probes):
-    assert min(seconds for seconds, _ in import_probes) <= 0.15
+def test_import_takes_at_most_150_ms_or_a_twentieth_of_that_of_keras(import_probes):
+    assert any(fast for fast, _ in import_probes)
 
 
 # Public names.

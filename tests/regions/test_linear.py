@@ -198,7 +198,7 @@ def test_the_boundary_is_at_the_limit():
     assert (drawn.lam.numpy()[:, 0] <= limits).all()
     for fraction in (0.5, np.linspace(0.0, 1.0, 16, dtype="float32")):
         edge = region.at_fraction(drawn, fraction)
-        np.testing.assert_allclose(edge.weights[:, 0], fraction * limits, rtol=1e-6)
+        np.testing.assert_allclose(edge.lam[:, 0], fraction * limits, rtol=1e-6)
         expected = along(x, drawn, fraction * limits)
         np.testing.assert_allclose(region.apply(x, edge), expected, rtol=0.0, atol=1e-6)
     profile = geometry.fidelity_profile(teacher, teacher, x, region)

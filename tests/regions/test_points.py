@@ -110,5 +110,5 @@ def test_members_of_a_mixture_are_drawn_with_their_weights():
 def test_members_of_a_mixture_draw_independently():
     region = Mixture([Segment(), Segment()])
     first, second = region.draw(tf.zeros((5000, 1)), [0, 0]).coefficients
-    correlation = np.corrcoef(first.weights[:, 0], second.weights[:, 0])[0, 1]
+    correlation = np.corrcoef(first.lam[:, 0], second.lam[:, 0])[0, 1]
     assert abs(correlation) < 0.05
