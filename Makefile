@@ -5,7 +5,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEV = $(VENV)/.dev
 DEMO = $(VENV)/.demo
-PYTEST_ARGS ?= -q -n 2
+# By files, so that what the tests of a file share is made once.
+PYTEST_ARGS ?= -q -n 2 --dist loadfile
 WEB = examples/web
 PACKAGES = $(WEB)/node_modules/.package-lock.json
 PORT ?= 8000
