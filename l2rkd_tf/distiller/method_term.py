@@ -54,6 +54,11 @@ class MethodTerm(Term):
         # Losses of `keras.distillation` take what the models output, also probabilities.
         self._output = LOGITS if isinstance(method, Method) else OUTPUT
 
+    def validate(self, teacher: keras.Model | None, student: keras.Model) -> None:
+        """Lets a loss of `keras.distillation` check the models, after our own clearer messages."""
+        if not isinstance(self.method, Method):
+            self.method.validate_model_compatibility(teacher, student)
+
     @property
     def is_built(self) -> bool:
         """Whether all weights of the method are there."""
@@ -182,8 +187,8 @@ def check_points_of_methods(terms: Sequence[MethodTerm], region_targets: RegionT
 def _layers(method, teacher, student):
     if teacher is None:
         _check_compares_outputs(method)
-    method.validate_model_compatibility(teacher, student)
     if isinstance(method, Method):
+        method.validate_model_compatibility(teacher, student)
         return tuple(method.teacher_layers), tuple(method.student_layers)
     # Layer names are optional attributes of Keras's distillation losses.
     names = (getattr(method, f"{model}_layer_name", None) for model in ("teacher", "student"))

@@ -184,6 +184,8 @@ class L2RKDDistiller(DistillerProperties):
         teacher_forward, self._student_forward = make_forwards(
             teacher, self.student, methods, features, self._settings
         )
+        for term in methods:
+            term.validate(teacher, self.student)
         self._teacher = Teacher(teacher_forward, self._objective, self._settings)
         self._sampler = BatchSampler(self.seed, self.num_region_points, self.replace_fraction)
         # An attribute of its own: Keras finds and saves what methods train themselves.
