@@ -1,4 +1,4 @@
-"""Distill a digit classifier from 100 images, with and without regions, in under a minute.
+"""Distill a digit classifier from 100 images, with and without regions, in one to two minutes.
 
     python examples/quickstart.py
 
