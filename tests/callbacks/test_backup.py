@@ -26,7 +26,7 @@ from tests.callbacks.backup_runs import (
     state,
     train,
 )
-from tests.helpers import ROOT, command_of
+from tests.helpers import ROOT, command_of, two_replicas
 from tests.programs.killed_run import network
 
 # Where Keras takes more batches in an epoch than it is told to.
@@ -216,7 +216,7 @@ def test_arrays_and_models_without_an_optimizer_can_be_backed_up(tmp_path):
 
 
 def test_replicas_resume_together(digits_dir, tmp_path):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = two_replicas()
 
     def fit(*others):
         keras.utils.set_random_seed(3)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from l2rkd_tf import data
 from l2rkd_tf.data import epoch_order, loading, sources
+from tests.helpers import two_replicas
 
 EXAMPLES, BATCH = 22, 4
 PASS = 6  # Batches; the last one has 2 examples.
@@ -167,7 +168,7 @@ def test_iterators_at_once_take_turns(load):
 
 def test_replicas_share_the_batches_of_one_device(load, decoded):
     expected = stream(load(augment="crop"), 3)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = two_replicas()
     dataset = load(augment="crop")
     distributed = strategy.experimental_distribute_dataset(dataset)
     decoded[()] = 0

@@ -249,7 +249,7 @@ def test_wrong_uses_of_decision_map(arguments, message):
 
 def test_without_matplotlib_the_error_names_the_package_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"pip install l2rkd-tf\[examples\]"):
+    with pytest.raises(ImportError, match=r"pip install l2rkd-tf\[plots\]"):
         plots.decision_map({"m": halfplane_model(2.0)}, TRIANGLE)
 
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from matplotlib import colors
 from matplotlib.figure import Figure
+from scipy import stats
 
 from l2rkd_tf import geometry, plots
 from l2rkd_tf.plots import style
 
 FRACTIONS = np.array([0.0, 0.5, 1.0])
+NORMAL_QUANTILE = stats.norm.ppf(0.975)
 
 
 def profile(kl, agreement=(0.99, 0.9, 0.8), num_points=50):
@@ -77,7 +79,8 @@ def test_profiles_are_drawn_with_their_intervals():
             means, errors = getattr(values, mean), getattr(values, stderr)
             np.testing.assert_array_equal(line.get_xdata(), FRACTIONS)
             np.testing.assert_array_equal(line.get_ydata(), means)
-            expected = [means - 1.96 * errors, means + 1.96 * errors]
+            half_widths = NORMAL_QUANTILE * errors
+            expected = [means - half_widths, means + half_widths]
             np.testing.assert_allclose(area, expected, rtol=1e-12)
     assert figure.axes[0].get_yscale() == "linear" and figure.axes[0].get_ylim()[0] == 0.0
     assert figure.axes[1].get_ylim()[1] <= 1.005
@@ -146,7 +149,7 @@ def test_gap_is_drawn_relative_and_the_region_is_marked(radius):
     for line, values in zip(axes.get_lines(), gaps.values(), strict=False):
         np.testing.assert_array_equal(line.get_xdata(), [0.25, 0.5, 0.75])
         np.testing.assert_array_equal(line.get_ydata(), values.relative)
-    expected = 0.4 * (1 + 1.96 / 20 * np.array([-1, 1]))
+    expected = 0.4 * (1 + NORMAL_QUANTILE / 20 * np.array([-1, 1]))
     np.testing.assert_allclose(bands(axes)[0][:, 1], expected)
     marks = [] if radius is None else [f"region, radius {radius:g}"]
     assert legend(figure) == ["teacher", "student", *marks]
@@ -287,7 +290,7 @@ def test_figures_are_saved_and_not_kept_open(draw, tmp_path):
 @pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
 def test_without_matplotlib_the_error_names_the_package_to_install(draw, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"pip install l2rkd-tf\[examples\]"):
+    with pytest.raises(ImportError, match=r"pip install l2rkd-tf\[plots\]"):
         draw()
 
 
