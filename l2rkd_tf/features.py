@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import FeatureFunction, Features, Shape, Tensors
 
 __all__ = ["INPUT_GRADIENT", "LOGITS", "OUTPUT", "feature_model", "layer_shapes", "model_outputs"]
@@ -151,7 +152,7 @@ def _trace(model):
 
 def model_outputs(model: keras.Model, inputs: Tensors) -> tf.Tensor:
     """A model's outputs in inference mode, float32, shape `(batch, outputs)`."""
-    outputs = model(inputs, training=False)
+    outputs = only_output(model(inputs, training=False))
     if keras.tree.is_nested(outputs) or outputs.shape.rank != 2:
         shapes = [tuple(output.shape) for output in keras.tree.flatten(outputs)]
         raise ValueError(

@@ -15,8 +15,8 @@ from tensorflow.python.eager import context
 # TensorFlow's own objects need not be searched for garbage.
 gc.freeze()
 
-# TensorFlow's kernels outlive a reset: to make them anew for each test is a fifth of the time. What
-# they remember, the state of random operations with seeds of their own, is nothing that a test uses.
+# TensorFlow's kernels outlive a reset: making them again for each test takes a fifth of the time.
+# What they remember, the state of random operations with seeds of their own, no test uses.
 context.pywrap_tfe = types.SimpleNamespace(
     **{**vars(context.pywrap_tfe), "TFE_ContextClearCaches": lambda handle: None}
 )

@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from l2rkd_tf.callbacks.averages import SwappedAverages
 from l2rkd_tf.callbacks.base import check_counts
 from l2rkd_tf.distiller import L2RKDDistiller
-from l2rkd_tf.distiller.keras_fixes import set_initial_epoch
+from l2rkd_tf.distiller.keras_fixes import set_initial_epoch, swap_averages
 from l2rkd_tf.regions import Mixture, Region
 from l2rkd_tf.utils import distribution
 from l2rkd_tf.utils.files import atomic_path, check_space
@@ -96,6 +97,7 @@ class TrainingBackup(keras.callbacks.Callback):
         self._region: Region | None = None
         self._is_begun = False
         self._batches_of_epoch = 0
+        self._averages = SwappedAverages()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Restores the newest backup, if there is one."""
@@ -108,6 +110,7 @@ class TrainingBackup(keras.callbacks.Callback):
         self._state = {"batches": 0, "epochs": [], "history": {}}
         self._region = self.model.region if isinstance(self.model, L2RKDDistiller) else None
         self._is_begun = False
+        self._averages = SwappedAverages()
         set_initial_epoch(self.model, None)
         with self.model.distribute_strategy.scope():
             worker = distribution.worker_name()
@@ -133,6 +136,7 @@ class TrainingBackup(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Counts batches."""
         self._batches_of_epoch = batch + 1
+        self._averages.note(self.model)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Writes a backup, if one is due."""
@@ -198,6 +202,8 @@ class TrainingBackup(keras.callbacks.Callback):
             with open(os.path.join(folder, _STATE), encoding="utf-8") as file:
                 state = json.load(file)
             self._set_numbers(state.pop("numbers"), state.pop("radius"))
+            if state.pop("averages_are_swapped"):
+                swap_averages(self.model)
         except ValueError as error:
             raise ValueError(
                 "`directory` must hold backups of the run that is being started. Received: "
@@ -242,7 +248,8 @@ class TrainingBackup(keras.callbacks.Callback):
         states = [variable.numpy() for variable in _seeds_of(self.model)]
         np.savez(os.path.join(folder, _SEEDS), *states)
         with open(os.path.join(folder, _STATE), "w", encoding="utf-8") as file:
-            json.dump(self._state | self._numbers(), file)
+            swapped = {"averages_are_swapped": self._averages.are_swapped(self.model)}
+            json.dump(self._state | self._numbers() | swapped, file)
 
 
 def _checked_directory(directory):

@@ -1,10 +1,12 @@
 """A batch of a training step: its training points, its region points, and what belongs to them."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from l2rkd_tf.distiller.padding import padded
 from l2rkd_tf.methods.jacobian import draw_directions
 from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.points import RegionPoints, count_moved, draw_points
@@ -145,6 +147,7 @@ class BatchSampler:
         with_region: bool,
         projections: tuple[int, int] | None = None,
         whole_numbers: bool = False,
+        mask_values: Sequence[float | None] = (),
     ) -> Batch:
         """The batch of a step.
 
@@ -158,6 +161,7 @@ class BatchSampler:
             projections: Number of projections of the models' outputs, and number of these outputs,
                 where a term compares gradients.
             whole_numbers: As in `draw_batch`.
+            mask_values: As in `draw_batch`.
 
         Returns:
             `Batch`.
@@ -181,6 +185,7 @@ class BatchSampler:
                 num_points=self._num_points,
                 replace_fraction=self._replace_fraction,
                 whole_numbers=whole_numbers,
+                mask_values=mask_values,
             )
         return batch._replace(given=inputs, cached=cached)
 
@@ -224,6 +229,7 @@ def draw_batch(
     *,
     seed: TensorLike,
     whole_numbers: bool = False,
+    mask_values: Sequence[float | None] = (),
     **options: Any,
 ) -> Batch:
     """Draws region points for a batch: beside the training points, or in the place of some.
@@ -237,6 +243,7 @@ def draw_batch(
         seed: Stateless seed of the draw.
         whole_numbers: Whether points in the regions of uint8 inputs are rounded to whole grey
             levels, from 0 to 255.
+        mask_values: Value of padding of each input, or `None`: see `padding`.
         **options: `num_points` and `replace_fraction` of `draw_points`.
 
     Returns:
@@ -246,6 +253,7 @@ def draw_batch(
     drawn = draw_points(region, given, seed, labels=labels, **options)
     inputs = _as_floats(given)
     at_data, at_region = drawn.at_data(inputs), drawn.at_region(inputs)
+    at_region = padded(at_region, inputs, mask_values, drawn)
     if whole_numbers:
         at_region = keras.tree.map_structure(_to_grey_levels, given, at_region)
     counts = distribution.global_counts(*map(num_rows, (inputs, at_data, at_region)))

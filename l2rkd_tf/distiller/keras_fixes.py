@@ -15,12 +15,14 @@ from l2rkd_tf.utils import distribution
 
 __all__ = [
     "DistributedModel",
+    "average_of_weight",
     "batch_number",
     "compiled_loss",
     "compiled_loss_object",
     "compiled_metrics",
     "loss_tracker",
     "set_initial_epoch",
+    "swap_averages",
     "variable_index",
 ]
 
@@ -28,8 +30,8 @@ __all__ = [
 class DistributedModel(keras.Model):
     """A Keras model whose `fit`, `evaluate` and `predict` work under TensorFlow's strategies.
 
-    A `train_step` may add what `NonFiniteGuard.note` returns to its logs, under the guard's name,
-    to end training where numbers are not finite.
+    A `train_step` may add to its logs what the `note` of one of `step_checks` returns, such as
+    `NonFiniteGuard`, to end training where numbers are not finite.
 
     Raises:
         ValueError: If it is made under a strategy, or trained with an option of `compile`, with
@@ -41,7 +43,10 @@ class DistributedModel(keras.Model):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         distribution.check_strategy()
         super().__init__(*args, **kwargs)
-        self.non_finite_guard: Any = None
+
+    def step_checks(self) -> list[Any]:
+        """What looks at each step, and after it at what the step has noted."""
+        return []
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As `keras.Model.fit`; says so when another worker has ended."""
@@ -49,14 +54,14 @@ class DistributedModel(keras.Model):
             return super().fit(*args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> None:
-        """As in Keras; the function raises what `non_finite_guard` has noted in its steps."""
+        """As in Keras; the function raises what `step_checks` have noted in its steps."""
         if self.train_function is not None and not force:
             return
         super().make_train_function(force)
         if self.distribute_strategy.num_replicas_in_sync > 1:
             _warn_of_separate_statistics(self)
-        if self.non_finite_guard is not None:
-            self.train_function = self.non_finite_guard.checked(self.train_function)
+        for check in self.step_checks():
+            self.train_function = check.checked(self.train_function)
 
     def _make_function(self, step_function):
         # Keras fails late, or not at all, where several replicas cannot run what `compile` was
@@ -177,6 +182,28 @@ def set_initial_epoch(model: keras.Model, epoch: int | None) -> None:
     `BackupAndRestore` sets this attribute as well.
     """
     model._initial_epoch = epoch
+
+
+def average_of_weight(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> Any:
+    """The moving average that an optimizer with `use_ema` keeps of a weight, or `None`.
+
+    There is no public name for it.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    averages = getattr(inner, "_model_variables_moving_average", None)
+    if not getattr(inner, "use_ema", False) or not averages:
+        return None
+    return averages[variable_index(inner, variable)]
+
+
+def swap_averages(model: keras.Model) -> None:
+    """Exchanges weights and their moving averages, as `keras.callbacks.SwapEMAWeights` does.
+
+    By its own arithmetic, which rounds: no other one undoes its first exchange bit for bit.
+    """
+    callback = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    callback.set_model(model)
+    callback._swap_variables()
 
 
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from l2rkd_tf.distiller.batch import Batch
 from l2rkd_tf.distiller.objective import Term
 from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT
-from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, Method, TrainableMethod
+from l2rkd_tf.methods import FeatureMethod, LayersMethod, Method, TrainableMethod, get
 from l2rkd_tf.utils import distribution
 from l2rkd_tf.utils.types import DistillationLosses, Features, RegionTargets, Where
 from l2rkd_tf.utils.validation import check_choice, is_weight
@@ -134,7 +134,7 @@ def method_terms(
     """Makes terms of methods, which find their layers if they have to.
 
     Args:
-        methods: A `keras.distillation.DistillationLoss` or several.
+        methods: A `keras.distillation.DistillationLoss`, its name or its config, or several.
         weights: A weight not below 0 for each; `None` for the weights of the methods' papers, and
             1 for the losses of `keras.distillation`.
         at: `"data"`, `"region"` or `"both"`, for all or for each.
@@ -147,13 +147,8 @@ def method_terms(
     Raises:
         ValueError: If an argument is wrong, or a method finds no layers.
     """
-    methods = list(methods) if isinstance(methods, (list, tuple)) else [methods]
-    for method in methods:
-        if not isinstance(method, keras.distillation.DistillationLoss):
-            raise ValueError(
-                f"`{_METHODS}` must be keras.distillation.DistillationLoss objects, such as those "
-                f"of l2rkd_tf.methods. Received: {method!r}"
-            )
+    given = methods if isinstance(methods, (list, tuple)) else [methods]
+    methods = [get(method) for method in given]
     if weights is None:
         weights = [m.default_weight if isinstance(m, Method) else 1.0 for m in methods]
     each = _one_each(_WEIGHTS, weights, methods)

@@ -1,7 +1,5 @@
 """The Keras model that trains a student in the local regions of its teacher."""
 
-import dataclasses
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,16 +9,27 @@ import tensorflow as tf
 from l2rkd_tf.distiller import keras_fixes
 from l2rkd_tf.distiller.batch import Batch, BatchSampler
 from l2rkd_tf.distiller.finite_check import NonFiniteGuard
+from l2rkd_tf.distiller.first_batch import FirstBatch, check_shapes, has_scaling
 from l2rkd_tf.distiller.forward import make_forwards
 from l2rkd_tf.distiller.method_term import MethodTerm, check_points_of_methods, method_terms
 from l2rkd_tf.distiller.objective import DivergenceTerm, HardLossTerm, Objective
-from l2rkd_tf.distiller.properties import DistillerProperties
+from l2rkd_tf.distiller.padding import mask_values
+from l2rkd_tf.distiller.saving import SavedDistiller
 from l2rkd_tf.distiller.settings import Number, Settings
 from l2rkd_tf.distiller.teacher import Teacher
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.regions import Region, default_region
 from l2rkd_tf.teacher_cache.inputs import unpack_batch
 from l2rkd_tf.teacher_cache.origin import check_origin
+from l2rkd_tf.utils.model_checks import (
+    check_models,
+    check_outputs,
+    check_shares_nothing_trained,
+    check_takes_more_points,
+    data_format_of,
+    takes_integers,
+)
+from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import (
     Config,
     DistillationLosses,
@@ -31,21 +40,13 @@ from l2rkd_tf.utils.types import (
     RegionTargets,
     Where,
 )
-from l2rkd_tf.utils.validation import (
-    check_models,
-    check_outputs,
-    check_shares_nothing_trained,
-    checked_seed,
-    takes_integers,
-)
+from l2rkd_tf.utils.validation import checked_seed
 
 __all__ = ["L2RKDDistiller"]
 
-_TEACHER_FILE = "teacher.weights.h5"
-
 
 @keras.saving.register_keras_serializable("l2rkd_tf")
-class L2RKDDistiller(DistillerProperties):
+class L2RKDDistiller(SavedDistiller):
     """Trains a student to match its teacher at the training examples and in regions around them.
 
     The student minimises, over the examples `(x, y)` of the global batch with weights `w`,
@@ -81,8 +82,8 @@ class L2RKDDistiller(DistillerProperties):
             where they carry all that is needed.
         student: Keras model with outputs of the same shape. `distiller.student` is the trained
             model.
-        region: A `l2rkd_tf.regions.Region`. `None` means `Patch(grid=4)` for images (rank 4) and
-            `Segment()` for other inputs.
+        region: A `l2rkd_tf.regions.Region`, its name (`"patch"`) or its config. `None` means
+            `Patch(grid=4)` for images (rank 4) and `Segment()` for other inputs.
         region_targets: `"teacher"` runs the teacher at `x'`. `"interpolated"` applies the region's
             linear map to the teacher's outputs at the training points instead: exact where the
             teacher is linear, and without a teacher pass.
@@ -100,7 +101,7 @@ class L2RKDDistiller(DistillerProperties):
         from_logits: Whether both models output logits; `False` for probabilities (a softmax or,
             for `"binary_kl"`, a sigmoid). Prefer logits: Keras clips probabilities at 1e-7 in the
             compiled loss, so that a confidently wrong student gets no gradient from its labels.
-        distillation_losses: One or several of `l2rkd_tf.methods`, or other
+        distillation_losses: One or several of `l2rkd_tf.methods`, their names (`"rkd"`), or other
             `keras.distillation.DistillationLoss` objects. All features they compare are read in
             the one forward pass. What they train themselves (a projector, say) is trained and
             saved with the distiller and is not part of the student. Losses of
@@ -147,7 +148,7 @@ class L2RKDDistiller(DistillerProperties):
         teacher: keras.Model | None,
         student: keras.Model,
         *,
-        region: Region | None = None,
+        region: Region | str | Config | None = None,
         region_targets: RegionTargets = "teacher",
         temperature: float = 4.0,
         hard_weight: float = 0.1,
@@ -193,14 +194,22 @@ class L2RKDDistiller(DistillerProperties):
         names = [term.name for term in self._objective.terms]
         self._term_trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.non_finite_guard = NonFiniteGuard.of_terms(names) if self.check_finite else None
+        self.first_batch = FirstBatch(
+            self._settings,
+            has_scaling(teacher) or has_scaling(self.student),
+            lambda: self._objective.needs.region_points,
+        )
         self.supports_jit = teacher is None or teacher.supports_jit
         self.built = self.student.built and all(term.is_built for term in methods)
 
     def _set_first_region(self, region):
         if region is None and getattr(self.student, "inputs", None):
-            region = default_region(self.student.inputs)
+            region = self._default_region(self.student.inputs)
         if region is not None:
             self.region = region
+
+    def _default_region(self, inputs):
+        return default_region(inputs, data_format_of(self.student, self.get_teacher()))
 
     def _make_objective(self, methods: list[MethodTerm]) -> Objective:
         check_points_of_methods(methods, self.region_targets)
@@ -220,7 +229,16 @@ class L2RKDDistiller(DistillerProperties):
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As `keras.Model.fit`; teacher outputs that data carry must fit this distiller."""
         check_origin(x, self.get_teacher(), self.divergence, self.from_logits)
+        if isinstance(x, tf.data.Dataset):
+            inputs, _, labels, _ = unpack_batch(x.element_spec)
+            check_shapes(self.student, inputs, labels)
+        self.first_batch.begin()
         return super().fit(x, *args, **kwargs)
+
+    def step_checks(self) -> list[Any]:
+        """See `DistributedModel.step_checks`."""
+        guard = self.non_finite_guard
+        return [self.first_batch, *([] if guard is None else [guard])]
 
     def train_step(self, data: Any) -> Logs:
         """Draws region points, runs the teacher, updates the student; returns the logs."""
@@ -239,6 +257,8 @@ class L2RKDDistiller(DistillerProperties):
         self._track(losses, batch.original.count)
         seen = batch.data
         logs = self.compute_metrics(seen.inputs, seen.labels, student["data"][OUTPUT], seen.weights)
+        answer = next((found for found in teacher.values() if OUTPUT in found), None)
+        logs |= self.first_batch.note(batch, answer, student["data"])
         if self.non_finite_guard is not None:
             outputs = [features.get(OUTPUT) for features in teacher.values()]
             values = {"x": batch.given, "teacher": outputs, **losses.terms, "loss": losses.total}
@@ -248,14 +268,18 @@ class L2RKDDistiller(DistillerProperties):
     def _sample(self, data: Any, step: tf.Tensor) -> Batch:
         """The batch of a step, with its region points where any term needs some."""
         x, cached, y, sample_weight = unpack_batch(data)
+        y, sample_weight = only_output(y), only_output(sample_weight)
+        check_shapes(self.student, x, y)
         self._teacher.check(cached is not None)
         self._objective.check(y)
         if self.region is None:
-            self._sampler.region = default_region(x)
+            self._sampler.region = self._default_region(x)
         if not self.built:
             self._note_dtypes(x)
             self.build(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), x))
         needs, projections = self._objective.needs, None
+        if needs.region_points:
+            check_takes_more_points(self.get_teacher(), self.student, self.replace_fraction)
         if needs.num_projections:
             projections = needs.num_projections, self._teacher.num_outputs(x)
         return self._sampler(
@@ -267,6 +291,7 @@ class L2RKDDistiller(DistillerProperties):
             with_region=needs.region_points,
             projections=projections,
             whole_numbers=takes_integers(self.get_teacher()) or takes_integers(self.student),
+            mask_values=mask_values(x, self.student, self.get_teacher()),
         )
 
     # The model as a Keras object.
@@ -291,50 +316,3 @@ class L2RKDDistiller(DistillerProperties):
         self._objective.build(*function.structured_outputs)
         check_outputs(self.get_teacher(), self.student, self.divergence, self.from_logits)
         check_shares_nothing_trained(self.get_teacher(), self.student)
-
-    def get_config(self) -> Config:
-        """Arguments of the constructor, with both models' architectures."""
-        serialize = keras.saving.serialize_keras_object
-        return super().get_config() | {
-            "teacher": serialize(self.get_teacher()),
-            "student": serialize(self.student),
-            "region": None if self.region is None else serialize(self.region),
-            **dataclasses.asdict(self._settings),
-            "temperature": self.temperature,
-            "hard_weight": self.hard_weight,
-            "kd_weight": self.kd_weight,
-            "region_weight": self.region_weight,
-            "distillation_losses": [serialize(method) for method in self.distillation_losses],
-            "distillation_loss_weights": list(self.distillation_loss_weights),
-            "distillation_losses_at": list(self.distillation_losses_at),
-            "features": serialize(self._student_forward.features_argument),
-        }
-
-    @classmethod
-    def from_config(
-        cls, config: Config, custom_objects: dict[str, Any] | None = None
-    ) -> "L2RKDDistiller":
-        """Makes a distiller from `get_config()`."""
-        objects = "teacher", "student", "region", "dtype", "distillation_losses", "features"
-        deserialize = keras.saving.deserialize_keras_object
-        return cls(
-            **{
-                name: deserialize(value, custom_objects) if name in objects else value
-                for name, value in config.items()
-            }
-        )
-
-    def save_assets(self, directory: str) -> None:
-        """Stores the teacher's weights; Keras calls it only for whole-model files."""
-        teacher = self.get_teacher()
-        if teacher is not None:
-            teacher.save_weights(os.path.join(directory, _TEACHER_FILE))
-
-    def load_assets(self, directory: str) -> None:
-        """Restores the teacher's weights from a whole-model file."""
-        teacher = self.get_teacher()
-        if teacher is None:
-            return
-        teacher.load_weights(os.path.join(directory, _TEACHER_FILE))
-        if self.region is not None:
-            self.region.set_teacher(teacher)

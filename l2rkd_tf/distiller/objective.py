@@ -13,12 +13,13 @@ import tensorflow as tf
 
 from l2rkd_tf.distiller import keras_fixes
 from l2rkd_tf.distiller.batch import Batch
+from l2rkd_tf.distiller.compile_checks import check_labels_of_loss, check_loss
 from l2rkd_tf.distiller.settings import Number, Settings
 from l2rkd_tf.features import LOGITS, OUTPUT
 from l2rkd_tf.losses import DIVERGENCES
 from l2rkd_tf.utils import distribution
+from l2rkd_tf.utils.model_checks import check_number_of_outputs
 from l2rkd_tf.utils.types import Features, Where
-from l2rkd_tf.utils.validation import check_loss, check_number_of_outputs
 
 __all__ = [
     "DivergenceTerm",
@@ -113,10 +114,9 @@ class HardLossTerm(_WeightedByNumber):
     def values(self, batch: Batch, teacher: Features | None, student: Features) -> tf.Tensor:
         """See `Term.values`: a scalar."""
         del teacher
-        points = batch.points_at(self.at)
-        loss = keras_fixes.compiled_loss(
-            self._distiller, points.labels, student[OUTPUT], points.weights
-        )
+        points, outputs = batch.points_at(self.at), student[OUTPUT]
+        check_labels_of_loss(self._distiller.loss, points.labels, outputs.shape[-1])
+        loss = keras_fixes.compiled_loss(self._distiller, points.labels, outputs, points.weights)
         return loss * distribution.num_replicas()
 
     def is_computable(self, labels: Any) -> bool:
@@ -131,7 +131,7 @@ class HardLossTerm(_WeightedByNumber):
                 "Received: loss=None. Pass a Keras loss, or set hard_weight=0."
             )
         self.check_labels(labels)
-        check_loss(self._distiller.loss, self._settings.divergence, self._settings.from_logits)
+        check_loss(self._distiller.loss, self._settings)
 
     def check_labels(self, labels: Any) -> None:
         """Raises a `ValueError` if the term is active and there are no labels."""

@@ -1,14 +1,20 @@
 """What users read and set of a distiller, written out."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
+from l2rkd_tf import regions
 from l2rkd_tf.distiller.batch import BatchSampler, PointsPerStep
 from l2rkd_tf.distiller.method_term import MethodTerm
 from l2rkd_tf.distiller.settings import Number, Settings
 from l2rkd_tf.distiller.student_model import StudentModel
+from l2rkd_tf.distiller.summary import summary_of
 from l2rkd_tf.distiller.teacher import Teacher
 from l2rkd_tf.regions import Region
-from l2rkd_tf.utils.types import Divergence, RegionTargets, Where
+from l2rkd_tf.utils.model_checks import data_format_of
+from l2rkd_tf.utils.types import Config, Divergence, RegionTargets, Where
 
 __all__ = ["DistillerProperties"]
 
@@ -31,6 +37,15 @@ class DistillerProperties(StudentModel):
     def get_teacher(self) -> keras.Model | None:
         """The teacher, or `None`. A method: Keras would save what a property returns."""
         return self._teacher.model
+
+    def __getattr__(self, name: str) -> Any:
+        # Only for names that are found nowhere else.
+        if name == "teacher":
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute 'teacher', which Keras would "
+                "save with the student in each checkpoint. Use distiller.get_teacher()."
+            )
+        return super().__getattribute__(name)
 
     @property
     def temperature(self) -> float:
@@ -82,17 +97,14 @@ class DistillerProperties(StudentModel):
         return self._sampler.region
 
     @region.setter
-    def region(self, region: Region) -> None:
-        if not isinstance(region, Region):
-            raise ValueError(
-                "`region` must be a l2rkd_tf.regions.Region, such as regions.Segment(). "
-                f"Received: region={region!r}"
-            )
+    def region(self, region: Region | str | Config) -> None:
+        region = regions.get(region)
         if self.region_targets == "interpolated" and not region.interpolates_targets:
             raise ValueError(
                 "`region_targets='interpolated'` needs a region with a linear map of logits, such "
                 f"as regions.Segment(). Received: region={region!r}. Use region_targets='teacher'."
             )
+        region.set_data_format(data_format_of(self.student, self.get_teacher()))
         self._sampler.region = region
         self._retrace()
 
@@ -148,6 +160,30 @@ class DistillerProperties(StudentModel):
 
     def _method_terms(self):
         return [term for term in self._objective.terms if isinstance(term, MethodTerm)]
+
+    def summary(
+        self, *args: Any, print_fn: Callable[[str], Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Prints both models side by side, the terms of the objective, and what a step costs.
+
+        For the layers of a model, use `distiller.student.summary()`.
+
+        Args:
+            *args: Arguments of `keras.Model.summary`, which are not used.
+            print_fn: Function that takes the text. Default: `print`.
+            **kwargs: As `args`.
+
+        Example:
+            >>> teacher, student = (
+            ...     keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]) for _ in range(2)
+            ... )
+            >>> lines = []
+            >>> l2rkd_tf.L2RKDDistiller(teacher, student).summary(print_fn=lines.append)
+            >>> lines[0].splitlines()[-1][:61]
+            'A step with a batch of 32: 64 points through the student, in '
+        """
+        del args, kwargs
+        (print_fn or print)(summary_of(self))
 
     def points_per_step(self, batch_size: int, cached: bool = False) -> PointsPerStep:
         """How many points a training step passes through student and teacher: what it costs.

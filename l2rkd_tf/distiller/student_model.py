@@ -1,5 +1,6 @@
 """A Keras model that stands for its student: called, evaluated, built and loaded as it."""
 
+import os
 from typing import Any
 
 import keras
@@ -7,10 +8,13 @@ import tensorflow as tf
 
 from l2rkd_tf.distiller import keras_fixes
 from l2rkd_tf.distiller.batch import plain_batch
+from l2rkd_tf.distiller.compile_checks import check_metrics, only_entry
 from l2rkd_tf.distiller.objective import HardLossTerm, Losses, Objective
+from l2rkd_tf.distiller.settings import Settings
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.teacher_cache.inputs import split_inputs, unpack_batch
 from l2rkd_tf.utils import distribution
+from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import Logs, PathLike, Tensors
 
 __all__ = ["StudentModel"]
@@ -27,6 +31,7 @@ class StudentModel(keras_fixes.DistributedModel):
         **kwargs: Passed to `keras.Model`.
     """
 
+    _settings: Settings
     _objective: Objective
     _hard_loss: HardLossTerm
     _term_trackers: dict[str, keras.metrics.Mean]
@@ -37,6 +42,39 @@ class StudentModel(keras_fixes.DistributedModel):
         super().__init__(**{"dtype": student.dtype_policy, "autocast": False} | kwargs)
         self.student = student
         self._input_dtypes: tuple[str, ...] | None = None
+        self._metrics_are_checked = False
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """As `keras.Model.compile`, in every form that Keras takes for the student's only output.
+
+        Args:
+            optimizer: Name or object of an optimizer.
+            loss: Name, function, class or object of a loss, or a list or dict of one.
+            loss_weights: A number, or a list or dict of one.
+            metrics: List of metrics, or a dict of one list by the name of the output.
+            weighted_metrics: The same for metrics that take example weights into account.
+            **kwargs: As in Keras.
+
+        Raises:
+            ValueError: If loss or metrics are given for more than one output.
+        """
+        self._metrics_are_checked = False
+        super().compile(
+            optimizer,
+            only_entry("loss", loss),
+            only_entry("loss_weights", loss_weights),
+            metrics=_of_only_output("metrics", metrics),
+            weighted_metrics=_of_only_output("weighted_metrics", weighted_metrics),
+            **kwargs,
+        )
 
     def call(self, inputs: Tensors, training: bool | None = None) -> tf.Tensor:
         """The student's outputs."""
@@ -62,6 +100,15 @@ class StudentModel(keras_fixes.DistributedModel):
         leaves = zip(keras.tree.flatten(specs), self._input_dtypes, strict=True)
         return keras.tree.pack_sequence_as(
             specs, [tf.TensorSpec(spec.shape, dtype) for spec, dtype in leaves]
+        )
+
+    def export(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
+        """Raises a `ValueError`: it is the student that is exported, by `l2rkd_tf.export`."""
+        del args, kwargs
+        raise ValueError(
+            "`export` is for the trained student, not for the distiller. Use "
+            f"l2rkd_tf.export.export_saved_model(distiller.student, {os.fspath(filepath)!r}), "
+            "which verifies what it writes, or l2rkd_tf.export.export_litert for devices."
         )
 
     def load_weights(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
@@ -104,8 +151,9 @@ class StudentModel(keras_fixes.DistributedModel):
         """Evaluates the student only, without running the teacher; returns the logs."""
         x, _, y, sample_weight = unpack_batch(data)
         self._hard_loss.check_labels(y)
+        y, sample_weight = only_output(y), only_output(sample_weight)
         batch = plain_batch(x, y, sample_weight)
-        predictions = self.student(x, training=False)
+        predictions = only_output(self.student(x, training=False))
         regularization = self._regularization(batch.data.count)
         losses = self._objective.judge(batch, {OUTPUT: predictions}, regularization)
         self._track(losses, batch.data.count)
@@ -125,13 +173,20 @@ class StudentModel(keras_fixes.DistributedModel):
         if y is None:
             self._hard_loss.check_labels(y)
             return tf.zeros(())
+        y, y_pred, sample_weight = map(only_output, (y, y_pred, sample_weight))
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Logs:
         """Updates the compiled metrics, where there are labels, and returns all results."""
         if y is None:
             return self._results_without_labels()
-        return super().compute_metrics(x, y, y_pred, sample_weight)
+        y, y_pred, sample_weight = map(only_output, (y, y_pred, sample_weight))
+        logs = super().compute_metrics(x, y, y_pred, sample_weight)
+        compiled = keras_fixes.compiled_metrics(self)
+        if compiled is not None and not self._metrics_are_checked:
+            self._metrics_are_checked = True
+            check_metrics(compiled.metrics, self._settings)
+        return logs
 
     def get_metrics_result(self) -> Logs:
         """Results of all metrics by name; without the compiled ones before they saw labels."""
@@ -143,3 +198,11 @@ class StudentModel(keras_fixes.DistributedModel):
     def _results_without_labels(self):
         compiled = keras_fixes.compiled_metrics(self)
         return {metric.name: metric.result() for metric in self.metrics if metric is not compiled}
+
+
+def _of_only_output(argument, metrics):
+    """Metrics as a list, out of a dict by output name."""
+    if not isinstance(metrics, dict):
+        return metrics
+    entry = only_entry(argument, metrics)
+    return entry if entry is None or isinstance(entry, (list, tuple)) else [entry]

@@ -16,8 +16,8 @@ from l2rkd_tf.geometry.evaluation import (
     per_example,
     ratio_and_stderr,
 )
+from l2rkd_tf.utils.model_checks import check_models_are_built
 from l2rkd_tf.utils.types import Tensors
-from l2rkd_tf.utils.validation import check_models_are_built
 
 __all__ = ["LinearityGap", "linearity_gap", "linearity_gaps"]
 

@@ -18,14 +18,13 @@ from l2rkd_tf.geometry.evaluation import (
 )
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
 from l2rkd_tf.regions import Region
-from l2rkd_tf.utils.types import Data, Divergence, TensorLike
-from l2rkd_tf.utils.validation import (
-    check_choice,
+from l2rkd_tf.utils.model_checks import (
     check_models_are_built,
     check_number_of_outputs,
     check_outputs,
-    checked_seed,
 )
+from l2rkd_tf.utils.types import Data, Divergence, TensorLike
+from l2rkd_tf.utils.validation import check_choice, checked_seed
 
 __all__ = ["FidelityProfile", "fidelity_profile"]
 

@@ -11,8 +11,9 @@ from l2rkd_tf.geometry.evaluation import batched, check_region, per_example
 from l2rkd_tf.geometry.linearity import linearity_gap
 from l2rkd_tf.geometry.scores import teacher_stddev
 from l2rkd_tf.regions import Ball, Patch, Region, Segment, Simplex
+from l2rkd_tf.utils.model_checks import check_models_are_built
 from l2rkd_tf.utils.types import Data, TensorLike
-from l2rkd_tf.utils.validation import check_models_are_built, checked_seed, is_positive_integer
+from l2rkd_tf.utils.validation import checked_seed, is_positive_integer
 
 __all__ = ["RegionScore", "rank_regions"]
 

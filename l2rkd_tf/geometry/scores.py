@@ -14,14 +14,13 @@ from l2rkd_tf.geometry.evaluation import (
     per_example,
 )
 from l2rkd_tf.regions import Region
-from l2rkd_tf.utils.types import Data, TensorLike
-from l2rkd_tf.utils.validation import (
+from l2rkd_tf.utils.model_checks import (
     check_models_are_built,
     check_number_of_outputs,
     check_outputs,
-    checked_seed,
-    is_positive_integer,
 )
+from l2rkd_tf.utils.types import Data, TensorLike
+from l2rkd_tf.utils.validation import checked_seed, is_positive_integer
 
 __all__ = [
     "expected_calibration_error",

@@ -8,6 +8,7 @@ Methods that amount to settings of a region are functions that return arguments 
 from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, Method, TrainableMethod
 from l2rkd_tf.methods.contrast import CRD
 from l2rkd_tf.methods.fitnet_vid import VID, FitNet
+from l2rkd_tf.methods.identifiers import METHODS, get
 from l2rkd_tf.methods.jacobian import JacobianMatching
 from l2rkd_tf.methods.layer_search import find_layers
 from l2rkd_tf.methods.logits import DIST, DKD, LogitStandardization
@@ -36,6 +37,7 @@ __all__ = [
     "JacobianMatching",
     "LayersMethod",
     "LogitStandardization",
+    "METHODS",
     "Method",
     "NeuronSelectivityTransfer",
     "PKT",
@@ -45,6 +47,7 @@ __all__ = [
     "VID",
     "find_layers",
     "funmatch",
+    "get",
     "mixup_kd",
     "noise_kd",
     "pe_bkd",

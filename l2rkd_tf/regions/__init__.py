@@ -12,6 +12,7 @@ Because `apply` is linear, it works for inputs, logits and one-hot labels.
 
 from l2rkd_tf.regions.ball import Ball
 from l2rkd_tf.regions.base import Region
+from l2rkd_tf.regions.identifiers import REGIONS, get
 from l2rkd_tf.regions.linear import LinearCoefficients, LinearRegion
 from l2rkd_tf.regions.mixture import Mixture, MixtureCoefficients
 from l2rkd_tf.regions.partner_regions import Coefficients, Patch, Segment, Simplex, default_region
@@ -24,8 +25,10 @@ __all__ = [
     "Mixture",
     "MixtureCoefficients",
     "Patch",
+    "REGIONS",
     "Region",
     "Segment",
     "Simplex",
     "default_region",
+    "get",
 ]

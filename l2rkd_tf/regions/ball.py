@@ -49,13 +49,15 @@ class Ball(Region):
 
     def draw(self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None) -> Any:
         """See `Region.draw`."""
-        leaves = mixable_leaves(inputs)
-        seeds = split(seed, len(leaves))
-        noise = [
-            self.radius_variable * _NORMS[self.norm](tf.shape(leaf), leaf_seed)
-            for leaf, leaf_seed in zip(leaves, seeds, strict=True)
-        ]
-        return keras.tree.pack_sequence_as(inputs, noise)
+        seeds = iter(split(seed, len(mixable_leaves(inputs))))
+
+        def noise(leaf):
+            leaf = tf.convert_to_tensor(leaf)
+            if leaf.dtype == tf.bool:
+                return tf.zeros_like(leaf, tf.float32)
+            return self.radius_variable * _NORMS[self.norm](tf.shape(leaf), next(seeds))
+
+        return keras.tree.map_structure(noise, inputs)
 
     def apply(self, tensor: Tensors, coefficients: Any) -> Any:
         """See `Region.apply`."""
@@ -71,6 +73,11 @@ class Ball(Region):
             return in_float(leaf, lambda point: point + tf.cast(noise, point.dtype))
 
         return keras.tree.map_structure(add, tensor, coefficients)
+
+    def move_mask(self, mask: tf.Tensor, coefficients: Any) -> tf.Tensor:
+        """See `Region.move_mask`: padding stays where it is."""
+        del coefficients
+        return mask
 
     def at_fraction(self, coefficients: Any, fraction: TensorLike) -> Any:
         """See `Region.at_fraction`; Gaussian noise has no boundary, so 1 is the drawn point."""

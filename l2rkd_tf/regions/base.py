@@ -97,7 +97,8 @@ class Region:
             coefficients: What `draw` returned for this batch.
 
         Returns:
-            The moved batch, of the same structure, shapes and float dtypes (float32 for integers).
+            The moved batch, of the same structure, shapes and float dtypes (float32 for integers;
+            boolean for masks, see `move_mask`).
 
         Raises:
             ValueError: If the region has no map for such a tensor.
@@ -152,6 +153,26 @@ class Region:
         """
         return self.apply(outputs, coefficients)
 
+    def move_mask(self, mask: tf.Tensor, coefficients: Any) -> tf.Tensor:
+        """Which positions of the moved examples are data, and not padding.
+
+        Args:
+            mask: Which positions of the examples are data, boolean, shape `(batch, positions)`.
+            coefficients: What `draw` returned for this batch.
+
+        Returns:
+            Boolean tensor of the same shape: by default, true where an example and all that it is
+            mixed with are data.
+        """
+        return self.apply(mask, coefficients)
+
+    def set_data_format(self, data_format: str | None) -> None:
+        """Sets where images have their channels; a distiller calls it with that of its layers.
+
+        Args:
+            data_format: `"channels_first"`, `"channels_last"`, or `None` if it is not known.
+        """
+
     def set_teacher(self, teacher: keras.Model | None) -> None:
         """Sets the teacher of a region that needs one; a loaded distiller calls it."""
 
@@ -170,25 +191,38 @@ class Region:
 
 
 def mixable_leaves(inputs: Tensors) -> list[tf.Tensor]:
-    """Tensors of a structure of inputs, checked for a dtype that can be mixed."""
-    leaves = [tf.convert_to_tensor(leaf) for leaf in keras.tree.flatten(inputs)]
-    for leaf in leaves:
+    """Tensors of a structure of inputs, but for masks, checked for a dtype that can be mixed."""
+    leaves = []
+    for path, leaf in keras.tree.flatten_with_path(inputs):
+        leaf = tf.convert_to_tensor(leaf)
+        if leaf.dtype == tf.bool:
+            continue
         if not (leaf.dtype.is_floating or leaf.dtype == tf.uint8):
+            name = "/".join(map(str, path))
             raise ValueError(
                 "`inputs` must be floating-point or uint8 images: points between integers have "
-                f"no meaning. Received: an input of dtype {leaf.dtype.name}. Move embeddings or "
-                "one-hot encodings of token ids and categories into the data, before the "
-                "student and the teacher; cast integers that are quantities to float32."
+                f"no meaning. Received: an input {repr(name) + ' ' if name else ''}of dtype "
+                f"{leaf.dtype.name}. Move embeddings or one-hot encodings of token ids and "
+                "categories into the data, before the student and the teacher; cast integers that "
+                "are quantities to float32."
             )
+        leaves.append(leaf)
+    if not leaves:
+        raise ValueError(
+            "`inputs` must hold more than masks. Received: only tensors of dtype bool."
+        )
     return leaves
 
 
 def in_float(tensor: TensorLike, function: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """Applies `function` in float32 or better and returns the result in the tensor's float dtype.
 
-    Unsigned images would wrap around in `x_j - x`, and half precision is too coarse.
+    Unsigned images would wrap around in `x_j - x`, and half precision is too coarse. A mask, which
+    is boolean, stays one: it is true where all that is mixed is.
     """
     tensor = tf.convert_to_tensor(tensor)
+    if tensor.dtype == tf.bool:
+        return function(tf.cast(tensor, tf.float32)) >= 1.0
     compute_dtype = tf.float64 if tensor.dtype == tf.float64 else tf.float32
     moved = function(tf.cast(tensor, compute_dtype))
     return tf.cast(moved, tensor.dtype) if tensor.dtype.is_floating else moved

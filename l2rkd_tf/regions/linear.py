@@ -11,13 +11,9 @@ from l2rkd_tf.features import model_outputs
 from l2rkd_tf.piecewise_linear.graph import run, trace
 from l2rkd_tf.regions.base import mixable_leaves, register, scaled
 from l2rkd_tf.regions.partner_regions import Segment
+from l2rkd_tf.utils.model_checks import check_models_are_built, output_activation
 from l2rkd_tf.utils.types import Config, Partner, TensorLike, Tensors
-from l2rkd_tf.utils.validation import (
-    check_models_are_built,
-    is_number,
-    is_positive_integer,
-    output_activation,
-)
+from l2rkd_tf.utils.validation import is_number, is_positive_integer
 
 __all__ = ["LinearCoefficients", "LinearRegion"]
 

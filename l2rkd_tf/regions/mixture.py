@@ -104,6 +104,15 @@ class Mixture(Region):
         """See `Region.targets`."""
         return self._by_choice("targets", outputs, coefficients)
 
+    def move_mask(self, mask: tf.Tensor, coefficients: MixtureCoefficients) -> tf.Tensor:
+        """See `Region.move_mask`."""
+        return self._by_choice("move_mask", mask, coefficients)
+
+    def set_data_format(self, data_format: str | None) -> None:
+        """See `Region.set_data_format`."""
+        for region in self.regions:
+            region.set_data_format(data_format)
+
     def _by_choice(self, method, tensor, coefficients):
         """The result of a method of the region that each example drew."""
         moved = [

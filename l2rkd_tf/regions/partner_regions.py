@@ -127,10 +127,13 @@ class Patch(Segment):
         radius: Largest `lambda`, in `(0, 1]`.
         partner: See `Segment`.
         alpha: See `Segment`.
+        data_format: `"channels_last"`, `"channels_first"`, or `None`: that of the layers of the
+            distiller's models, or else of `keras.config.image_data_format()`.
 
     Raises:
-        ValueError: If `grid`, `radius`, `partner` or `alpha` is not as above, no input is an image
-            (rank 4), or an image has fewer pixels than the grid has cells in a direction.
+        ValueError: If `grid`, `radius`, `partner`, `alpha` or `data_format` is not as above, no
+            input is an image (rank 4), or an image has fewer pixels than the grid has cells in a
+            direction.
 
     Example:
         >>> region = Patch(grid=2)
@@ -151,9 +154,24 @@ class Patch(Segment):
         radius: float = 1.0,
         partner: Partner = "random",
         alpha: float | None = None,
+        data_format: str | None = None,
     ) -> None:
         super().__init__(radius, partner, alpha)
+        check_choice("data_format", data_format, (None, *_IMAGE_AXES))
         self.grid = _checked_grid(grid)
+        self.data_format = data_format
+        self._data_format_of_models: str | None = None
+
+    def set_data_format(self, data_format: str | None) -> None:
+        """See `Region.set_data_format`; the argument `data_format` comes first."""
+        self._data_format_of_models = data_format
+
+    def _image_axes(self):
+        return _image_axes(self.data_format or self._data_format_of_models)
+
+    def apply(self, tensor: Tensors, coefficients: Any) -> Any:
+        """See `Region.apply`."""
+        return _move_towards_partners(tensor, coefficients, self._image_axes())
 
     def _cells(self, leaves):
         images = [leaf for leaf in leaves if leaf.shape.rank == 4]
@@ -164,7 +182,7 @@ class Patch(Segment):
                 "Use regions.Segment() for other inputs."
             )
         for image in images:
-            sizes = [image.shape[axis] for axis in _image_axes()]
+            sizes = [image.shape[axis] for axis in self._image_axes()]
             if any(size is not None and size < n for size, n in zip(sizes, self.grid, strict=True)):
                 raise ValueError(
                     "`grid` must not have more cells than the image has pixels in a direction. "
@@ -174,7 +192,8 @@ class Patch(Segment):
 
     def get_config(self) -> Config:
         """See `Region.get_config`."""
-        return super().get_config() | {"grid": self.grid}
+        given = {} if self.data_format is None else {"data_format": self.data_format}
+        return super().get_config() | {"grid": self.grid} | given
 
 
 @register
@@ -240,11 +259,12 @@ class Simplex(Region):
         return super().get_config() | {"num_partners": self.num_partners}
 
 
-def default_region(inputs: Tensors) -> Region:
+def default_region(inputs: Tensors, data_format: str | None = None) -> Region:
     """The region used when none is given: `Patch(grid=4)` for images, `Segment()` otherwise.
 
     Args:
         inputs: Batch of points, or their symbolic `keras.KerasTensor`: one, a list or a dict.
+        data_format: Where images have their channels, as for `Patch`.
 
     Returns:
         A `Region`. The grid is smaller than 4 if an image has fewer pixels than that.
@@ -252,36 +272,40 @@ def default_region(inputs: Tensors) -> Region:
     images = [leaf for leaf in keras.tree.flatten(inputs) if len(leaf.shape) == 4]
     if not images:
         return Segment()
-    sizes = [[image.shape[axis] for image in images] for axis in _image_axes()]
+    sizes = [[image.shape[axis] for image in images] for axis in _image_axes(data_format)]
     return Patch(grid=tuple(min([4, *(n for n in size if n is not None)]) for size in sizes))
 
 
-def _move_towards_partners(tensor, coefficients):
+def _move_towards_partners(tensor, coefficients, image_axes=()):
     """`x + sum_j lambda_j (x_j - x)` for every tensor of a structure."""
     partners, lam = coefficients
 
     def move(points):
         own = tf.expand_dims(points, 1)
-        spread = tf.cast(_spread(lam, tf.shape(points), points.shape.rank), points.dtype)
+        spread = tf.cast(_spread(lam, points, image_axes), points.dtype)
         return points + tf.reduce_sum(spread * (tf.gather(points, partners) - own), axis=1)
 
     return keras.tree.map_structure(lambda leaf: in_float(leaf, move), tensor)
 
 
-def _spread(lam, shape, rank):
-    """`lambda` in the shape that multiplies `(batch, num_partners, ...)` of the given rank."""
+def _spread(lam, points, image_axes):
+    """`lambda` in the shape that multiplies `(batch, num_partners, ...)`, for these points."""
+    rank = points.shape.rank
     if lam.shape.rank == 4 and rank == 4:
-        for axis, image_axis in zip((2, 3), _image_axes(), strict=True):
-            cells, pixels = lam.shape[axis], shape[image_axis]
+        for axis, image_axis in zip((2, 3), image_axes, strict=True):
+            cells, pixels = lam.shape[axis], tf.shape(points)[image_axis]
             lam = tf.gather(lam, tf.range(pixels) * cells // pixels, axis=axis)
-        return tf.expand_dims(lam, 2 if _image_axes() == (2, 3) else 4)
+        return tf.expand_dims(lam, 2 if image_axes == (2, 3) else 4)
     if lam.shape.rank == 4:
         lam = tf.reduce_mean(lam, axis=(2, 3))
     return append_axes(lam, rank + 1)
 
 
-def _image_axes():
-    return (2, 3) if keras.config.image_data_format() == "channels_first" else (1, 2)
+_IMAGE_AXES = {"channels_last": (1, 2), "channels_first": (2, 3)}
+
+
+def _image_axes(data_format):
+    return _IMAGE_AXES[data_format or keras.config.image_data_format()]
 
 
 def _checked_grid(grid):

@@ -47,6 +47,11 @@ class RegionPoints:
         moved = [self._region.apply(batch, drawn) for drawn in self._coefficients]
         return _rows(_stack(moved), self._region_rows)
 
+    def mask_at_region(self, mask: tf.Tensor) -> tf.Tensor:
+        """Which positions of the region points are data: `Region.move_mask`."""
+        moved = [self._region.move_mask(mask, drawn) for drawn in self._coefficients]
+        return _rows(_stack(moved), self._region_rows)
+
     def targets(self, outputs: tf.Tensor) -> tf.Tensor:
         """Outputs at the region points, interpolated from those at the batch: `Region.targets`."""
         moved = [self._region.targets(outputs, drawn) for drawn in self._coefficients]

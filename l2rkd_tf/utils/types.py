@@ -52,9 +52,9 @@ PathLike: TypeAlias = str | os.PathLike[str]
 #: A function of the epoch, or of the epoch and the current value.
 Schedule: TypeAlias = Callable[..., float]
 
-DistillationLosses: TypeAlias = (
-    keras.distillation.DistillationLoss | Sequence[keras.distillation.DistillationLoss]
-)
+_DistillationLoss: TypeAlias = keras.distillation.DistillationLoss | str | Config
+#: One or several published methods: objects, names or configs.
+DistillationLosses: TypeAlias = _DistillationLoss | Sequence[_DistillationLoss]
 
 Divergence: TypeAlias = Literal["kl", "binary_kl", "mse"]
 Partner: TypeAlias = Literal["random", "nearest", "same_class"]

@@ -6,30 +6,7 @@ from l2rkd_command.errors import UsageError
 from l2rkd_command.flags.checks import read_region
 from l2rkd_tf import methods, regions
 
-__all__ = ["METHODS", "REGIONS", "make_methods", "parse_region", "region_of_flag"]
-
-REGIONS = {
-    "segment": regions.Segment,
-    "simplex": regions.Simplex,
-    "patch": regions.Patch,
-    "ball": regions.Ball,
-}
-METHODS = {
-    "attention_transfer": methods.AttentionTransfer,
-    "correlation_congruence": methods.CorrelationCongruence,
-    "crd": methods.CRD,
-    "dist": methods.DIST,
-    "dkd": methods.DKD,
-    "fitnet": methods.FitNet,
-    "fsp": methods.FSP,
-    "jacobian_matching": methods.JacobianMatching,
-    "logit_standardization": methods.LogitStandardization,
-    "nst": methods.NeuronSelectivityTransfer,
-    "pkt": methods.PKT,
-    "rkd": methods.RelationalKD,
-    "similarity_preserving": methods.SimilarityPreserving,
-    "vid": methods.VID,
-}
+__all__ = ["make_methods", "parse_region", "region_of_flag"]
 
 
 def parse_region(text: str) -> regions.Region | None:
@@ -58,7 +35,7 @@ def parse_region(text: str) -> regions.Region | None:
 
 def _build(name, arguments, text):
     try:
-        return REGIONS[name](**arguments)
+        return regions.REGIONS[name](**arguments)
     except TypeError as error:
         raise ValueError(f"`region` {name!r}: {error}. Received: {text!r}") from error
 
@@ -77,4 +54,4 @@ def region_of_flag(text: str) -> regions.Region | None:
 
 def make_methods(names: Iterable[str]) -> list[methods.Method]:
     """Distillation methods from their names, each with its defaults."""
-    return [METHODS[name]() for name in names]
+    return [methods.get(name) for name in names]

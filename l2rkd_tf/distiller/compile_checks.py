@@ -1,0 +1,209 @@
+"""Checks of what `compile` was given: losses and metrics that read the student's outputs right."""
+
+import functools
+import inspect
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from l2rkd_tf.distiller.settings import Settings
+
+__all__ = ["check_labels_of_loss", "check_loss", "check_metrics", "only_entry"]
+
+# Functions that are metrics of probabilities.
+_OF_PROBABILITIES = (
+    "binary_accuracy",
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "kl_divergence",
+    "sparse_categorical_crossentropy",
+)
+
+# Metrics of one class among several.
+_OF_ONE_CLASS = (keras.metrics.CategoricalAccuracy, keras.metrics.SparseCategoricalAccuracy)
+
+
+def only_entry(argument: str, given: Any) -> Any:
+    """What a list or a dict by output name holds for the only output; else what was given.
+
+    Args:
+        argument: Name of the argument of `compile`, for messages.
+        given: Its value.
+
+    Raises:
+        ValueError: If it has an entry for more than one output.
+    """
+    if not isinstance(given, (list, tuple, dict)):
+        return given
+    entries = list(given.values()) if isinstance(given, dict) else list(given)
+    if len(entries) > 1:
+        raise ValueError(
+            f"`{argument}` must be one for the student's only output. Received: {argument}="
+            f"{given!r}, with {len(entries)} entries"
+        )
+    return entries[0] if entries else None
+
+
+def check_loss(loss: Any, settings: Settings) -> None:
+    """Warns if the compiled loss expects logits and the distiller probabilities, or the reverse.
+
+    Args:
+        loss: A name, function, class or object of a Keras loss; others cannot be judged.
+        settings: Those of the distiller.
+    """
+    takes_logits = _loss_takes_logits(loss)
+    if settings.divergence == "mse" or takes_logits in (None, settings.from_logits):
+        return
+    warnings.warn(
+        f"`loss` {_name_of(loss)!r} has from_logits={takes_logits} and the distiller has "
+        f"from_logits={settings.from_logits}: one of them misinterprets the student's outputs. "
+        f"Pass a loss object with from_logits={settings.from_logits} to compile().",
+        stacklevel=2,
+    )
+
+
+def _loss_takes_logits(loss):
+    """Whether a loss takes logits; `None` where that cannot be known, or makes no difference."""
+    if isinstance(loss, functools.partial) and "from_logits" in loss.keywords:
+        return bool(loss.keywords["from_logits"])
+    made = _made(loss)
+    if isinstance(made, keras.losses.Loss):
+        return made.get_config().get("from_logits")
+    if not inspect.isfunction(made):
+        return None
+    # Functions of Keras's: others may have an argument of this name that means something else.
+    is_of_keras = getattr(keras.losses, made.__name__, None) is made
+    parameter = inspect.signature(made).parameters.get("from_logits")
+    return parameter.default if is_of_keras and parameter is not None else None
+
+
+def _made(loss):
+    if _is_chosen_by_labels(loss):
+        return keras.losses.categorical_crossentropy  # or the sparse one: they agree here
+    if inspect.isclass(loss):
+        return loss()
+    return keras.losses.get(loss) if isinstance(loss, str) else loss
+
+
+def _is_chosen_by_labels(loss):
+    return isinstance(loss, str) and loss.lower() in ("crossentropy", "ce")
+
+
+def _name_of(loss):
+    return getattr(loss, "name", None) or getattr(loss, "__name__", None) or str(loss)
+
+
+def check_labels_of_loss(loss: Any, labels: Any, num_outputs: int | None) -> None:
+    """Checks that labels are class numbers for a sparse loss, and one-hot for one that is not.
+
+    Args:
+        loss: As in `check_loss`.
+        labels: Labels of a batch.
+        num_outputs: Number of the student's outputs, if it is known.
+
+    Raises:
+        ValueError: If they are the other kind.
+    """
+    if keras.tree.is_nested(labels) or not num_outputs or num_outputs < 2:
+        return
+    if _is_chosen_by_labels(loss):
+        return
+    name = str(_name_of(_made(loss) if isinstance(loss, str) else loss))
+    name = name.replace("_", "").lower()
+    shape = tf.TensorShape(np.shape(labels) if isinstance(labels, np.ndarray) else labels.shape)
+    is_one_hot = shape.rank == 2 and shape[-1] == num_outputs
+    is_sparse = shape.rank == 1 or (shape.rank == 2 and shape[-1] == 1)
+    if name == "sparsecategoricalcrossentropy" and is_one_hot:
+        raise ValueError(
+            f"`loss` {_name_of(loss)!r} needs class numbers, of shape (batch,). Received: labels "
+            f"of shape {tuple(shape)}, which are one-hot. Use CategoricalCrossentropy, or "
+            "numpy.argmax(labels, axis=-1)."
+        )
+    if name == "categoricalcrossentropy" and is_sparse:
+        raise ValueError(
+            f"`loss` {_name_of(loss)!r} needs one-hot labels, of shape (batch, {num_outputs}). "
+            f"Received: labels of shape {tuple(shape)}, which are class numbers. Use "
+            "SparseCategoricalCrossentropy."
+        )
+
+
+def check_metrics(metrics: Iterable[keras.metrics.Metric], settings: Settings) -> None:
+    """Warns of compiled metrics that take logits for probabilities, or the reverse.
+
+    Args:
+        metrics: The metrics, which Keras has made of what was given.
+        settings: Those of the distiller.
+    """
+    if settings.divergence == "mse":
+        return
+    for metric in metrics:
+        if settings.divergence == "binary_kl" and type(metric) in _OF_ONE_CLASS:
+            warnings.warn(
+                f"`metrics`: {metric.name!r} ({type(metric).__name__}) compares the largest output "
+                "only, where each is a yes or no of its own. Use keras.metrics.BinaryAccuracy("
+                f"name={metric.name!r}, threshold={0.0 if settings.from_logits else 0.5}).",
+                stacklevel=2,
+            )
+        takes_logits = _metric_takes_logits(metric)
+        if takes_logits in (None, settings.from_logits):
+            continue
+        if settings.from_logits:
+            mistake, advice = "takes the student's logits for probabilities", _remedy(metric)
+        else:
+            mistake, advice = "takes the student's probabilities for logits", "from_logits=False"
+        warnings.warn(
+            f"`metrics`: {metric.name!r} ({type(metric).__name__}) {mistake}, so that its value "
+            f"is wrong. Use {advice}.",
+            stacklevel=2,
+        )
+
+
+def _metric_takes_logits(metric):
+    """Whether a metric takes logits; `None` where it takes both."""
+    if not _is_of_keras(metric):
+        return None
+    config = metric.get_config()
+    if "from_logits" in config:
+        return bool(config["from_logits"])
+    of_function = isinstance(config.get("fn"), dict) and config["fn"].get("config")
+    if isinstance(metric, keras.metrics.KLDivergence) or of_function in _OF_PROBABILITIES:
+        return False
+    thresholds = _thresholds(metric, config)
+    if thresholds is None:
+        return None
+    # Zero is the threshold of a logit at which the probability is one half.
+    return None if any(value == 0.0 for value in thresholds) else False
+
+
+def _is_of_keras(metric):
+    return getattr(keras.metrics, type(metric).__name__, None) is type(metric)
+
+
+def _thresholds(metric, config):
+    """At which values a metric cuts the outputs; `None` for a metric without any."""
+    if config.get("top_k") is not None:
+        return None
+    if "num_thresholds" in config:
+        return [0.5]  # many between 0 and 1
+    return _as_list(config.get("threshold", getattr(metric, "thresholds", None)))
+
+
+def _as_list(value):
+    if value is None:
+        return None
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _remedy(metric):
+    if isinstance(metric, keras.metrics.BinaryAccuracy):
+        return f"keras.metrics.BinaryAccuracy(name={metric.name!r}, threshold=0.0)"
+    config = metric.get_config()
+    if "from_logits" in config:
+        return f"keras.metrics.{type(metric).__name__}(from_logits=True)"
+    if "thresholds" in config:
+        return f"keras.metrics.{type(metric).__name__}(thresholds=0.0)"
+    return "a metric of logits, or models that output probabilities (from_logits=False)"

@@ -1,0 +1,208 @@
+"""What the first batch of training shows of mistakes that no graph and no shape shows."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from l2rkd_tf.distiller.batch import Batch
+from l2rkd_tf.distiller.settings import Settings
+from l2rkd_tf.features import OUTPUT
+from l2rkd_tf.utils.types import Features, Logs
+
+__all__ = ["FirstBatch", "check_shapes", "has_scaling"]
+
+_LOG = "first_batch"
+# Sums of probabilities in half precision differ from 1 by less.
+_TOLERANCE = 2e-2
+# Layers after which inputs may have any scale.
+_SCALING = (
+    keras.layers.BatchNormalization,
+    keras.layers.Lambda,
+    keras.layers.LayerNormalization,
+    keras.layers.Normalization,
+    keras.layers.Rescaling,
+)
+
+
+class FirstBatch:
+    """Looks at the values of the first batch of `fit`: outputs, inputs and their number.
+
+    As `NonFiniteGuard`, it works in compiled steps and on several replicas: steps count, and what
+    they found comes back with their logs. Later steps do nothing.
+
+    Args:
+        settings: Those of the distiller.
+        has_scaling: Whether teacher and student bring inputs to their own scale.
+        has_region: Whether a step draws region points.
+    """
+
+    def __init__(
+        self, settings: Settings, has_scaling: bool, has_region: Callable[[], bool]
+    ) -> None:
+        self._settings = settings
+        self._has_scaling = has_scaling
+        self._has_region = has_region
+        self._is_first = tf.Variable(True, trainable=False)
+        self._is_pending = True
+
+    def begin(self) -> None:
+        """Makes the next batch the first one."""
+        self._is_first.assign(True)
+        self._is_pending = True
+
+    def note(self, batch: Batch, teacher: Features | None, student: Features) -> dict[str, Any]:
+        """Notes, within a step, what the first batch is like.
+
+        Args:
+            batch: The batch.
+            teacher: The teacher's features at some of its points, or `None`.
+            student: The student's features.
+
+        Returns:
+            An entry for the logs of the step, which `checked` takes out again.
+        """
+        outputs = [None if found is None else found.get(OUTPUT) for found in (teacher, student)]
+
+        def look():
+            found = [
+                *(self._are_probabilities(one) for one in outputs),
+                *(self._are_logits(one) for one in outputs),
+                _are_grey_levels(batch.given),
+                batch.original.count.local == 1,
+            ]
+            return tf.cast(tf.stack(found), tf.float32)
+
+        return {_LOG: tf.cond(self._is_first, look, lambda: tf.zeros(6))}
+
+    def checked(self, train_function: Callable[[Any], Logs]) -> Callable[[Any], Logs]:
+        """The train function of a Keras model that tells what its first batch has shown."""
+
+        def function(iterator):
+            logs = train_function(iterator)
+            noted = logs.pop(_LOG, None)
+            if noted is not None and self._is_pending:
+                self._is_first.assign(False)
+                self._is_pending = False
+                self._tell(*(noted.numpy() == 1.0))  # a mean over replicas
+            return logs
+
+        return function
+
+    def _are_probabilities(self, outputs):
+        """Whether outputs that should be logits are probabilities."""
+        if outputs is None or not self._settings.from_logits or self._settings.divergence == "mse":
+            return tf.constant(False)
+        probable = self._look_like_probabilities(outputs)
+        if self._settings.divergence == "binary_kl":
+            # Logits may lie between 0 and 1 by chance, but not many of them, and be 0 at first.
+            return probable & (tf.size(outputs) >= 32) & tf.reduce_all(outputs > 0.0)
+        return probable
+
+    def _are_logits(self, outputs):
+        """Whether outputs that should be probabilities are not."""
+        if outputs is None or self._settings.from_logits:
+            return tf.constant(False)
+        return ~self._look_like_probabilities(outputs)
+
+    def _look_like_probabilities(self, outputs):
+        outputs = tf.cast(outputs, tf.float32)
+        right = tf.reduce_all((outputs >= 0.0) & (outputs <= 1.0 + _TOLERANCE))
+        if self._settings.divergence == "kl":
+            sums = tf.reduce_sum(outputs, axis=-1)
+            return right & tf.reduce_all(tf.abs(sums - 1.0) < _TOLERANCE)
+        return right
+
+    def _tell(self, teacher_probable, student_probable, teacher_raw, student_raw, grey, single):
+        for name, is_wrong in (("teacher", teacher_probable), ("student", student_probable)):
+            if is_wrong:
+                raise ValueError(
+                    f"`{name}` must output logits. Received: outputs that are probabilities, "
+                    "as the first batch shows. Pass from_logits=False, or remove the "
+                    f"{_ACTIVATIONS[self._settings.divergence]} at its end (and use a loss with "
+                    "from_logits=True)."
+                )
+        for name, is_wrong in (("teacher", teacher_raw), ("student", student_raw)):
+            if is_wrong:
+                raise ValueError(
+                    f"`{name}` must output probabilities when from_logits=False. Received: "
+                    "outputs that are none, as the first batch shows. Pass from_logits=True if "
+                    "they are logits."
+                )
+        if grey and not self._has_scaling:
+            warnings.warn(
+                "`x` holds whole numbers from 0 to 255, and neither model rescales its inputs. If "
+                "the teacher was trained on inputs from 0 to 1, divide by 255.",
+                stacklevel=2,
+            )
+        if single and self._has_region():
+            warnings.warn(
+                "`batch_size` is 1: an example has no partner in its batch, and its region "
+                "point is the example itself. Use batches of at least 2 examples (on each "
+                "replica), or a region without partners, such as regions.Ball(0.1).",
+                stacklevel=2,
+            )
+
+
+_ACTIVATIONS = {"kl": "softmax", "binary_kl": "sigmoid"}
+
+
+def check_shapes(student: keras.Model, x: Any, y: Any) -> None:
+    """Checks that inputs and labels are a batch, of known rank.
+
+    Args:
+        student: Keras model.
+        x: Inputs of a batch.
+        y: Labels, or `None`.
+
+    Raises:
+        ValueError: If they are one example, as of a dataset without `batch`, or of unknown rank.
+    """
+    leaves = keras.tree.flatten(x)
+    labels = [leaf for leaf in keras.tree.flatten(y) if leaf is not None]
+    if any(leaf.shape.rank is None for leaf in leaves):
+        raise ValueError(
+            "`x` must have a known number of axes. Received: inputs of unknown shape. Pass "
+            "`output_signature` to Dataset.from_generator, or call `set_shape` on what "
+            "tf.py_function or tf.numpy_function returns."
+        )
+    symbols = getattr(student, "inputs", None) or []
+    ranks = [len(symbol.shape) for symbol in symbols]
+    lacks_an_axis = len(ranks) == len(leaves) and all(
+        leaf.shape.rank == rank - 1 for leaf, rank in zip(leaves, ranks, strict=True)
+    )
+    if lacks_an_axis or any(leaf.shape.rank == 0 for leaf in [*leaves, *labels]):
+        raise ValueError(
+            "`x` must be batches of examples. Received: inputs of shapes "
+            f"{[tuple(leaf.shape) for leaf in leaves]}, which are one example. Add `.batch(32)` to "
+            "the dataset."
+        )
+
+
+def has_scaling(model: keras.Model | None) -> bool:
+    """Whether a model may bring its inputs to a scale of its own, before it weighs them."""
+    if model is None or not getattr(model, "inputs", None):
+        return model is not None  # layers of subclassed models are not known
+    for layer in model.layers:
+        if isinstance(layer, _SCALING) or (isinstance(layer, keras.Model) and has_scaling(layer)):
+            return True
+        if layer.trainable_weights or layer.non_trainable_weights:
+            return False
+    return False
+
+
+def _are_grey_levels(inputs):
+    """Whether the first image of a batch has whole numbers, as files of images do."""
+    images = [leaf for leaf in keras.tree.flatten(inputs) if len(leaf.shape) >= 4]
+    if not images:
+        return tf.constant(False)
+    pixels = [tf.cast(image[:1], tf.float32) for image in images]
+    return tf.reduce_any(
+        [
+            tf.reduce_all((image == tf.round(image)) & (image >= 0.0) & (image <= 255.0))
+            & (tf.reduce_max(image) > 1.0)
+            for image in pixels
+        ]
+    )

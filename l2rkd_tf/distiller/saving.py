@@ -1,0 +1,88 @@
+"""What files hold of a distiller: both models, settings, and the teacher's weights."""
+
+import dataclasses
+import os
+from typing import Any
+
+import keras
+
+from l2rkd_tf.distiller.forward import Forward
+from l2rkd_tf.distiller.properties import DistillerProperties
+from l2rkd_tf.utils.types import Config, PathLike
+
+__all__ = ["SavedDistiller"]
+
+_TEACHER_FILE = "teacher.weights.h5"
+
+
+class SavedDistiller(DistillerProperties):
+    """Base class of distillers: their config, and the teacher's weights in whole-model files."""
+
+    _student_forward: Forward
+
+    def save(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
+        """Saves distiller and teacher, as `keras.Model.save`, in Keras's own format.
+
+        Args:
+            filepath: Path of a file that ends in `.keras`.
+            *args: As in Keras.
+            **kwargs: As in Keras.
+
+        Raises:
+            ValueError: If `filepath` has another ending: the HDF5 format has no place for the
+                teacher, so that a loaded distiller would have a teacher with random weights.
+        """
+        if not os.fspath(filepath).endswith(".keras"):
+            raise ValueError(
+                "`filepath` must end in .keras: other formats leave out the teacher's weights. "
+                f"Received: filepath={os.fspath(filepath)!r}. To keep only the student, use "
+                "distiller.student.save(filepath)."
+            )
+        super().save(filepath, *args, **kwargs)
+
+    def get_config(self) -> Config:
+        """Arguments of the constructor, with both models' architectures."""
+        serialize = keras.saving.serialize_keras_object
+        return super().get_config() | {
+            "teacher": serialize(self.get_teacher()),
+            "student": serialize(self.student),
+            "region": None if self.region is None else serialize(self.region),
+            **dataclasses.asdict(self._settings),
+            "temperature": self.temperature,
+            "hard_weight": self.hard_weight,
+            "kd_weight": self.kd_weight,
+            "region_weight": self.region_weight,
+            "distillation_losses": [serialize(method) for method in self.distillation_losses],
+            "distillation_loss_weights": list(self.distillation_loss_weights),
+            "distillation_losses_at": list(self.distillation_losses_at),
+            "features": serialize(self._student_forward.features_argument),
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: Config, custom_objects: dict[str, Any] | None = None
+    ) -> "SavedDistiller":
+        """Makes a distiller from `get_config()`."""
+        objects = "teacher", "student", "region", "dtype", "distillation_losses", "features"
+        deserialize = keras.saving.deserialize_keras_object
+        return cls(
+            **{
+                name: deserialize(value, custom_objects) if name in objects else value
+                for name, value in config.items()
+            }
+        )
+
+    def save_assets(self, directory: str) -> None:
+        """Stores the teacher's weights; Keras calls it only for whole-model files."""
+        teacher = self.get_teacher()
+        if teacher is not None:
+            teacher.save_weights(os.path.join(directory, _TEACHER_FILE))
+
+    def load_assets(self, directory: str) -> None:
+        """Restores the teacher's weights from a whole-model file."""
+        teacher = self.get_teacher()
+        if teacher is None:
+            return
+        teacher.load_weights(os.path.join(directory, _TEACHER_FILE))
+        if self.region is not None:
+            self.region.set_teacher(teacher)
