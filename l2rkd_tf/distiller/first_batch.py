@@ -160,25 +160,26 @@ def check_shapes(student: keras.Model, x: Any, y: Any) -> None:
     Raises:
         ValueError: If they are one example, as of a dataset without `batch`, or of unknown rank.
     """
-    leaves = keras.tree.flatten(x)
-    labels = [leaf for leaf in keras.tree.flatten(y) if leaf is not None]
-    if any(leaf.shape.rank is None for leaf in leaves):
+    shapes = _shapes(x)
+    if any(shape.rank is None for shape in shapes):
         raise ValueError(
             "`x` must have a known number of axes. Received: inputs of unknown shape. Pass "
             "`output_signature` to Dataset.from_generator, or call `set_shape` on what "
             "tf.py_function or tf.numpy_function returns."
         )
-    symbols = getattr(student, "inputs", None) or []
-    ranks = [len(symbol.shape) for symbol in symbols]
-    lacks_an_axis = len(ranks) == len(leaves) and all(
-        leaf.shape.rank == rank - 1 for leaf, rank in zip(leaves, ranks, strict=True)
-    )
-    if lacks_an_axis or any(leaf.shape.rank == 0 for leaf in [*leaves, *labels]):
+    ranks = [len(symbol.shape) for symbol in getattr(student, "inputs", None) or []]
+    lacks_an_axis = [shape.rank + 1 for shape in shapes] == ranks
+    if lacks_an_axis or any(shape.rank == 0 for shape in [*shapes, *_shapes(y)]):
         raise ValueError(
             "`x` must be batches of examples. Received: inputs of shapes "
-            f"{[tuple(leaf.shape) for leaf in leaves]}, which are one example. Add `.batch(32)` to "
+            f"{[tuple(shape) for shape in shapes]}, which are one example. Add `.batch(32)` to "
             "the dataset."
         )
+
+
+def _shapes(tensors):
+    leaves = [leaf for leaf in keras.tree.flatten(tensors) if hasattr(leaf, "shape")]
+    return [tf.TensorShape(leaf.shape) for leaf in leaves]
 
 
 def has_scaling(model: keras.Model | None) -> bool:

@@ -279,7 +279,7 @@ class L2RKDDistiller(SavedDistiller):
             self.build(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), x))
         needs, projections = self._objective.needs, None
         if needs.region_points:
-            check_takes_more_points(self.get_teacher(), self.student, self.replace_fraction)
+            check_takes_more_points(self.get_teacher(), self.student)
         if needs.num_projections:
             projections = needs.num_projections, self._teacher.num_outputs(x)
         return self._sampler(

@@ -256,18 +256,15 @@ def check_activation(
         )
 
 
-def check_takes_more_points(
-    teacher: keras.Model | None, student: keras.Model, replace_fraction: float | None
-) -> None:
+def check_takes_more_points(teacher: keras.Model | None, student: keras.Model) -> None:
     """Checks that region points can pass through the models together with training points.
 
     Args:
         teacher: Keras model, or `None`.
         student: Keras model.
-        replace_fraction: As the argument of `L2RKDDistiller`.
 
     Raises:
-        ValueError: If a model takes batches of one size only, or keeps states between batches.
+        ValueError: If a model keeps states between batches.
     """
     for argument, model in _given(teacher, student):
         names = [layer.name for layer in all_layers(model) if getattr(layer, "stateful", False)]
@@ -276,13 +273,6 @@ def check_takes_more_points(
                 f"`{argument}` must not be stateful: region points double the batch, and a state "
                 f"belongs to one example. Received: stateful layers {names}. Make them with "
                 "stateful=False, or set region_weight=0."
-            )
-        sizes = {symbol.shape[0] for symbol in getattr(model, "inputs", None) or []} - {None}
-        if sizes and replace_fraction is None:
-            raise ValueError(
-                f"`{argument}` must take batches of any size: region points double the batch. "
-                f"Received: a model for batches of {min(sizes)}. Make its keras.Input without "
-                "`batch_size`, or pass replace_fraction=0.5, which keeps the size of the batch."
             )
 
 

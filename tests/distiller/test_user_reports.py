@@ -346,16 +346,6 @@ def test_distillers_are_not_exported(tmp_path):
     assert "export_saved_model(distiller.student" in message
 
 
-def test_students_for_batches_of_one_size():
-    x, y = table(8)
-    student = keras.Sequential([keras.Input((4,), batch_size=8), layers.Dense(CLASSES)])
-    distiller = compiled(L2RKDDistiller(network(1, 9), student))
-    message = message_of(lambda: distiller.fit(x, y, batch_size=8, verbose=0))
-    assert "region points double the batch" in message and "replace_fraction" in message
-    moved = compiled(L2RKDDistiller(network(1, 9), student, replace_fraction=0.5))
-    assert np.isfinite(moved.fit(x, y, batch_size=8, verbose=0).history["loss"]).all()
-
-
 def test_stateful_students():
     x, y = np.zeros((8, 5, 2), "float32"), np.zeros(8)
     student = keras.Sequential(

@@ -255,8 +255,8 @@ REGIONS = [
     ("weights", "1 non-negative numbers", lambda: Mixture([Segment()], weights=[True])),
     ("weights", "2 non-negative numbers", lambda: Mixture([Segment(), Ball(1)], [1e308, 1e308])),
     ("weights", "not all be zero", lambda: Mixture([Segment(), Patch()], weights=[0, 0])),
-    ("region", "such as regions.Segment\\(\\)", lambda: build(region="patch")),
-    ("region", "such as regions.Segment\\(\\)", lambda: build(region=Segment)),
+    ("region", "Did you mean 'patch'", lambda: build(region="patches")),
+    ("region", "Did you mean `Segment\\(\\)`", lambda: build(region=Segment)),
     ("region", "such as regions.Segment\\(\\)", lambda: change(build(), region=None)),
     ("region_targets", "must be one of", lambda: build(region_targets="student")),
     ("divergence", "must be one of", lambda: build(divergence="js")),
@@ -301,12 +301,12 @@ TRAINING = [
 METHODS = [
     (
         "distillation_losses",
-        "keras.distillation.DistillationLoss",
+        "must be one of",
         lambda: build(distillation_losses="features"),
     ),
     (
         "distillation_losses",
-        "keras.distillation.DistillationLoss",
+        "must be an object of DistillationLoss",
         lambda: build(distillation_losses=[LOSS]),
     ),
     (
