@@ -88,4 +88,4 @@ def test_unknown_split_of_a_folder(tmp_path, split):
 
 def test_path_that_is_no_directory(tmp_path):
     with pytest.raises(ValueError, match="`name` must be an existing directory"):
-        sources.find_builder(tmp_path / "digits")
+        sources.find_dataset(tmp_path / "digits")

@@ -1,0 +1,241 @@
+"""Folders of images as a source of examples."""
+
+import concurrent.futures
+import functools
+import os
+import re
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from l2rkd_tf.data import folder_layout, image_files
+from l2rkd_tf.data.source import Source, require_size, resized
+
+__all__ = ["LAYOUTS", "open_folder"]
+
+_SHOWN = 10  # files that a message lists
+LAYOUTS = "`root/split/class/*.jpg` or `root/class/*.jpg`"
+_SLICE = re.compile(r"(?P<name>.+?)\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\]")
+
+
+def open_folder(
+    root: str,
+    split: str,
+    *,
+    image_size: tuple[int, int] | None = None,
+    split_seed: int = 0,
+    on_error: str = "raise",
+) -> Source:
+    """Opens one split of a folder of images, and checks that all its files can be decoded.
+
+    Args:
+        root: Path of a folder `root/split/class/...` or `root/class/...`: see `folder_layout`.
+        split: Name of a split, a slice such as `"train[:80%]"`, or several joined by `+`.
+        image_size: `(height, width)` that `Source.decode` resizes images to, or None.
+        split_seed: Integer that decides the splits of `root/class/...`, and all orders.
+        on_error: Whether broken files `"raise"` an error or are left out (`"skip"`).
+
+    Returns:
+        The `Source`. Its images have 1 channel if all files of the folder are stored as grey, in
+        whichever split they are, and 3 otherwise.
+
+    Raises:
+        ValueError: If there are no images or no such split, files are broken and `on_error` is
+            `"raise"` or no others are left, a class is not in the training split, or the images
+            differ in size and `image_size` is None.
+    """
+    layout = folder_layout.read_layout(root, split_seed)
+    _tell_ignored(root, layout)
+    chosen = _choose(root, layout, split, split_seed)
+    checks = _concurrently(image_files.check, [path for path, _ in chosen])
+    pairs = list(zip(chosen, checks, strict=True))
+    broken = {path: found.reason for (path, _), found in pairs if found.reason}
+    _report_broken(broken, len(chosen), root, on_error)
+    paths, labels = zip(*(example for example, found in pairs if not found.reason), strict=True)
+    if split in layout.splits:
+        _warn_of_missing(root, split, layout.class_names, labels)
+    sizes = {found.size for found in checks if found.size}
+    if image_size is None and len(sizes) > 1:
+        raise require_size(root, sizes)
+    shape = (*(image_size or sizes.pop()), _num_channels(root, layout))
+    encoded = tf.constant([os.fsencode(path) for path in paths])
+    return Source(
+        examples=tf.data.Dataset.from_tensor_slices((encoded, np.array(labels, np.int64))),
+        decode=_decoder(shape, image_size),
+        input_spec=tf.TensorSpec(shape, tf.uint8),
+        class_names=layout.class_names,
+        num_examples=len(paths),
+        skipped=broken,
+    )
+
+
+# Choosing files.
+
+
+def _choose(root, layout, split, seed):
+    """Paths and labels of the examples of a split, its slices or their sum, in a fixed order."""
+    if not any(layout.splits.values()):
+        raise ValueError(
+            f"`name` must be a folder of images, {LAYOUTS}. Received: name={root!r}, which holds "
+            f"{_counted(layout.ignored) if layout.ignored else 'no files'}"
+        )
+    parts = [split] if split in layout.splits else re.split(r"\s*\+\s*", split)
+    chosen = [example for part in parts for example in _part(root, layout, part, seed)]
+    if not chosen:
+        raise ValueError(
+            f"`split` must hold at least one example of {root!r}. Received: split={split!r}, "
+            "which is empty"
+        )
+    return chosen
+
+
+def _part(root, layout, part, seed):
+    """Paths and labels of the examples of a split or of a slice of one."""
+    match = None if part in layout.splits else _SLICE.fullmatch(part)
+    name = match["name"] if match else part
+    if name not in layout.splits:
+        raise _unknown_split(root, layout, part)
+    examples = _spread(root, layout, name, seed)
+    bounds = match.group("start", "stop") if match else (None, None)
+    return examples[slice(*(_position(root, bound, len(examples), part) for bound in bounds))]
+
+
+def _unknown_split(root, layout, split):
+    names = sorted(layout.splits)
+    if layout.has_splits:
+        advice = (
+            "They are its folders, which were taken for splits since they hold folders of images; "
+            "if they are classes, move the images into them"
+        )
+    else:
+        advice = "Its folders are classes, so it has the splits that are drawn by seed"
+    return ValueError(
+        f"`split` must be one of the splits of {root!r}, which are {names}, or a slice of one, "
+        f"such as '{names[0]}[:80%]'. {advice}. Received: split={split!r}"
+    )
+
+
+def _position(root, bound, length, split):
+    """The position that one end of a slice stands for, as in TensorFlow Datasets."""
+    if bound is None:
+        return None
+    limit = 100 if bound.endswith("%") else length
+    number = int(bound.removesuffix("%"))
+    if abs(number) > limit:
+        raise ValueError(
+            f"`split` must be a slice of at most {length} examples or 100 % of {root!r}. "
+            f"Received: split={split!r}"
+        )
+    return round(number * length / 100) if bound.endswith("%") else number
+
+
+def _spread(root, layout, split, seed):
+    """Paths and labels of a split, ordered so that any slice has about the same classes."""
+    classes = layout.splits[split]
+    unknown = sorted(set(classes) - set(layout.class_names))
+    if unknown:
+        raise ValueError(
+            f"`split` must have no classes that the training split lacks. Received: "
+            f"split={split!r} of {root!r}, with the further classes {unknown[:_SHOWN]}"
+        )
+    placed = [
+        ((index + 0.5) / len(classes[name]), folder_layout.drawn(path, seed), path, label)
+        for label, name in enumerate(layout.class_names)
+        for index, path in enumerate(classes.get(name, ()))
+    ]
+    return [(os.path.join(root, path), label) for *_, path, label in sorted(placed)]
+
+
+# Reading files.
+
+
+def _concurrently(function, paths):
+    """Results of a function for all paths; Pillow decodes outside of Python's lock."""
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(function, paths))
+
+
+def _num_channels(root, layout):
+    paths = {
+        os.path.join(root, path)
+        for classes in layout.splits.values()
+        for members in classes.values()
+        for path in members
+    }
+    return max(filter(None, _concurrently(image_files.stored_channels, sorted(paths))))
+
+
+def _decoder(shape, image_size):
+    """A function from the path of a file to its image."""
+
+    def read(path):
+        path = os.fsdecode(path)
+        try:
+            return image_files.read(path, shape[-1])
+        except ValueError as error:
+            raise ValueError(f"{path} {error}, but could be when the dataset was loaded") from error
+
+    def decode(path):
+        image = tf.numpy_function(read, [path], tf.uint8)
+        stored = tf.ensure_shape(image, (None, None, shape[-1]) if image_size else shape)
+        return resized(stored, image_size)
+
+    return decode
+
+
+# What users are told.
+
+
+def _report_broken(broken, num_files, root, on_error):
+    if not broken:
+        return
+    lines = [f"{path} {reason}" for path, reason in sorted(broken.items())]
+    if len(lines) > _SHOWN:
+        lines[_SHOWN:] = [f"and {len(lines) - _SHOWN} more"]
+    listed = f"{len(broken)} of {num_files} files are broken:\n  " + ";\n  ".join(lines)
+    if on_error == "skip" and len(broken) < num_files:
+        warnings.warn(f"Left out of {root!r}, since {listed}", stacklevel=5)
+        return
+    raise ValueError(
+        "`name` must be a folder of images that can be decoded. Mend or remove those that cannot, "
+        f'or pass `on_error="skip"` to use the others. Received: name={root!r}, in which {listed}'
+    )
+
+
+def _warn_of_missing(root, split, class_names, labels):
+    present = set(labels)
+    missing = [name for label, name in enumerate(class_names) if label not in present]
+    if missing:
+        warnings.warn(
+            f"The split {split!r} of {root!r} has no images of {len(missing)} of "
+            f"{len(class_names)} classes: {_listed(missing)}",
+            stacklevel=5,
+        )
+
+
+def _tell_ignored(root, layout):
+    if layout.ignored:
+        _log_once(f"In {root!r}, these are not images in a folder of a class, and are ignored: "
+                  f"{_counted(layout.ignored)}")  # fmt: skip
+    if layout.empty:
+        _log_once(
+            f"In {root!r}, these folders hold no images, and are ignored: {_listed(layout.empty)}"
+        )
+
+
+@functools.lru_cache
+def _log_once(message):
+    """Training, validation and test split of a folder have the same to say."""
+    logging.warning("%s", message)
+
+
+def _counted(paths: Sequence[str]) -> str:
+    return f"{len(paths)} {'file' if len(paths) == 1 else 'files'} ({_listed(paths)})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
