@@ -126,8 +126,8 @@ def _position(root, bound, length, split):
     number = int(bound.removesuffix("%"))
     if abs(number) > limit:
         raise ValueError(
-            f"`split` must be a slice of at most {length} examples or 100 % of {root!r}. "
-            f"Received: split={split!r}"
+            f"`split` must be a slice within the {length} examples, or 100 %, of a split of "
+            f"{root!r}. Received: split={split!r}"
         )
     return round(number * length / 100) if bound.endswith("%") else number
 
@@ -201,7 +201,7 @@ def _report_broken(broken, num_files, root, on_error):
         return
     raise ValueError(
         "`name` must be a folder of images that can be decoded. Mend or remove those that cannot, "
-        f'or pass `on_error="skip"` to use the others. Received: name={root!r}, in which {listed}'
+        f"or set `on_error` to 'skip' to use the others. Received: name={root!r}, in which {listed}"
     )
 
 

@@ -8,7 +8,7 @@ from l2rkd_command.flags.groups import under
 HEADING = "Data"
 
 #: Flags that a run's `config.json` answers for the commands that take a student from it.
-NAMES = ("dataset", "splits", "data_dir", "image_size")
+NAMES = ("dataset", "splits", "split_seed", "data_dir", "image_size", "on_error")
 
 
 def define(FLAGS):
@@ -18,7 +18,8 @@ def define(FLAGS):
         "dataset",
         "digits",
         "Name of a dataset in TensorFlow Datasets, or a folder of images: "
-        "folder/split/class/*.png or .jpg.",
+        "folder/split/class/*.jpg, or folder/class/*.jpg, which is divided into train, validation "
+        "and test.",
         **options,
     )
     flags.DEFINE_list(
@@ -26,6 +27,14 @@ def define(FLAGS):
         ["train", "validation", "test"],
         "Splits to train on, to validate on after each epoch, and to report, such as "
         "train[:90%],train[90%:],test. Leave the second one empty for none: train,,test.",
+        **options,
+    )
+    flags.DEFINE_integer(
+        "split_seed",
+        0,
+        "Seed by which folder/class/*.jpg is divided, and of the order that slices cut.",
+        0,
+        2**32 - 1,
         **options,
     )
     flags.DEFINE_string(
@@ -42,6 +51,14 @@ def define(FLAGS):
         None,
         "Height and width to resize images to, in pixels. Needed if their sizes differ.",
         lower_bound=1,
+        **options,
+    )
+    flags.DEFINE_enum(
+        "on_error",
+        "raise",
+        ["raise", "skip"],
+        "What to do about broken files in a folder of images: raise an error that lists them, or "
+        "skip them with a warning.",
         **options,
     )
     checks.require(
