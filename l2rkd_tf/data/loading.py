@@ -98,36 +98,23 @@ def load(
         >>> train.num_examples, len(train), train.element_spec[0].shape
         (100, 4, TensorShape([None, 8, 8, 1]))
     """
-    _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment)
+    _check_arguments(name, split, batch_size, fraction, shuffle, augment)
+    epoch_order.check_seed(seed)
     epoch_order.check_seed(split_seed, "split_seed")
     check_choice("on_error", on_error, ["raise", "skip"])
-    size = _as_size(image_size)
     # Imported here, since tfds is slow to import and the rest of the library does not need it.
     from l2rkd_tf.data import sources
 
-    source = sources.open_source(
-        name,
-        split,
-        data_dir=data_dir,
-        download=download,
-        image_size=size,
-        split_seed=split_seed,
-        on_error=on_error,
-    )
+    options = {"image_size": _as_size(image_size), "split_seed": split_seed, "on_error": on_error}
+    source = sources.open_source(name, split, data_dir, download, **options)
     _check_source(source, fraction, augment)
     examples, num_examples = _choose(source, fraction, seed)
     if shuffle is None:
         shuffle = split.startswith("train")
     examples, decode = _kept(source, examples, num_examples, fraction < 1)
-    finish = _finish(decode, augment)
-    if shuffle or augment is not None:
-        dataset, cursor = epoch_order.ordered_batches(
-            examples, num_examples, batch_size, seed, shuffle, finish
-        )
-    else:
-        finished = _parallel(lambda *example: finish(example, None))(examples)
-        dataset, cursor = finished.batch(batch_size), None
-    dataset = epoch_order.prefetched(dataset)
+    dataset, cursor = _batches(
+        examples, num_examples, batch_size, seed, shuffle, _finish(decode, augment), augment
+    )
     dataset.cursor = cursor
     dataset.class_names = source.class_names
     dataset.num_examples = num_examples
@@ -135,7 +122,7 @@ def load(
     return dataset
 
 
-def _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment):
+def _check_arguments(name, split, batch_size, fraction, shuffle, augment):
     if not isinstance(name, str | os.PathLike):
         raise ValueError(
             "`name` must be the name of a dataset, such as 'digits', or a directory of images. "
@@ -150,7 +137,6 @@ def _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment):
             f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}"
         )
     check_fraction(fraction)
-    epoch_order.check_seed(seed)
     if shuffle not in (None, True, False):
         raise ValueError(f"`shuffle` must be None, True or False. Received: shuffle={shuffle!r}")
     known = isinstance(augment, str) and augment in AUGMENTATIONS
@@ -230,6 +216,18 @@ def _finish(decode, augment):
         return inputs if augment is None else augment(inputs, seed), label
 
     return finish
+
+
+def _batches(examples, num_examples, batch_size, seed, shuffle, finish, augment):
+    """The dataset, and its cursor unless all passes are the same."""
+    if shuffle or augment is not None:
+        dataset, cursor = epoch_order.ordered_batches(
+            examples, num_examples, batch_size, seed, shuffle, finish
+        )
+    else:
+        finished = _parallel(lambda *example: finish(example, None))(examples)
+        dataset, cursor = finished.batch(batch_size), None
+    return epoch_order.prefetched(dataset), cursor
 
 
 def _scaled(inputs):

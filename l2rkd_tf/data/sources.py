@@ -18,12 +18,12 @@ _NO_DOWNLOAD = (digits.Digits, glyphs.Glyphs)
 def open_source(
     name: PathLike,
     split: str,
+    data_dir: PathLike | None,
+    download: bool,
     *,
-    data_dir: PathLike | None = None,
-    download: bool = False,
-    image_size: tuple[int, int] | None = None,
-    split_seed: int = 0,
-    on_error: str = "raise",
+    image_size: tuple[int, int] | None,
+    split_seed: int,
+    on_error: str,
 ) -> Source:
     """Opens one split of a dataset by name: see `find_dataset`, `open_split` and `open_folder`."""
     found = find_dataset(name, data_dir, download)

@@ -29,14 +29,6 @@ def define(FLAGS):
         "train[:90%],train[90%:],test. Leave the second one empty for none: train,,test.",
         **options,
     )
-    flags.DEFINE_integer(
-        "split_seed",
-        0,
-        "Seed by which folder/class/*.jpg is divided, and of the order that slices cut.",
-        0,
-        2**32 - 1,
-        **options,
-    )
     flags.DEFINE_string(
         "data_dir",
         None,
@@ -46,11 +38,30 @@ def define(FLAGS):
     flags.DEFINE_boolean(
         "download", False, "Whether to download a dataset that is not on disk yet.", **options
     )
+    checks.require(
+        "splits",
+        lambda splits: len(splits) == 3 and bool(splits[0]) and bool(splits[2]),
+        "must be three splits, of which only the second one may be empty",
+        FLAGS,
+    )
+    _define_images(FLAGS)
+
+
+def _define_images(FLAGS):
+    options = under(HEADING, FLAGS)
     flags.DEFINE_integer(
         "image_size",
         None,
         "Height and width to resize images to, in pixels. Needed if their sizes differ.",
         lower_bound=1,
+        **options,
+    )
+    flags.DEFINE_integer(
+        "split_seed",
+        0,
+        "Seed by which folder/class/*.jpg is divided, and of the order that slices cut.",
+        0,
+        2**32 - 1,
         **options,
     )
     flags.DEFINE_enum(
@@ -60,12 +71,6 @@ def define(FLAGS):
         "What to do about broken files in a folder of images: raise an error that lists them, or "
         "skip them with a warning.",
         **options,
-    )
-    checks.require(
-        "splits",
-        lambda splits: len(splits) == 3 and bool(splits[0]) and bool(splits[2]),
-        "must be three splits, of which only the second one may be empty",
-        FLAGS,
     )
 
 
