@@ -50,14 +50,16 @@ def open_folder(
     layout = folder_layout.read_layout(root, split_seed)
     _tell_ignored(root, layout)
     chosen = _choose(root, layout, split, split_seed)
-    checks = _concurrently(image_files.check, [path for path, _ in chosen])
-    pairs = list(zip(chosen, checks, strict=True))
-    broken = {path: found.reason for (path, _), found in pairs if found.reason}
-    _report_broken(broken, len(chosen), root, on_error)
-    paths, labels = zip(*(example for example, found in pairs if not found.reason), strict=True)
+    found = _check([path for path, _ in chosen])
+    broken = {path: file.reason for path, file in found.items() if file.reason}
+    if len(broken) == len(found) or (broken and on_error == "raise"):
+        raise _broken_files(root, _check(_paths(root, layout)))
+    if broken:
+        warnings.warn(f"Left out of {root!r}: {_reasons(found)}", stacklevel=4)
+    paths, labels = zip(*(pair for pair in chosen if pair[0] not in broken), strict=True)
     if split in layout.splits:
         _warn_of_missing(root, split, layout.class_names, labels)
-    sizes = {found.size for found in checks if found.size}
+    sizes = {file.size for file in found.values() if file.size}
     if image_size is None and len(sizes) > 1:
         raise require_size(root, sizes)
     shape = (*(image_size or sizes.pop()), _num_channels(root, layout))
@@ -153,19 +155,24 @@ def _spread(root, layout, split, seed):
 
 
 def _concurrently(function, paths):
-    """Results of a function for all paths; Pillow decodes outside of Python's lock."""
+    """Results of a function by path; Pillow decodes outside of Python's lock."""
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(function, paths))
+        return dict(zip(paths, pool.map(function, paths), strict=True))
+
+
+def _check(paths):
+    return _concurrently(image_files.check, paths)
+
+
+def _paths(root, layout):
+    """All images of a folder."""
+    classes = [members for split in layout.splits.values() for members in split.values()]
+    return sorted({os.path.join(root, path) for members in classes for path in members})
 
 
 def _num_channels(root, layout):
-    paths = {
-        os.path.join(root, path)
-        for classes in layout.splits.values()
-        for members in classes.values()
-        for path in members
-    }
-    return max(filter(None, _concurrently(image_files.stored_channels, sorted(paths))))
+    found = _concurrently(image_files.stored_channels, _paths(root, layout))
+    return max(filter(None, found.values()))
 
 
 def _decoder(shape, image_size):
@@ -189,20 +196,21 @@ def _decoder(shape, image_size):
 # What users are told.
 
 
-def _report_broken(broken, num_files, root, on_error):
-    if not broken:
-        return
-    lines = [f"{path} {reason}" for path, reason in sorted(broken.items())]
-    if len(lines) > _SHOWN:
-        lines[_SHOWN:] = [f"and {len(lines) - _SHOWN} more"]
-    listed = f"{len(broken)} of {num_files} files are broken:\n  " + ";\n  ".join(lines)
-    if on_error == "skip" and len(broken) < num_files:
-        warnings.warn(f"Left out of {root!r}, since {listed}", stacklevel=5)
-        return
-    raise ValueError(
+def _broken_files(root, found):
+    return ValueError(
         "`name` must be a folder of images that can be decoded. Mend or remove those that cannot, "
-        f"or set `on_error` to 'skip' to use the others. Received: name={root!r}, in which {listed}"
+        "or set `on_error` to 'skip' to use the others. "
+        f"Received: name={root!r}, in which {_reasons(found)}"
     )
+
+
+def _reasons(found):
+    """What is wrong with the broken ones of some files."""
+    reasons = [f"{path} {file.reason}" for path, file in sorted(found.items()) if file.reason]
+    shown = reasons[:_SHOWN]
+    if len(reasons) > _SHOWN:
+        shown.append(f"and {len(reasons) - _SHOWN} more")
+    return f"{len(reasons)} of {len(found)} files are broken:\n  " + ";\n  ".join(shown)
 
 
 def _warn_of_missing(root, split, class_names, labels):

@@ -28,7 +28,7 @@ def test_classes_are_divided_and_broken_files_skipped_as_the_run_records(photos,
     line = commands.fail(*words)
     assert "--dataset must be a folder of images that can be decoded" in line
     assert "or set --on_error to 'skip'" in line
-    assert f"1 of 2 files are broken: {photos}/cat/broken.jpg is empty" in line
+    assert f"1 of 21 files are broken: {photos}/cat/broken.jpg is empty" in line
     student = tmp_path / "teacher/seed0/model.keras"
     with pytest.warns(UserWarning, match="1 of 2 files are broken"):
         printed = commands.succeed(*words, "--on_error=skip")

@@ -68,6 +68,14 @@ def test_only_what_is_loaded_is_checked(tmp_path):
         load(tmp_path, "test")
 
 
+def test_an_error_lists_the_broken_files_of_all_splits(tmp_path):
+    write_images(tmp_path, {"train/cat/a": 0, "test/cat/a": 0})
+    for split in ("train", "test"):
+        (tmp_path / split / "cat/b.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"2 of 4 files(.*\n)+.*test/cat/b\..*\n.*train/cat/b\."):
+        load(tmp_path, "train")
+
+
 def test_splits_do_not_depend_on_which_files_are_broken(tmp_path):
     write_images(tmp_path, {f"cat/{i}": i for i in range(20)})
     before = {split: levels(load(tmp_path, split)) for split in ("train", "validation", "test")}
