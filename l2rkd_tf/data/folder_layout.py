@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from l2rkd_tf.data import image_files
 
-__all__ = ["Layout", "read_layout"]
+__all__ = ["Layout", "drawn", "is_split_name", "read_layout"]
 
 _SPLIT_NAMES = {
     "train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing",
@@ -68,6 +68,11 @@ def read_layout(root: str, split_seed: int) -> Layout:
     )
 
 
+def is_split_name(name: str) -> bool:
+    """Whether folders of this name are usually splits."""
+    return name.lower() in _SPLIT_NAMES
+
+
 def drawn(path: str, seed: int) -> bytes:
     """A random number of a file: a function of the seed and its relative path on any platform."""
     name = unicodedata.normalize("NFC", path.replace(os.sep, "/"))
@@ -101,9 +106,7 @@ def _has_splits(images):
             depths[first].append(len(others))
     # A stray image among the folders of classes does not make a class of a split.
     holds_classes = any(
-        2 * found.count(1) < len(found)
-        for name, found in depths.items()
-        if name.lower() in _SPLIT_NAMES
+        2 * found.count(1) < len(found) for name, found in depths.items() if is_split_name(name)
     )
     return holds_classes or all(1 not in found for found in depths.values())
 

@@ -107,16 +107,19 @@ def _part(root, layout, part, seed):
 
 def _unknown_split(root, layout, split):
     names = sorted(layout.splits)
-    if layout.has_splits:
+    largest = max(names, key=lambda name: sum(map(len, layout.splits[name].values())))
+    if not layout.has_splits:
+        advice = " Its folders are classes, so it has the splits that are drawn by seed."
+    elif not any(map(folder_layout.is_split_name, names)):
         advice = (
-            "They are its folders, which were taken for splits since they hold folders of images; "
-            "if they are classes, move the images into them"
+            " They are its folders, which were taken for splits since they hold folders of images; "
+            "if they are classes, move the images into them."
         )
     else:
-        advice = "Its folders are classes, so it has the splits that are drawn by seed"
+        advice = ""
     return ValueError(
         f"`split` must be one of the splits of {root!r}, which are {names}, or a slice of one, "
-        f"such as '{names[0]}[:80%]'. {advice}. Received: split={split!r}"
+        f"such as '{largest}[:80%]'.{advice} Received: split={split!r}"
     )
 
 
