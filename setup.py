@@ -68,6 +68,7 @@ setuptools.setup(
         "jinja2>=3.1",
         "keras>=3.12",
         "numpy>=1.26",
+        "pillow>=10.3",
         "scipy>=1.11.2",
         "tabulate>=0.9",
         "tensorflow>=2.18",

@@ -2,10 +2,10 @@
 
     python examples/own_images.py --images=photos --image_size=32
 
-The folder has one subfolder for each split and class: `photos/train/cat/1.jpg`,
-`photos/test/dog/8.jpg`, ... A teacher of your own (`--teacher`) must take images in [0, 1] of the
-given size and output logits in the alphabetical order of the classes. Without one, a convnet is
-trained first.
+The folder has one subfolder for each class: `photos/cat/1.jpg`, `photos/dog/8.jpg`, ... Or it is
+already divided: `photos/train/cat/1.jpg`, `photos/test/dog/8.jpg`, ... A teacher of your own
+(`--teacher`) must take images in [0, 1] of the given size and output logits in the alphabetical
+order of the classes. Without one, a convnet is trained first.
 """
 
 import os
@@ -17,7 +17,7 @@ import l2rkd_tf
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("images", None, "Folder of images: split/class/file.", required=True)
+flags.DEFINE_string("images", None, "Folder of images: class/file.", required=True)
 flags.DEFINE_integer("image_size", 32, "Side in pixels that images are resized to.", 8)
 flags.DEFINE_string("teacher", "", "Keras file of a teacher. Empty: train one on the images.")
 flags.DEFINE_integer("teacher_epochs", 30, "Training epochs of such a teacher.", lower_bound=1)

@@ -102,8 +102,13 @@ def test_own_images(photos, folder, capsys):
 
 def test_own_images_takes_a_teacher_of_ones_own(photos, folder, capsys):
     l2rkd_tf.models.convnet((16, 16, 3), 2, widths=(4,)).save("own.keras")
-    run("own_images", "--images=photos", "--image_size=16", "--teacher=own.keras", "--steps=1")
-    assert "Test accuracy of the student" in capsys.readouterr().out
+    # A folder of classes, of which each has two images to train on.
+    run(
+        "own_images", "--images=photos/train", "--image_size=16", "--teacher=own.keras", "--steps=1"
+    )
+    output = capsys.readouterr().out
+    assert "4 training images of dark, light" in output
+    assert "Test accuracy of the student" in output
 
 
 @pytest.mark.parametrize("at", ["data", "region", "both"])

@@ -16,6 +16,7 @@ import numpy as np
 from absl.flags import FlagValues
 
 from l2rkd_command.errors import blame
+from l2rkd_command.flags.groups.data import NAMES
 from l2rkd_command.flags.tune import TUNED, with_radius
 from l2rkd_tf.cli.common import from_flags, plan, training
 from l2rkd_tf.cli.common.console import Console
@@ -28,8 +29,8 @@ __all__ = ["run"]
 
 # Flags that `l2rkd distill` has, too.
 _SHARED = (
-    "teacher", "dataset", "splits", "data_dir", "image_size", "fraction", "widths", "epochs",
-    "steps_per_epoch", "batch_size", "learning_rate", "seeds",
+    "teacher", *NAMES, "fraction", "widths", "epochs", "steps_per_epoch", "batch_size",
+    "learning_rate", "seeds",
 )  # fmt: skip
 
 

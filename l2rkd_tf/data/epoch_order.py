@@ -200,15 +200,15 @@ def prefetched(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
-def check_seed(seed: Any) -> None:
-    """Raises a `ValueError` unless `seed` is an integer in `[0, 2**32)`."""
+def check_seed(seed: Any, argument: str = "seed") -> None:
+    """Raises a `ValueError` that names the argument unless it is an integer in `[0, 2**32)`."""
     if (
         not isinstance(seed, numbers.Integral)
         or isinstance(seed, bool)
         or not 0 <= int(seed) < 2**32
     ):
         raise ValueError(
-            f"`seed` must be an integer from 0 to {2**32 - 1}. Received: seed={seed!r}"
+            f"`{argument}` must be an integer from 0 to {2**32 - 1}. Received: {argument}={seed!r}"
         )
 
 

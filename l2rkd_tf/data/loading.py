@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +11,7 @@ from l2rkd_tf.data import epoch_order
 from l2rkd_tf.data.augmentation import AUGMENTATIONS
 from l2rkd_tf.data.subsets import check_fraction, class_balanced_subset
 from l2rkd_tf.utils.types import PathLike
-from l2rkd_tf.utils.validation import is_positive_integer
+from l2rkd_tf.utils.validation import check_choice, is_positive_integer
 
 __all__ = ["load"]
 
@@ -29,10 +30,14 @@ def load(
     download: bool = False,
     augment: str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     image_size: int | tuple[int, int] | None = None,
+    split_seed: int = 0,
+    on_error: Literal["raise", "skip"] = "raise",
 ) -> tf.data.Dataset:
     """Loads a dataset as batches for `fit` and `evaluate`.
 
-    Loads any supervised dataset of TensorFlow Datasets (tfds), or a folder of images. `"digits"`
+    Loads any supervised dataset of TensorFlow Datasets (tfds), or a folder of images: JPEG, PNG,
+    WebP, BMP, GIF and TIFF files in `root/split/class/` or, for a split by seed, `root/class/`. The
+    page "Your own images" says how folders and files are read. `"digits"`
     (1797 handwritten digits of 8x8 pixels), `"glyphs/gray16"` and `"glyphs/rgb32"` (characters of
     many fonts, 62 classes) are part of this library and need no download. Order and augmentation of
     a pass depend only on `seed` and the number of the pass. Passes are counted from 0 with every
@@ -43,13 +48,15 @@ def load(
 
     Decoded images are kept in memory up to 1 GiB, and so is a subset of unknown size. Larger data
     are read and decoded again in every epoch, but shuffled before decoding, so that the shuffle
-    buffer holds encoded images.
+    buffer holds encoded images, or the paths of files. All files of a folder's split are decoded
+    once when it is loaded, to find broken ones before training.
 
     Args:
         name: Name in tfds, such as `"digits"`, `"cifar10"` or `"imagenet_resized/32x32"`, or a
-            directory of images, `root/split/class/*.png` or `.jpg`. Write `"./digits"` for a
-            directory whose name is also in tfds.
-        split: Name of a split, such as `"train"`, or a slice, such as `"train[:80%]"`.
+            directory of images. Write `"./digits"` for a directory whose name is also in tfds.
+        split: Name of a split, such as `"train"`, or a slice, such as `"train[:80%]"`. A directory
+            `root/class/` has the splits `"train"` (80 % of each class), `"validation"` (10 %),
+            `"test"` (10 %) and `"all"`.
         batch_size: Examples in a batch. The last batch of an epoch may be smaller.
         fraction: Fraction of each class to keep, in `(0, 1]`, chosen by `class_balanced_subset`.
         seed: Integer in `[0, 2**32)` that decides subset, order and augmentation.
@@ -62,21 +69,27 @@ def load(
             pair that differs between examples and between epochs. It returns the new image.
         image_size: Side length, or `(height, width)`, to resize images to, in pixels. Required if
             the images differ in size.
+        split_seed: Integer in `[0, 2**32)` that decides the splits of a directory `root/class/`,
+            and which images of a directory are in a slice. It must be the same for all splits.
+        on_error: What to do with broken files in a directory: `"raise"` an error that lists them,
+            or `"skip"` them with a warning.
 
     Returns:
         A `tf.data.Dataset` of batches `(images, labels)`: images float32 in `[0, 1]`, shape
         `(batch, height, width, channels)`; labels int64, shape `(batch,)`. Inputs other than uint8
         images are as in tfds. The dataset has the attributes `class_names`, a list of strings (None
-        where labels are not classes), `num_examples`, an integer, and `cursor`, None if all passes
-        are the same: `cursor.batch` is the number of the batch, counted from 0 through all passes,
+        where labels are not classes), `num_examples`, an integer, `skipped`, a dict with the reason
+        why each broken file was left out, and `cursor`, None if all passes are the same:
+        `cursor.batch` is the number of the batch, counted from 0 through all passes,
         at which the next iteration starts, and `cursor.set_batch(number)` sets it. Datasets made
         from it, by `map` or `repeat` for instance, also start at that batch, but do not have these
         attributes.
 
     Raises:
         ValueError: If there is no such dataset or split, or it is not prepared and `download` is
-            False; if `batch_size`, `fraction`, `seed`, `shuffle`, `augment` or `image_size` is not
-            as above; if the images differ in size and `image_size` is None.
+            False; if another argument is not as above; if the images differ in size and
+            `image_size` is None; if files in a directory are broken and `on_error` is `"raise"`, or
+            none is left; if a split of a directory has classes that its training split lacks.
         ImportError: If preparing `"digits"` requires scikit-learn, or preparing `"glyphs/..."`
             Matplotlib, and it is not installed.
 
@@ -85,34 +98,31 @@ def load(
         >>> train.num_examples, len(train), train.element_spec[0].shape
         (100, 4, TensorShape([None, 8, 8, 1]))
     """
-    _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment)
-    size = _as_size(image_size)
+    _check_arguments(name, split, batch_size, fraction, shuffle, augment)
+    epoch_order.check_seed(seed)
+    epoch_order.check_seed(split_seed, "split_seed")
+    check_choice("on_error", on_error, ["raise", "skip"])
     # Imported here, since tfds is slow to import and the rest of the library does not need it.
     from l2rkd_tf.data import sources
 
-    builder = sources.find_builder(name, data_dir, download)
-    source = sources.open_split(builder, split, size)
+    options = {"image_size": _as_size(image_size), "split_seed": split_seed, "on_error": on_error}
+    source = sources.open_source(name, split, data_dir, download, **options)
     _check_source(source, fraction, augment)
     examples, num_examples = _choose(source, fraction, seed)
     if shuffle is None:
         shuffle = split.startswith("train")
     examples, decode = _kept(source, examples, num_examples, fraction < 1)
-    finish = _finish(decode, augment)
-    if shuffle or augment is not None:
-        dataset, cursor = epoch_order.ordered_batches(
-            examples, num_examples, batch_size, seed, shuffle, finish
-        )
-    else:
-        finished = _parallel(lambda *example: finish(example, None))(examples)
-        dataset, cursor = finished.batch(batch_size), None
-    dataset = epoch_order.prefetched(dataset)
+    dataset, cursor = _batches(
+        examples, num_examples, batch_size, seed, shuffle, _finish(decode, augment), augment
+    )
     dataset.cursor = cursor
     dataset.class_names = source.class_names
     dataset.num_examples = num_examples
+    dataset.skipped = source.skipped
     return dataset
 
 
-def _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment):
+def _check_arguments(name, split, batch_size, fraction, shuffle, augment):
     if not isinstance(name, str | os.PathLike):
         raise ValueError(
             "`name` must be the name of a dataset, such as 'digits', or a directory of images. "
@@ -127,7 +137,6 @@ def _check_arguments(name, split, batch_size, fraction, seed, shuffle, augment):
             f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}"
         )
     check_fraction(fraction)
-    epoch_order.check_seed(seed)
     if shuffle not in (None, True, False):
         raise ValueError(f"`shuffle` must be None, True or False. Received: shuffle={shuffle!r}")
     known = isinstance(augment, str) and augment in AUGMENTATIONS
@@ -207,6 +216,18 @@ def _finish(decode, augment):
         return inputs if augment is None else augment(inputs, seed), label
 
     return finish
+
+
+def _batches(examples, num_examples, batch_size, seed, shuffle, finish, augment):
+    """The dataset, and its cursor unless all passes are the same."""
+    if shuffle or augment is not None:
+        dataset, cursor = epoch_order.ordered_batches(
+            examples, num_examples, batch_size, seed, shuffle, finish
+        )
+    else:
+        finished = _parallel(lambda *example: finish(example, None))(examples)
+        dataset, cursor = finished.batch(batch_size), None
+    return epoch_order.prefetched(dataset), cursor
 
 
 def _scaled(inputs):

@@ -1,64 +1,69 @@
 """Finds datasets of tfds and folders of images by name, and opens them without decoding."""
 
 import difflib
-import functools
 import os
 import re
-from collections.abc import Callable
-from typing import NamedTuple
 
-import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from l2rkd_tf.data import digits, glyphs, offline
+from l2rkd_tf.data import digits, folders, glyphs, offline
+from l2rkd_tf.data.source import Source, require_size, resized
 from l2rkd_tf.utils.types import PathLike
 
-__all__ = ["Source", "find_builder", "open_split"]
+__all__ = ["find_dataset", "open_source", "open_split"]
 
 _NO_DOWNLOAD = (digits.Digits, glyphs.Glyphs)
 
 
-class Source(NamedTuple):
-    """One split of a dataset, with images that are not decoded yet."""
+def open_source(
+    name: PathLike,
+    split: str,
+    data_dir: PathLike | None,
+    download: bool,
+    *,
+    image_size: tuple[int, int] | None,
+    split_seed: int,
+    on_error: str,
+) -> Source:
+    """Opens one split of a dataset by name: see `find_dataset`, `open_split` and `open_folder`."""
+    found = find_dataset(name, data_dir, download)
+    if isinstance(found, str):
+        return folders.open_folder(
+            found, split, image_size=image_size, split_seed=split_seed, on_error=on_error
+        )
+    return open_split(found, split, image_size)
 
-    examples: tf.data.Dataset  # Pairs `(encoded input, label)`.
-    decode: Callable  # From an encoded input to the input.
-    input_spec: tf.TensorSpec  # Of a decoded input.
-    class_names: list | None  # None if labels are not classes.
-    num_examples: int
 
-    def read_labels(self) -> np.ndarray:
-        """Labels of all examples in their order, shape `(examples,)`; no image is decoded."""
-        labels = self.examples.map(lambda _, label: label).batch(4096)
-        return np.concatenate(list(labels.as_numpy_iterator()))
-
-
-def find_builder(
+def find_dataset(
     name: PathLike, data_dir: PathLike | None = None, download: bool = False
-) -> tfds.core.DatasetBuilder:
-    """Finds a dataset by its tfds name, or else a folder of images, and prepares it for reading.
+) -> tfds.core.DatasetBuilder | str:
+    """Finds a dataset by its tfds name, and prepares it for reading, or else a folder of images.
 
     Args:
-        name: Name in tfds, or an existing directory `root/split/class/*.png`. A `pathlib.Path` is
-            always a directory.
+        name: Name in tfds, or an existing directory. A `pathlib.Path` is always a directory.
         data_dir: Directory of tfds's datasets. Default: that of tfds.
         download: Whether to download a dataset that is not prepared.
 
     Returns:
-        A prepared `tfds.core.DatasetBuilder`.
+        A prepared `tfds.core.DatasetBuilder`, or the path of the directory.
 
     Raises:
         ValueError: If there is no such dataset, or it is not prepared and `download` is False.
     """
+    directory = os.path.expanduser(name)
     if isinstance(name, os.PathLike):
-        return _folder_builder(name)
+        if not os.path.isdir(directory):
+            raise ValueError(
+                "`name` must be an existing directory of images when it is a path. "
+                f"Received: name={name!r}"
+            )
+        return directory
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     # tfds raises an `AssertionError` for an unknown version.
     except (ValueError, AssertionError) as error:
-        if os.path.isdir(os.path.expanduser(name)):
-            return _folder_builder(name)
+        if os.path.isdir(directory):
+            return directory
         raise ValueError(_unknown_name(name, error)) from error
     if isinstance(builder, _NO_DOWNLOAD):
         return offline.prepare_offline(builder)
@@ -76,7 +81,7 @@ def find_builder(
 def open_split(
     builder: tfds.core.DatasetBuilder, split: str, image_size: tuple[int, int] | None = None
 ) -> Source:
-    """Opens one split for reading, with its images still encoded.
+    """Opens one split of a tfds dataset for reading, with its images still encoded.
 
     Args:
         builder: A prepared `tfds.core.DatasetBuilder`.
@@ -90,7 +95,7 @@ def open_split(
         ValueError: If there is no such split, examples are not supervised pairs, or the images
             differ in size and `image_size` is None.
     """
-    parts, num_examples = _parts(builder, split)
+    num_examples = _num_examples(builder, split)
     input_key, label_key = _supervised_keys(builder)
     input_feature, label_feature = (builder.info.features[key] for key in (input_key, label_key))
     encoded = isinstance(input_feature, tfds.features.Image)
@@ -99,22 +104,18 @@ def open_split(
             f"`image_size` is for images, and the dataset {builder.name!r} has none. Received: "
             f"image_size={image_size!r}"
         )
-    datasets = [
-        builder.as_dataset(
-            split=name,
-            decoders={input_key: tfds.decode.SkipDecoding()} if encoded else None,
-            read_config=tfds.ReadConfig(try_autocache=False, skip_prefetch=True),
-        )
-        .skip(start)
-        .take(count)
-        for name, start, count in parts
-    ]
-    examples = functools.reduce(tf.data.Dataset.concatenate, datasets).map(
-        lambda example: (example[input_key], example[label_key])
-    )
+    # A large dataset is too much to read to find out whether its images do not differ after all.
     if encoded and image_size is None and None in input_feature.shape:
-        input_feature = _of_common_shape(input_feature, examples, builder)
-    decode = _image_decoder(input_feature, image_size) if encoded else tf.identity
+        raise require_size(builder.name)
+    examples = builder.as_dataset(
+        split=split,
+        decoders={input_key: tfds.decode.SkipDecoding()} if encoded else None,
+        read_config=tfds.ReadConfig(try_autocache=False, skip_prefetch=True),
+    ).map(lambda example: (example[input_key], example[label_key]))
+
+    def decode(inputs):
+        return resized(input_feature.decode_example(inputs), image_size) if encoded else inputs
+
     return Source(
         examples=examples,
         decode=decode,
@@ -122,16 +123,6 @@ def open_split(
         class_names=_class_names(label_feature),
         num_examples=num_examples,
     )
-
-
-def _folder_builder(name):
-    directory = os.fspath(name)
-    if not os.path.isdir(os.path.expanduser(directory)):
-        raise ValueError(
-            "`name` must be an existing directory of images `root/split/class/*.png` when it is "
-            f"a path. Received: name={name!r}"
-        )
-    return tfds.ImageFolder(directory)
 
 
 def _unknown_name(name, error):
@@ -145,7 +136,7 @@ def _unknown_name(name, error):
     advice = f" Close matches: {matches}." if matches else ""
     return (
         "`name` must be a dataset in tfds, or an existing directory of images "
-        f"`root/split/class/*.png`. Received: name={name!r}, which is neither in tfds nor a "
+        f"{folders.LAYOUTS}. Received: name={name!r}, which is neither in tfds nor a "
         f"directory.{advice}"
     )
 
@@ -156,19 +147,10 @@ def _configs(base_name):
     return f" Configurations of {base_name!r}: {names}" if names else ""
 
 
-def _parts(builder, split):
-    """What to read, `[(split, first example, examples or -1 for all)]`, and the total number.
-
-    tfds slices prepared datasets; folders, whose images it shuffles once, are sliced here.
-    """
+def _num_examples(builder, split):
     splits = builder.info.splits
     try:
-        if isinstance(builder, tfds.ImageFolder):
-            slices = tfds.core.ReadInstruction.from_spec(split).to_absolute(dict(splits))
-            parts = [(part.splitname, *_range_of(part, splits)) for part in slices]
-            num_examples = sum(count for *_, count in parts)
-        else:
-            parts, num_examples = [(split, 0, -1)], splits[split].num_examples
+        num_examples = splits[split].num_examples
     except (KeyError, ValueError, AssertionError) as error:
         raise ValueError(
             f"`split` must be one of the splits of {builder.name!r}, which are "
@@ -179,14 +161,7 @@ def _parts(builder, split):
             f"`split` must hold at least one example of {builder.name!r}. "
             f"Received: split={split!r}, which is empty"
         )
-    return parts, num_examples
-
-
-def _range_of(part, splits):
-    """First example and number of examples of an absolute slice of tfds."""
-    start = part.from_ or 0
-    stop = dict(splits)[part.splitname].num_examples if part.to is None else part.to
-    return start, stop - start
+    return num_examples
 
 
 def _supervised_keys(builder):
@@ -201,43 +176,3 @@ def _supervised_keys(builder):
 
 def _class_names(feature):
     return list(feature.names) if isinstance(feature, tfds.features.ClassLabel) else None
-
-
-def _image_decoder(feature, image_size):
-    def decode(encoded):
-        image = feature.decode_example(encoded)
-        if image_size is None or tuple(image.shape[:2]) == image_size:
-            return image
-        resized = tf.image.resize(image, image_size, antialias=True)
-        return tf.cast(tf.round(resized) if image.dtype.is_integer else resized, image.dtype)
-
-    return decode
-
-
-def _of_common_shape(feature, examples, builder):
-    """The feature with the height and width that all images of a folder share."""
-    sizes = set()
-    # Only the headers are parsed, but a large tfds dataset is too much to read for that.
-    if isinstance(builder, tfds.ImageFolder):
-        encoded_sizes = examples.map(
-            lambda encoded, _: _encoded_size(encoded), num_parallel_calls=tf.data.AUTOTUNE
-        )
-        sizes = {tuple(size.tolist()) for size in encoded_sizes.as_numpy_iterator()}
-    if len(sizes) != 1:
-        found = f", {min(sizes)} and {max(sizes)} among others" if sizes else ""
-        raise ValueError(
-            "`image_size` must be given, such as 64 or (64, 64), since the images of "
-            f"{builder.name!r} differ in size{found}. Received: image_size=None"
-        )
-    return tfds.features.Image(shape=(*sizes.pop(), feature.shape[-1]), dtype=feature.dtype)
-
-
-def _encoded_size(encoded):
-    """Height and width, int32, of a JPEG or PNG image from its header."""
-
-    def png_size():
-        # Bytes 16 to 23 of a PNG file are width and height, big-endian.
-        size = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
-        return tf.ensure_shape(size[::-1], [2])
-
-    return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.io.extract_jpeg_shape(encoded)[:2], png_size)

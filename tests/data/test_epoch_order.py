@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ def decoded(monkeypatch):
             with tf.control_dependencies([tf.numpy_function(note, [], tf.int64)]):
                 return source.decode(tf.identity(encoded))
 
-        return source._replace(decode=decode)
+        return dataclasses.replace(source, decode=decode)
 
     monkeypatch.setattr(sources, "open_split", opened)
     return count

@@ -27,7 +27,7 @@ def glyphs_dir(masks, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         _shorten(masks, patch)
         for name in CONFIGS:
-            sources.find_builder(f"glyphs/{name}", directory)
+            sources.find_dataset(f"glyphs/{name}", directory)
     return directory
 
 
@@ -127,10 +127,10 @@ class Terminal(io.StringIO):
 
 
 def test_progress_is_shown_only_on_a_terminal(few, tmp_path, monkeypatch, capsys):
-    sources.find_builder("glyphs/gray16", tmp_path / "silent")
+    sources.find_dataset("glyphs/gray16", tmp_path / "silent")
     assert capsys.readouterr() == ("", "")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    sources.find_builder("glyphs/gray16", tmp_path / "shown")
+    sources.find_dataset("glyphs/gray16", tmp_path / "shown")
     assert "Generating test examples" in terminal.getvalue()
     assert capsys.readouterr().out == ""

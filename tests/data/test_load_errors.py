@@ -3,12 +3,10 @@
 import socket
 import time
 
-import numpy as np
 import pytest
 
 from l2rkd_tf import data
 from l2rkd_tf.data import sources
-from tests.data.helpers import write_images
 
 
 def test_an_unprepared_dataset_is_an_error_at_once(tmp_path, monkeypatch):
@@ -49,6 +47,9 @@ def test_an_unprepared_dataset_is_an_error_at_once(tmp_path, monkeypatch):
         ({"fraction": "0.1"}, "`fraction`"),
         ({"seed": -1}, "`seed` .* Received: seed=-1"),
         ({"seed": 1.5}, "`seed`"),
+        ({"split_seed": -1}, "`split_seed` .* Received: split_seed=-1"),
+        ({"on_error": "ignore"}, "`on_error` .* Received: on_error='ignore'"),
+        ({"on_error": None}, "`on_error`"),
         ({"augment": "flop"}, r"`augment` .*\['crop', 'crop_flip'\].* Received: augment='flop'"),
         ({"augment": ["crop"]}, "`augment`"),
         ({"shuffle": 1000}, "`shuffle` .* Received: shuffle=1000"),
@@ -79,13 +80,6 @@ def test_arguments_that_do_not_fit_the_data(varying_dir, config, arguments, mess
         )
 
 
-@pytest.mark.parametrize("split", ["test", "train[", "test[:1]"])
-def test_unknown_split_of_a_folder(tmp_path, split):
-    write_images(tmp_path, {"train/cat/a": np.zeros((4, 4, 3), np.uint8)})
-    with pytest.raises(ValueError, match=r"`split` .*\['train'\]"):
-        data.load(tmp_path, split, batch_size=1)
-
-
 def test_path_that_is_no_directory(tmp_path):
     with pytest.raises(ValueError, match="`name` must be an existing directory"):
-        sources.find_builder(tmp_path / "digits")
+        sources.find_dataset(tmp_path / "digits")

@@ -1,11 +1,11 @@
-"""Other datasets of TensorFlow Datasets, and folders of images."""
+"""Other datasets of TensorFlow Datasets."""
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from l2rkd_tf import data
-from tests.data.helpers import arrays, write_images
+from tests.data.helpers import arrays
 
 
 class Cifar10(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -42,9 +42,6 @@ def cifar_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("cifar")
     Cifar10(data_dir=directory).download_and_prepare()
     return directory
-
-
-# Other data sets.
 
 
 def test_cifar10_from_a_data_dir(cifar_dir):
@@ -91,74 +88,3 @@ def test_labels_that_are_not_classes(varying_dir):
     )
     np.testing.assert_array_equal(arrays(dataset)[1], np.arange(8) / 8)
     assert dataset.class_names is None
-
-
-# Folders.
-
-
-@pytest.mark.parametrize("as_path", [False, True])
-def test_image_folder(tmp_path, as_path):
-    images = {
-        f"{split}/{label}/{i}": np.full((4, 6, 3), 40 * i + 20 * (label == "dog"), np.uint8)
-        for split in ("train", "test")
-        for label in ("cat", "dog")
-        for i in range(4 if split == "train" else 2)
-    }
-    write_images(tmp_path, images)
-    name = tmp_path if as_path else str(tmp_path)
-    dataset = data.load(name, "train", batch_size=3, shuffle=False)
-    found, labels = arrays(dataset)
-    assert dataset.class_names == ["cat", "dog"]
-    assert dataset.num_examples == 8
-    assert dataset.element_spec[0].shape == (None, 4, 6, 3)
-    levels = np.rint(found[:, 0, 0, 0] * 255).astype(int)
-    assert sorted(levels) == [0, 20, 40, 60, 80, 100, 120, 140]
-    np.testing.assert_array_equal(labels, levels // 20 % 2)
-    subset = data.load(name, "train", batch_size=3, fraction=0.5)
-    np.testing.assert_array_equal(np.bincount(arrays(subset)[1]), [2, 2])
-
-
-@pytest.mark.parametrize(
-    ("first", "second"), [("train[:75%]", "train[75%:]"), ("train[:1]", "train[1:]")]
-)
-def test_slices_of_a_folder_divide_it(tmp_path, first, second):
-    images = {
-        f"train/{label}/{i}": np.full((2, 2, 3), 10 * i + label, np.uint8)
-        for label in (0, 1)
-        for i in range(10)
-    }
-    write_images(tmp_path, images)
-    whole = "train"
-    parts = {
-        split: np.rint(
-            arrays(data.load(tmp_path, split, batch_size=4, shuffle=False))[0][:, 0, 0, 0] * 255
-        )
-        for split in (first, second, whole, f"{second}+{first}")
-    }
-    assert len(parts[first]) == (15 if "%" in first else 1)
-    np.testing.assert_array_equal(np.concatenate([parts[first], parts[second]]), parts[whole])
-    np.testing.assert_array_equal(
-        np.concatenate([parts[second], parts[first]]), parts[f"{second}+{first}"]
-    )
-    assert len(set(parts[whole])) == 20
-    if "%" in first:  # not one class after the other
-        assert set(parts[first] % 10) == {0, 1}
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_folder_of_varying_sizes(tmp_path, suffix):
-    sizes = [(4, 6), (300, 5)]
-    images = {f"train/cat/{i}": np.full((*size, 3), 128, np.uint8) for i, size in enumerate(sizes)}
-    write_images(tmp_path, images, suffix)
-    message = r"`image_size` must be given.* \(4, 6\) and \(300, 5\)"
-    with pytest.raises(ValueError, match=message):
-        data.load(tmp_path, "train", batch_size=2)
-    resized, _ = arrays(data.load(tmp_path, "train", batch_size=2, image_size=7))
-    np.testing.assert_allclose(resized, np.full((2, 7, 7, 3), 128 / 255), atol=1e-7)
-
-
-def test_folder_whose_name_tfds_knows(tmp_path, monkeypatch, digits_dir):
-    write_images(tmp_path / "digits", {"train/one/a": np.zeros((4, 4, 3), np.uint8)})
-    monkeypatch.chdir(tmp_path)
-    assert data.load("digits", "train", batch_size=1, data_dir=digits_dir).num_examples == 1000
-    assert data.load("./digits", "train", batch_size=1).class_names == ["one"]

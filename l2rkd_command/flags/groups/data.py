@@ -8,7 +8,7 @@ from l2rkd_command.flags.groups import under
 HEADING = "Data"
 
 #: Flags that a run's `config.json` answers for the commands that take a student from it.
-NAMES = ("dataset", "splits", "data_dir", "image_size")
+NAMES = ("dataset", "splits", "split_seed", "data_dir", "image_size", "on_error")
 
 
 def define(FLAGS):
@@ -18,7 +18,8 @@ def define(FLAGS):
         "dataset",
         "digits",
         "Name of a dataset in TensorFlow Datasets, or a folder of images: "
-        "folder/split/class/*.png or .jpg.",
+        "folder/split/class/*.jpg, or folder/class/*.jpg, which is divided into train, validation "
+        "and test.",
         **options,
     )
     flags.DEFINE_list(
@@ -37,6 +38,17 @@ def define(FLAGS):
     flags.DEFINE_boolean(
         "download", False, "Whether to download a dataset that is not on disk yet.", **options
     )
+    checks.require(
+        "splits",
+        lambda splits: len(splits) == 3 and bool(splits[0]) and bool(splits[2]),
+        "must be three splits, of which only the second one may be empty",
+        FLAGS,
+    )
+    _define_images(FLAGS)
+
+
+def _define_images(FLAGS):
+    options = under(HEADING, FLAGS)
     flags.DEFINE_integer(
         "image_size",
         None,
@@ -44,11 +56,21 @@ def define(FLAGS):
         lower_bound=1,
         **options,
     )
-    checks.require(
-        "splits",
-        lambda splits: len(splits) == 3 and bool(splits[0]) and bool(splits[2]),
-        "must be three splits, of which only the second one may be empty",
-        FLAGS,
+    flags.DEFINE_integer(
+        "split_seed",
+        0,
+        "Seed by which folder/class/*.jpg is divided, and of the order that slices cut.",
+        0,
+        2**32 - 1,
+        **options,
+    )
+    flags.DEFINE_enum(
+        "on_error",
+        "raise",
+        ["raise", "skip"],
+        "What to do about broken files in a folder of images: raise an error that lists them, or "
+        "skip them with a warning.",
+        **options,
     )
 
 

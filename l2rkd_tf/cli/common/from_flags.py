@@ -32,8 +32,7 @@ __all__ = [
 
 def data_options(flags: FlagValues) -> dict[str, Any]:
     """Arguments of `training.load_splits`; a dry run downloads nothing."""
-    names = ("splits", "data_dir", "image_size")
-    options = {name: flags[name].value for name in names}
+    options = {name: flags[name].value for name in NAMES if name != "dataset"}
     return options | {"download": flags.download and not flags.dry_run}
 
 
