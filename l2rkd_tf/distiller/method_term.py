@@ -7,16 +7,17 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from l2rkd_tf.distiller.batch import Batch
 from l2rkd_tf.distiller.objective import Term
-from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT
+from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT, layer_shapes
 from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, Method, TrainableMethod
 from l2rkd_tf.utils import distribution
-from l2rkd_tf.utils.types import DistillationLosses, Features, RegionTargets, Where
+from l2rkd_tf.utils.types import DistillationLosses, FeatureFunction, Features, RegionTargets, Where
 from l2rkd_tf.utils.validation import check_choice, is_weight
 
-__all__ = ["MethodTerm", "check_points_of_methods", "method_terms"]
+__all__ = ["MethodTerm", "check_points_of_methods", "method_terms", "tell_layers"]
 
 _POINTS = ("data", "region", "both")
 # What a distiller calls these arguments.
@@ -130,6 +131,7 @@ def method_terms(
     at: Where | Sequence[Where],
     teacher: keras.Model | None,
     student: keras.Model,
+    features: FeatureFunction | None,
 ) -> list[MethodTerm]:
     """Makes terms of methods, which find their layers if they have to.
 
@@ -140,6 +142,7 @@ def method_terms(
         at: `"data"`, `"region"` or `"both"`, for all or for each.
         teacher: Keras model, or `None` where data carry its outputs.
         student: Keras model.
+        features: As the argument of `L2RKDDistiller`.
 
     Returns:
         A list of `MethodTerm`.
@@ -165,7 +168,7 @@ def method_terms(
         check_choice(_AT, where, _POINTS)
     places: list[Any] = _one_each(_AT, [at] * len(methods) if isinstance(at, str) else at, methods)
     return [
-        MethodTerm(method, name, float(weight), where, _layers(method, teacher, student))
+        MethodTerm(method, name, float(weight), where, _layers(method, teacher, student, features))
         for method, name, weight, where in zip(methods, _names(methods), each, places, strict=True)
     ]
 
@@ -184,9 +187,51 @@ def check_points_of_methods(terms: Sequence[MethodTerm], region_targets: RegionT
         )
 
 
-def _layers(method, teacher, student):
+def tell_layers(
+    terms: Sequence[MethodTerm],
+    teacher: keras.Model | None,
+    student: keras.Model,
+    features: FeatureFunction | None,
+    verbose: str | int,
+) -> None:
+    """Prints which layers methods compare, a line for each method that has a weight.
+
+    Args:
+        terms: The methods.
+        teacher: Keras model, or `None`.
+        student: Keras model.
+        features: As the argument of `L2RKDDistiller`: with it, shapes are not known.
+        verbose: That of `fit`; nothing is printed at 0.
+    """
+    if verbose == 0:
+        return
+    models = [] if features else [teacher, student]
+    shapes = [layer_shapes(model) for model in models] or [{}, {}]
+    for term in terms:
+        if term.weight and term.layers[0]:
+            line = _comparison(term, shapes)
+            if keras.config.is_interactive_logging_enabled():
+                print(line, flush=True)
+            else:
+                logging.info(line)
+
+
+def _comparison(term, shapes):
+    """Such as "FitNet compares teacher 'block2' (None, 8, 8, 32) with student 'conv1' (...)"."""
+    teacher, student = (
+        [f"{path!r} {of_model[path]}" if path in of_model else repr(path) for path in layers]
+        for of_model, layers in zip(shapes, term.layers, strict=True)
+    )
+    pairs = [f"teacher {one} with student {two}" for one, two in zip(teacher, student, strict=True)]
+    return f"{type(term.method).__name__} compares {', '.join(pairs)}"
+
+
+def _layers(method, teacher, student, features):
     if teacher is None:
         _check_compares_outputs(method)
+    if isinstance(method, (FeatureMethod, LayersMethod)) and features is not None:
+        method.use_given_layers()
+        return tuple(method.teacher_layers), tuple(method.student_layers)
     if isinstance(method, Method):
         method.validate_model_compatibility(teacher, student)
         return tuple(method.teacher_layers), tuple(method.student_layers)
