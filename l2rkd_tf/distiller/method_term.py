@@ -56,8 +56,11 @@ class MethodTerm(Term):
         self._output = LOGITS if isinstance(method, Method) else OUTPUT
 
     def validate(self, teacher: keras.Model | None, student: keras.Model) -> None:
-        """Lets a loss of `keras.distillation` check the models, after our own clearer messages."""
-        if not isinstance(self.method, Method):
+        """Lets a loss of `keras.distillation` check the models, after our own clearer messages.
+
+        Layers that it names are known by then: Keras looks for them only outside nested models.
+        """
+        if not isinstance(self.method, Method) and not self.layers[0]:
             self.method.validate_model_compatibility(teacher, student)
 
     @property

@@ -109,6 +109,19 @@ def test_a_saved_distiller_of_nested_models_resumes(tmp_path):
     assert_equal_weights(loaded.student, distiller.student, atol=1e-6)
 
 
+def test_losses_of_keras_compare_layers_of_nested_models():
+    loss = keras.distillation.FeatureDistillation(
+        teacher_layer_name="backbone/conv1", student_layer_name="conv1"
+    )
+    teacher, student = idiom(0), idiom(1)
+    of_teacher, of_student = (
+        model.get_layer("backbone").get_layer("conv1")(X / 255) for model in (teacher, student)
+    )
+    expected = np.mean((of_teacher - of_student) ** 2)
+    _, logs = trained((teacher, student), loss)
+    np.testing.assert_allclose(logs["feature_distillation_loss"], [expected], rtol=1e-5)
+
+
 # What `fit` tells.
 
 
