@@ -8,8 +8,8 @@ from l2rkd_tf.features.names import INPUT_GRADIENT, LOGITS, OUTPUT
 __all__ = [
     "INPUT_GRADIENT",
     "LOGITS",
-    "OUTPUT",
     "LayerOutput",
+    "OUTPUT",
     "feature_model",
     "has_graph",
     "layer_outputs",

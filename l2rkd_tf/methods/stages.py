@@ -25,6 +25,7 @@ _STAGE_END = re.compile(
 # Types of layers that are a block of a transformer, and of those that are part of one.
 _BLOCK = re.compile(r"transformer|(?:en|de)coder_?layer|block$", re.IGNORECASE)
 _ATTENTION = re.compile("attention", re.IGNORECASE)
+_MARGIN = re.compile("padding|cropping", re.IGNORECASE)
 
 _Candidates = Mapping[str, LayerOutput]
 
@@ -86,13 +87,18 @@ def stages_of(model: keras.Model) -> Stages:
 def _ends_by_size(candidates: _Candidates) -> list[str]:
     """Paths of the last layer of each size, in the order of layers."""
     named = {path: layer for path, layer in candidates.items() if _is_named(path)}
-    # A nested model outputs what its last layer does.
-    inner = {path: layer for path, layer in candidates.items() if not layer.is_model}
+    # A nested model outputs what its last layer does, and margins of zeros are no features.
+    inner = {
+        path: layer
+        for path, layer in candidates.items()
+        if not (layer.is_model or _MARGIN.search(layer.layer_type))
+    }
     ends: dict[tuple[int | None, ...], str] = {}
     for path, layer in (named if _reach_the_end(named, inner) else inner).items():
         ends.pop(layer.shape[1:-1], None)
         ends[layer.shape[1:-1]] = path
-    return list(ends.values())
+    # Maps of one position before the last ones are gates, as in squeeze and excitation.
+    return [path for size, path in ends.items() if set(size) != {1} or path == [*ends.values()][-1]]
 
 
 def _ends_of_blocks(candidates: _Candidates) -> list[str]:

@@ -88,6 +88,17 @@ def test_stages_that_are_nested_models_named_as_such():
     assert found(MAPS, model) == (("stage1", "stage2"),) * 2
 
 
+def test_gates_of_squeeze_and_excitation_and_margins_are_no_maps():
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 1, name="first")(image)
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = layers.Conv2D(4, 1, activation="sigmoid", name="gate")(gate)
+    x = layers.ZeroPadding2D(name="margin")(layers.Multiply(name="gated")([x, gate]))
+    x = layers.Conv2D(4, 3, 2, name="second")(x)
+    model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    assert found(MAPS, model) == (("gated", "second"),) * 2
+
+
 # Transformers.
 
 
