@@ -139,6 +139,31 @@ def test_reading_features_leaves_the_model_as_it_was():
     assert idiom(body("other")).get_layer("other").name == "other"
 
 
+def test_masks_reach_nested_models():
+    words = keras.Input((6,), dtype="int32")
+    states = keras.Input((6, 3))
+    reader = keras.Model(states, layers.LSTM(4, name="lstm")(states), name="reader")
+    embedded = layers.Embedding(9, 3, mask_zero=True, name="embedding")(words)
+    model = keras.Model(words, layers.Dense(2)(reader(embedded)))
+    x = np.array([[1, 2, 3, 0, 0, 0], [4, 5, 6, 7, 8, 1]])
+    features = feature_model(model, ["lstm"])(x, training=False)
+    np.testing.assert_allclose(features[OUTPUT], model(x), rtol=1e-6)
+    # What is masked does not count: the first three steps alone give the same.
+    lstm, embedding = reader.get_layer("lstm"), model.get_layer("embedding")
+    np.testing.assert_allclose(features["lstm"][:1], lstm(embedding(x[:1, :3])), rtol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_layers_of_a_wrapper_are_trained_also_if_frozen(frozen):
+    inner = layers.Dense(3)
+    row = keras.Input((5, 4))
+    x = layers.TimeDistributed(inner, name="wrapped")(layers.Rescaling(2.0, name="rescaling")(row))
+    model = keras.Model(row, layers.Dense(2)(layers.Flatten()(x)))
+    inner.trainable = not frozen
+    learned = {path: layer.learned for path, layer in layer_outputs(model).items()}
+    assert learned["wrapped"] and not learned["rescaling"]
+
+
 class OwnCall(keras.Model):
     """Made as a functional model, but with a `call` of its own, which its graph does not tell."""
 

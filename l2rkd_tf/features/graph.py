@@ -215,6 +215,8 @@ def _learns(layer):
     """Whether the layer has weights that are trained, now or before it was frozen."""
     if not isinstance(layer, keras.layers.Layer) or isinstance(layer, _NORMALIZATIONS):
         return False
+    if isinstance(layer, keras.layers.Wrapper):
+        return _learns(layer.layer)  # which may be frozen when the wrapper is not
     return bool(layer.trainable_weights if layer.trainable else layer.weights)
 
 
@@ -231,11 +233,12 @@ def _channels_first(layer, given, origins, output):
     before = [x for x, origin in zip(given, origins, strict=True) if origin.channels_first]
     if not before:
         return False
-    # Permute has `dims`, without the batch; the operation `transpose` has `axes`.
-    axes = getattr(layer, "axes", None) or (0, *getattr(layer, "dims", ()))
-    if len(axes) == rank:
-        return axes[1] == 1
-    if type(layer).__name__ == "Reshape":
+    kind = type(layer).__name__
+    if kind == "Permute":
+        return layer.dims[0] == 1
+    if kind == "Transpose":  # an operation
+        return layer.axes is not None and layer.axes[1] == 1
+    if kind == "Reshape":
         return output.shape[1] == before[0].shape[1]
     return any(len(x.shape) == rank for x in before)
 

@@ -102,7 +102,10 @@ def _ends_by_size(candidates: _Candidates) -> list[str]:
 
 
 def _ends_of_blocks(candidates: _Candidates) -> list[str]:
-    """Paths of the ends of the blocks of a transformer; none if it has no attention."""
+    """Paths of the ends of the blocks of a transformer, or of blocks named as such.
+
+    None if there is no attention, and names tell nothing that sizes do not.
+    """
     blocks: list[dict[str, LayerOutput]] = []
     for path, layer in candidates.items():
         if _BLOCK.search(layer.layer_type) or _ATTENTION.search(layer.layer_type):
@@ -110,7 +113,10 @@ def _ends_of_blocks(candidates: _Candidates) -> list[str]:
         if blocks:
             blocks[-1][path] = layer
     named = [path for path in candidates if _is_named(path)]
-    return named if len(named) == len(blocks) else [_end_of_block(block) for block in blocks]
+    of_one_size = len({candidates[path].shape[1:-1] for path in named}) == 1
+    if len(named) == len(blocks) or (of_one_size and not blocks):
+        return named
+    return [_end_of_block(block) for block in blocks]
 
 
 def _end_of_block(block: _Candidates) -> str:

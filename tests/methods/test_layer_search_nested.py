@@ -183,6 +183,19 @@ def test_blocks_with_names_are_found_by_them():
     assert found(MAPS, model)[0] == ("block_1", "block_2")
 
 
+class Mixer(layers.Dense):
+    """A block of another kind, of which only the name tells."""
+
+
+def test_blocks_of_any_kind_are_found_by_their_names():
+    model = keras.Sequential(
+        [keras.Input((4, 6)), *(Mixer(6, name=f"block_{number}") for number in range(3))]
+    )
+    model.add(layers.GlobalAveragePooling1D())
+    model.add(layers.Dense(3))
+    assert found(MAPS, model)[0] == ("block_0", "block_1", "block_2")
+
+
 def test_sequences_without_attention_have_one_hidden_state_for_each_length():
     def recurrent():
         return keras.Sequential(
