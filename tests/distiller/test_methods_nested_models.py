@@ -94,6 +94,26 @@ def test_a_frozen_backbone_of_the_teacher_serves_and_stays():
         np.testing.assert_array_equal(weight, value)
 
 
+def test_penalties_of_layers_in_a_nested_backbone_count_once():
+    def penalized(seed):
+        model = idiom(seed)
+        backbone = model.get_layer("backbone")
+        for name in ("conv1", "conv2"):
+            backbone.get_layer(name).activity_regularizer = keras.regularizers.L2(0.5)
+            backbone.get_layer(name).kernel_regularizer = keras.regularizers.L1(0.1)
+        return model
+
+    student = penalized(1)
+    twin = penalized(1)
+    _, logs = trained((idiom(0), student), methods.FitNet("backbone/conv2", "conv1"),
+                      distillation_loss_weights=0.0)  # fmt: skip
+    twin(X, training=True)
+    penalty = float(sum(twin.losses))
+    assert penalty > 0.1
+    expected = logs["hard_loss"][0] + penalty
+    np.testing.assert_allclose(logs["loss"], [expected], rtol=1e-5)
+
+
 def test_a_saved_distiller_of_nested_models_resumes(tmp_path):
     distiller, _ = trained(pair(), [methods.VID("conv1", "backbone/conv2"), methods.FitNet()])
     assert len(distiller.student.weights) == len(idiom(1).weights)

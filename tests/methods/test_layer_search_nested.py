@@ -99,6 +99,25 @@ def test_gates_of_squeeze_and_excitation_and_margins_are_no_maps():
     assert found(MAPS, model) == (("gated", "second"),) * 2
 
 
+def test_maps_with_the_channels_first_are_paired_by_resolution_and_projected_by_channels():
+    def network(data_format, channels):
+        shape = (3, 8, 8) if data_format == "channels_first" else (8, 8, 3)
+        image = x = keras.Input(shape)
+        for number, stride in ((1, 1), (2, 2)):
+            x = layers.Conv2D(
+                channels, 3, stride, padding="same", data_format=data_format, name=f"conv{number}"
+            )(x)
+            x = layers.ReLU(name=f"relu{number}")(x)
+        x = layers.GlobalAveragePooling2D(data_format=data_format)(x)
+        return keras.Model(image, layers.Dense(3)(x))
+
+    models = network("channels_last", 6), network("channels_first", 4)
+    assert found(MAPS, *models) == (("relu1", "relu2"),) * 2
+    method = methods.FitNet()
+    method.validate_model_compatibility(*models)
+    assert method.projector.kernel.shape == (4, 6)  # from channels to channels
+
+
 # Transformers.
 
 
