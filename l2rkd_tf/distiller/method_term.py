@@ -11,7 +11,7 @@ from absl import logging
 
 from l2rkd_tf.distiller.batch import Batch
 from l2rkd_tf.distiller.objective import Term
-from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT, layer_shapes
+from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT, layer_outputs
 from l2rkd_tf.methods.base import FeatureMethod, LayersMethod, Method, TrainableMethod
 from l2rkd_tf.utils import distribution
 from l2rkd_tf.utils.types import DistillationLosses, FeatureFunction, Features, RegionTargets, Where
@@ -209,21 +209,27 @@ def tell_layers(
     if verbose == 0:
         return
     models = [] if features else [teacher, student]
-    shapes = [layer_shapes(model) for model in models] or [{}, {}]
+    outputs = [layer_outputs(model) for model in models] or [{}, {}]
     for term in terms:
         if term.weight and term.layers[0]:
-            line = _comparison(term, shapes)
+            line = _comparison(term, outputs) + _frozen(term, outputs[1])
             if keras.config.is_interactive_logging_enabled():
                 print(line, flush=True)
             else:
                 logging.info(line)
 
 
-def _comparison(term, shapes):
+def _frozen(term, outputs):
+    """Says which layers of the student learn nothing."""
+    frozen = [path for path in term.layers[1] if path in outputs and not outputs[path].trainable]
+    return f"; the student's {frozen} are frozen and learn nothing from it" if frozen else ""
+
+
+def _comparison(term, outputs):
     """Such as "FitNet compares teacher 'block2' (None, 8, 8, 32) with student 'conv1' (...)"."""
     teacher, student = (
-        [f"{path!r} {of_model[path]}" if path in of_model else repr(path) for path in layers]
-        for of_model, layers in zip(shapes, term.layers, strict=True)
+        [f"{path!r} {of_model[path].shape}" if path in of_model else repr(path) for path in layers]
+        for of_model, layers in zip(outputs, term.layers, strict=True)
     )
     pairs = [f"teacher {one} with student {two}" for one, two in zip(teacher, student, strict=True)]
     return f"{type(term.method).__name__} compares {', '.join(pairs)}"

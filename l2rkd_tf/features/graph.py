@@ -26,10 +26,12 @@ class _Origin(NamedTuple):
     """What a tensor comes from.
 
     `learned`: whether a layer with trained weights lies between the inputs and it.
+    `trainable`: whether a weight is there that is trained now.
     `channels_first`: whether its channels are in the axis after the batch.
     """
 
     learned: bool = False
+    trainable: bool = False
     channels_first: bool = False
 
 
@@ -40,6 +42,7 @@ class LayerOutput:
     Attributes:
         shape: Its shape, with the channels last.
         learned: Whether a layer with trained weights lies between the model's inputs and it.
+        trainable: Whether any weight is there that is not frozen.
         channels_first: Whether the layer itself puts the channels first.
         layer_type: Name of the layer's class.
         is_model: Whether the layer is a model whose own layers are known as well.
@@ -48,6 +51,7 @@ class LayerOutput:
 
     shape: Shape
     learned: bool
+    trainable: bool
     channels_first: bool
     layer_type: str
     is_model: bool = False
@@ -147,6 +151,7 @@ class _Recorder:
             for output in keras.tree.flatten(outputs):
                 self._origins[id(output)] = _Origin(
                     _learns(layer) or any(origin.learned for origin in origins),
+                    _is_trainable(layer) or any(origin.trainable for origin in origins),
                     _channels_first(layer, given, origins, output),
                 )
         self._made_by.update({id(x): (layer, given) for x in keras.tree.flatten(outputs)})
@@ -167,7 +172,8 @@ class _Recorder:
         for tensor, origin in zip(found[:count], graph.origins, strict=True):
             self._origins[id(tensor)] = origin
         for (path, layer), tensor in zip(graph.layers.items(), found[count:], strict=True):
-            self._origins[id(tensor)] = _Origin(layer.learned, layer.channels_first)
+            origin = _Origin(layer.learned, layer.trainable, layer.channels_first)
+            self._origins[id(tensor)] = origin
             self._note(f"{model.name}/{path}", tensor, layer.layer_type, layer.is_model)
         return keras.tree.pack_sequence_as(graph.outputs, found[:count])
 
@@ -176,12 +182,11 @@ class _Recorder:
         self.tensors.pop(path, None)  # the last call counts, also for the order
         if keras.tree.is_nested(output):
             return
-        learned, channels_first = self._origins[id(output)]
-        shape = tuple(output.shape)
-        if channels_first:
+        origin, shape = self._origins[id(output)], tuple(output.shape)
+        if origin.channels_first:
             shape = (shape[0], *shape[2:], shape[1])
         self.tensors[path] = output
-        self.layers[path] = LayerOutput(shape, learned, channels_first, layer_type, is_model)
+        self.layers[path] = LayerOutput(shape, *origin, layer_type, is_model)
 
     def graph(self, inputs, outputs):
         """All that was noted of a model."""
@@ -218,6 +223,10 @@ def _learns(layer):
     if isinstance(layer, keras.layers.Wrapper):
         return _learns(layer.layer)  # which may be frozen when the wrapper is not
     return bool(layer.trainable_weights if layer.trainable else layer.weights)
+
+
+def _is_trainable(layer):
+    return isinstance(layer, keras.layers.Layer) and bool(layer.trainable_weights)
 
 
 def _channels_first(layer, given, origins, output):

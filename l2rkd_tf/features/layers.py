@@ -11,7 +11,7 @@ from l2rkd_tf.utils.types import Shape
 
 __all__ = ["layer_outputs", "layer_path", "layer_shapes"]
 
-# What is known of models that were traced before, with the layers that they had then.
+# What is known of models that were traced before, with the state that they had then.
 _KNOWN: Any = weakref.WeakKeyDictionary()
 
 
@@ -36,11 +36,11 @@ def layer_outputs(model: keras.Model) -> dict[str, LayerOutput]:
     """
     if not has_graph(model):
         return {}
-    names = _names(model)
+    state = _state(model)
     known, layers = _KNOWN.get(model, (None, {}))
-    if known != names:
+    if known != state:
         layers = trace(model).layers
-        _KNOWN[model] = names, layers
+        _KNOWN[model] = state, layers
     return layers
 
 
@@ -105,6 +105,8 @@ def _last(path):
     return path.rpartition("/")[2]
 
 
-def _names(model):
-    """Names of the layers, nested as the models are: they change where a model does."""
-    return [(layer.name, has_graph(layer) and _names(layer)) for layer in model.layers]
+def _state(model):
+    """Names of the layers, nested as models are, and whether they are frozen."""
+    return [
+        (layer.name, layer.trainable, has_graph(layer) and _state(layer)) for layer in model.layers
+    ]

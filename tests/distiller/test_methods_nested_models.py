@@ -177,6 +177,19 @@ def test_fit_tells_nothing_with_verbose_0(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_fit_tells_that_a_frozen_backbone_of_the_student_learns_nothing(capsys):
+    teacher, student = pair(trainable=False)[0], idiom(1, trainable=False)
+    losses = [methods.FitNet("conv1", "conv1"), methods.PKT("pooled", "top")]
+    distiller = L2RKDDistiller(teacher, student, distillation_losses=losses, seed=0)
+    note = "; the student's ['backbone/conv1'] are frozen and learn nothing from it"
+    for trainable in (False, True):
+        student.get_layer("backbone").trainable = trainable
+        compiled(distiller, rate=1e-5).fit(X, Y, verbose=2)
+        told = [line for line in capsys.readouterr().out.splitlines() if " compares " in line]
+        assert told[0].endswith("(None, 4, 4, 2)" + ("" if trainable else note))
+        assert "frozen" not in told[1]
+
+
 def test_a_method_without_weight_is_not_told(capsys):
     telling(2, distillation_loss_weights=[0.0, 1.0])
     lines = capsys.readouterr().out.splitlines()
