@@ -103,9 +103,12 @@ def test_layers_that_another_model_used_before():
 
 
 @pytest.mark.parametrize("make", [sequential, functional])
-def test_unknown_layers_are_listed_next_to_the_known_ones(make):
-    with pytest.raises(ValueError, match=r"`distillation_losses`.*\['body', 'tail'\].*'hidden'"):
-        feature_model(make(), {"tail", "hidden", "body"})
+def test_an_unknown_layer_is_named_next_to_the_known_ones(make):
+    message = (
+        r"`distillation_losses`.*'hiden'.*Did you mean 'hidden'\?.*\['hidden', 'norm', 'logits'\]"
+    )
+    with pytest.raises(ValueError, match=message):
+        feature_model(make(), {"norm", "hiden"})
 
 
 def test_layers_of_a_model_without_a_graph():

@@ -130,7 +130,6 @@ def _run_seed(flags, teacher, seed, folder, console):
         f"{train.num_examples:,} examples, seed {seed}: {schedule['epochs']} epochs of "
         f"{schedule['steps_per_epoch']} steps"
     )
-    _tell_layers(flags, trainee, console)
     config = config_of("distill", flags) | {"teacher": _teacher_path(flags), "seed": seed}
     config["steps_per_epoch"] = schedule["steps_per_epoch"]
     if flags.teacher_cache:
@@ -151,13 +150,6 @@ def _run_seed(flags, teacher, seed, folder, console):
     metrics = training.measure(student, validation, test, step_ms)
     save_run(folder, student, config, history, metrics)
     return metrics
-
-
-def _tell_layers(flags, trainee, console):
-    """Says which layers the published methods compare."""
-    for name, layers in trainee.distillation_loss_layers.items() if flags.methods else ():
-        in_teacher, in_student = (layer or "outputs" for layer in layers)
-        console.note(f"{name}: {in_teacher} of the teacher, {in_student} of the student")
 
 
 def _callbacks(flags, train, validation, trainee, config, folder):

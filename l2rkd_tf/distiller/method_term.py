@@ -7,16 +7,17 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from l2rkd_tf.distiller.batch import Batch
 from l2rkd_tf.distiller.objective import Term
-from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT
+from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT, layer_outputs
 from l2rkd_tf.methods import FeatureMethod, LayersMethod, Method, TrainableMethod, get
 from l2rkd_tf.utils import distribution
-from l2rkd_tf.utils.types import DistillationLosses, Features, RegionTargets, Where
+from l2rkd_tf.utils.types import DistillationLosses, FeatureFunction, Features, RegionTargets, Where
 from l2rkd_tf.utils.validation import check_choice, is_weight
 
-__all__ = ["MethodTerm", "check_points_of_methods", "method_terms"]
+__all__ = ["MethodTerm", "check_points_of_methods", "method_terms", "tell_layers"]
 
 _POINTS = ("data", "region", "both")
 # What a distiller calls these arguments.
@@ -55,8 +56,11 @@ class MethodTerm(Term):
         self._output = LOGITS if isinstance(method, Method) else OUTPUT
 
     def validate(self, teacher: keras.Model | None, student: keras.Model) -> None:
-        """Lets a loss of `keras.distillation` check the models, after our own clearer messages."""
-        if not isinstance(self.method, Method):
+        """Lets a loss of `keras.distillation` check the models, after our own clearer messages.
+
+        Layers that it names are known by then: Keras looks for them only outside nested models.
+        """
+        if not isinstance(self.method, Method) and not self.layers[0]:
             self.method.validate_model_compatibility(teacher, student)
 
     @property
@@ -130,6 +134,7 @@ def method_terms(
     at: Where | Sequence[Where],
     teacher: keras.Model | None,
     student: keras.Model,
+    features: FeatureFunction | None,
 ) -> list[MethodTerm]:
     """Makes terms of methods, which find their layers if they have to.
 
@@ -140,6 +145,7 @@ def method_terms(
         at: `"data"`, `"region"` or `"both"`, for all or for each.
         teacher: Keras model, or `None` where data carry its outputs.
         student: Keras model.
+        features: As the argument of `L2RKDDistiller`.
 
     Returns:
         A list of `MethodTerm`.
@@ -160,7 +166,7 @@ def method_terms(
         check_choice(_AT, where, _POINTS)
     places: list[Any] = _one_each(_AT, [at] * len(methods) if isinstance(at, str) else at, methods)
     return [
-        MethodTerm(method, name, float(weight), where, _layers(method, teacher, student))
+        MethodTerm(method, name, float(weight), where, _layers(method, teacher, student, features))
         for method, name, weight, where in zip(methods, _names(methods), each, places, strict=True)
     ]
 
@@ -179,9 +185,57 @@ def check_points_of_methods(terms: Sequence[MethodTerm], region_targets: RegionT
         )
 
 
-def _layers(method, teacher, student):
+def tell_layers(
+    terms: Sequence[MethodTerm],
+    teacher: keras.Model | None,
+    student: keras.Model,
+    features: FeatureFunction | None,
+    verbose: str | int,
+) -> None:
+    """Prints which layers methods compare, a line for each method that has a weight.
+
+    Args:
+        terms: The methods.
+        teacher: Keras model, or `None`.
+        student: Keras model.
+        features: As the argument of `L2RKDDistiller`: with it, shapes are not known.
+        verbose: That of `fit`; nothing is printed at 0.
+    """
+    if verbose == 0:
+        return
+    models = [] if features else [teacher, student]
+    outputs = [layer_outputs(model) for model in models] or [{}, {}]
+    for term in terms:
+        if term.weight and term.layers[0]:
+            line = _comparison(term, outputs) + _frozen(term, outputs[1])
+            if keras.config.is_interactive_logging_enabled():
+                print(line, flush=True)
+            else:
+                logging.info(line)
+
+
+def _frozen(term, outputs):
+    """Says which layers of the student learn nothing."""
+    frozen = [path for path in term.layers[1] if path in outputs and not outputs[path].trainable]
+    return f"; the student's {frozen} are frozen and learn nothing from it" if frozen else ""
+
+
+def _comparison(term, outputs):
+    """Such as "FitNet compares teacher 'block2' (None, 8, 8, 32) with student 'conv1' (...)"."""
+    teacher, student = (
+        [f"{path!r} {of_model[path].shape}" if path in of_model else repr(path) for path in layers]
+        for of_model, layers in zip(outputs, term.layers, strict=True)
+    )
+    pairs = [f"teacher {one} with student {two}" for one, two in zip(teacher, student, strict=True)]
+    return f"{type(term.method).__name__} compares {', '.join(pairs)}"
+
+
+def _layers(method, teacher, student, features):
     if teacher is None:
         _check_compares_outputs(method)
+    if isinstance(method, (FeatureMethod, LayersMethod)) and features is not None:
+        method.use_given_layers()
+        return tuple(method.teacher_layers), tuple(method.student_layers)
     if isinstance(method, Method):
         method.validate_model_compatibility(teacher, student)
         return tuple(method.teacher_layers), tuple(method.student_layers)

@@ -111,8 +111,9 @@ class L2RKDDistiller(SavedDistiller):
         distillation_losses_at: Where they compare: at the training points (`"data"`), at
             `"region"` points or at all points of the batch together (`"both"`); one for all, or a
             list with one for each.
-        features: Features of subclassed models, whose layers are not connected in a graph: a
-            callable `(model, inputs, training) -> (outputs, {name: feature, ...})`.
+        features: Features of both models, in place of those of their layers; needed for subclassed
+            models, whose layers are not connected in a graph. A callable `(model, inputs, training)
+            -> (outputs, {name: feature, ...})`; maps have their channels last.
         check_finite: Whether NaN or Inf in inputs, teacher outputs or a loss stops training with a
             `FloatingPointError` that names term and step.
         seed: Integer seed of all draws, which are keyed by seed, step and replica. `None` draws
@@ -177,7 +178,7 @@ class L2RKDDistiller(SavedDistiller):
         self._kd_weight = Number("kd_weight", kd_weight)
         self._region_weight = Number("region_weight", region_weight)
         methods = distillation_losses, distillation_loss_weights, distillation_losses_at
-        self._set_parts(teacher, method_terms(*methods, teacher, student), features)
+        self._set_parts(teacher, method_terms(*methods, teacher, student, features), features)
         self._set_first_region(region)
 
     def _set_parts(self, teacher, methods, features):
@@ -227,12 +228,16 @@ class L2RKDDistiller(SavedDistiller):
     # Training.
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As `keras.Model.fit`; teacher outputs that data carry must fit this distiller."""
+        """As `keras.Model.fit`; teacher outputs that data carry must fit this distiller.
+
+        Prints which layers methods compare, unless `verbose` is 0.
+        """
         check_origin(x, self.get_teacher(), self.divergence, self.from_logits)
         if isinstance(x, tf.data.Dataset):
             inputs, _, labels, _ = unpack_batch(x.element_spec)
             check_shapes(self.student, inputs, labels)
         self.first_batch.begin()
+        self._tell_layers(*args, **kwargs)
         return super().fit(x, *args, **kwargs)
 
     def step_checks(self) -> list[Any]:

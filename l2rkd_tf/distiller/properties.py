@@ -7,7 +7,8 @@ import keras
 
 from l2rkd_tf import regions
 from l2rkd_tf.distiller.batch import BatchSampler, PointsPerStep
-from l2rkd_tf.distiller.method_term import MethodTerm
+from l2rkd_tf.distiller.forward import Forward
+from l2rkd_tf.distiller.method_term import MethodTerm, tell_layers
 from l2rkd_tf.distiller.settings import Number, Settings
 from l2rkd_tf.distiller.student_model import StudentModel
 from l2rkd_tf.distiller.summary import summary_of
@@ -32,6 +33,7 @@ class DistillerProperties(StudentModel):
     _kd_weight: Number
     _region_weight: Number
     _sampler: BatchSampler
+    _student_forward: Forward
     _teacher: Teacher
 
     def get_teacher(self) -> keras.Model | None:
@@ -157,6 +159,11 @@ class DistillerProperties(StudentModel):
     def distillation_loss_layers(self) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
         """`{name in the logs: (layers of the teacher, layers of the student)}`, given or found."""
         return {term.name: term.layers for term in self._method_terms()}
+
+    def _tell_layers(self, y=None, batch_size=None, epochs=1, verbose="auto", *args, **kwargs):
+        """Prints what methods compare; takes the arguments of `fit` after `x`."""
+        features = self._student_forward.features_argument
+        tell_layers(self._method_terms(), self.get_teacher(), self.student, features, verbose)
 
     def _method_terms(self):
         return [term for term in self._objective.terms if isinstance(term, MethodTerm)]

@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import logging
 
+from l2rkd_tf.features import has_graph, layer_outputs, layer_path
 from l2rkd_tf.methods.layer_search import EMBEDDING, MAPS, find_layers, shapes_of
 from l2rkd_tf.utils.types import Config, TensorLike, Tensors
 
@@ -32,8 +32,8 @@ class Method(keras.distillation.DistillationLoss):
             shape `(batch,)`, -1 where a point has no label; `None` if no point has one.
         num_projections: Number of random projections of the input gradients of the outputs to
             compare, instead of outputs or features.
-        teacher_layers: Names of the compared layers of the teacher; empty for the logits.
-        student_layers: Names of the compared layers of the student; empty for the logits.
+        teacher_layers: Paths of the compared layers of the teacher; empty for the logits.
+        student_layers: Paths of the compared layers of the student; empty for the logits.
     """
 
     default_weight = 1.0
@@ -126,26 +126,49 @@ class _OnLayers(Method):
         return self.student_layers[0] if len(self.student_layers) == 1 else None
 
     def validate_model_compatibility(self, teacher: keras.Model, student: keras.Model) -> None:
-        """Finds the layers if no names were given, and logs them."""
+        """Finds the layers if no names were given, else their paths in nested models."""
         if None in self._given.values():
-            name = type(self).__name__
             self.teacher_layers, self.student_layers = find_layers(
-                name, teacher, student, self.layers_when_omitted
+                type(self).__name__, teacher, student, self.layers_when_omitted
             )
-            logging.info(
-                "%s compares the teacher's layers %s with the student's %s.",
-                name,
-                self.teacher_layers,
-                self.student_layers,
+        else:
+            self.teacher_layers, self.student_layers = (
+                tuple(layer_path(model, name) for name in names) if has_graph(model) else names
+                for model, names in zip((teacher, student), self._given.values(), strict=True)
             )
+            self._check_is_trained(student)
+
+    def _check_is_trained(self, student):
+        layers = layer_outputs(student)
+        untrained = [path for path in self.student_layers if layers and not layers[path].learned]
+        if untrained:
+            raise ValueError(
+                f"`{self._arguments[1]}` must name layers whose output depends on trained weights, "
+                f"or {type(self).__name__} trains nothing. Received: {untrained} of the model "
+                f"{student.name!r}. Such layers: {[p for p in layers if layers[p].learned]}"
+            )
+
+    def use_given_layers(self) -> None:
+        """Takes the names as they were given, where a callable `features` knows them.
+
+        Raises:
+            ValueError: If none were given.
+        """
+        if None in self._given.values():
+            arguments = " and ".join(f"`{argument}`" for argument in self._arguments)
+            raise ValueError(
+                f"{arguments} must be given to {type(self).__name__} where `features` is given: "
+                "names of features that it returns."
+            )
+        self.teacher_layers, self.student_layers = self._given.values()
 
 
 class FeatureMethod(_OnLayers):
     """A method that compares features of one layer of each model.
 
     Args:
-        teacher_layer_name: Name of the teacher's layer. `None` finds one by
-            `l2rkd_tf.methods.find_layers`.
+        teacher_layer_name: Name of the teacher's layer, such as `"conv1"`, or `"backbone/conv1"` in
+            a nested model. `None` finds one by `l2rkd_tf.methods.find_layers`.
         student_layer_name: Name of the student's layer, or `None`.
     """
 
@@ -167,8 +190,8 @@ class LayersMethod(_OnLayers):
     """A method that compares features of several layers of each model.
 
     Args:
-        teacher_layer_names: Names of the teacher's layers, a list, or one name. `None` finds them
-            by `l2rkd_tf.methods.find_layers`.
+        teacher_layer_names: Names of the teacher's layers, a list, or one name; those of nested
+            models as `"model/layer"`. `None` finds them by `l2rkd_tf.methods.find_layers`.
         student_layer_names: Names of as many layers of the student, or `None`.
     """
 

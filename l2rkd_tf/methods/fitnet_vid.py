@@ -25,21 +25,21 @@ class FitNet(TrainableMethod, FeatureMethod):
     ```
 
     The projector `W, b`, a 1 x 1 convolution, is trained with the student, and omitted if both
-    layers have the same number of channels. Features are vectors or maps; the larger maps are first
-    pooled by `match_sizes`.
+    layers have the same number of channels. Features are vectors, maps, or hidden states of shape
+    `(batch, positions, channels)`; the larger ones are first pooled by `match_sizes`.
 
     How this differs from the paper: the paper uses half the sum of squares, matches sizes by a
     larger kernel of the projector, and trains only by the hint in a first stage. The default
     weight, 100, is the one that later studies use for the mean of squares together with the labels.
 
     Args:
-        teacher_layer_name: Name of the teacher's layer, the hint. `None` finds one in the middle of
-            the model, by `l2rkd_tf.methods.find_layers`.
+        teacher_layer_name: Name of the teacher's layer, the hint; `"model/layer"` for that of a
+            nested model. `None` finds one in the middle, by `l2rkd_tf.methods.find_layers`.
         student_layer_name: Name of the student's layer, or `None`.
 
     Raises:
-        ValueError: If a layer name is not a string, or the features are not both vectors or both
-            maps of known size.
+        ValueError: If a layer name is not a string, or the features are not both vectors, both maps
+            or both hidden states, of known size.
 
     Example:
         >>> method = FitNet("block2", "block2")
@@ -91,10 +91,10 @@ class VID(TrainableMethod, LayersMethod):
         mean over x, y, c of ((T[x, y, c] - mean(S)[x, y, c])^2 / v[c] + log v[c]) / 2
     ```
 
-    It becomes negative if the prediction is good. For maps, the mean is three 1 x 1 convolutions,
-    each with the teacher's number of channels, with ReLUs between them; for vectors, it is linear;
-    neither has a bias. The mean and `alpha` are trained with the student. The larger maps are first
-    pooled by `match_sizes`.
+    It becomes negative if the prediction is good. For maps and hidden states, the mean is three 1 x
+    1 convolutions, each with the teacher's number of channels, with ReLUs between them; for
+    vectors, it is linear; neither has a bias. The mean and `alpha` are trained with the student.
+    The larger maps are first pooled by `match_sizes`.
 
     How this differs from the paper: the paper sums over positions and channels; the mean follows
     the usual reimplementations, whose weight is 1.
@@ -109,8 +109,8 @@ class VID(TrainableMethod, LayersMethod):
 
     Raises:
         ValueError: If a layer name is not a string, `init_variance` is not above `epsilon`,
-            `epsilon` is not positive, or the features of a pair of layers are not both vectors or
-            both maps of known size.
+            `epsilon` is not positive, or the features of a pair of layers are not both vectors,
+            both maps or both hidden states, of known size.
 
     Example:
         >>> method = VID("features", "features", init_variance=2.0)
@@ -219,17 +219,18 @@ def _list_of(shapes):
 
 
 def _check_shapes(teacher_shape, student_shape):
-    ranks = {len(teacher_shape), len(student_shape)}
-    if ranks not in ({2}, {4}) or None in (teacher_shape[-1], student_shape[-1]):
+    fit = len(teacher_shape) == len(student_shape) > 1
+    if not fit or None in (teacher_shape[-1], student_shape[-1]):
         raise ValueError(
-            "Features must both be maps of shape (batch, height, width, channels), or both vectors "
-            "of shape (batch, channels), with known channels. Received: teacher features of shape "
-            f"{tuple(teacher_shape)}, student features of shape {tuple(student_shape)}"
+            "Features must both be maps of shape (batch, height, width, channels), both hidden "
+            "states of shape (batch, positions, channels), or both vectors of shape (batch, "
+            "channels), with known channels: name other layers. Received: teacher features of "
+            f"shape {tuple(teacher_shape)}, student features of shape {tuple(student_shape)}"
         )
 
 
 def _matched(teacher, student):
-    return match_sizes(teacher, student) if teacher.shape.rank == 4 else (teacher, student)
+    return match_sizes(teacher, student) if teacher.shape.rank > 2 else (teacher, student)
 
 
 def _mean_of_example(terms):

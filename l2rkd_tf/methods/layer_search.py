@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import keras
 
-from l2rkd_tf.features import layer_shapes
+from l2rkd_tf.features import has_graph, layer_outputs, layer_shapes
+from l2rkd_tf.methods.stages import HIDDEN_STATES, MAPS_OF_IMAGES, Stages, stages_of
 from l2rkd_tf.utils.types import Shape
 
 __all__ = ["EMBEDDING", "LAST_MAP", "MAPS", "MIDDLE_MAP", "find_layers", "shapes_of"]
@@ -15,14 +16,6 @@ MIDDLE_MAP = "middle map"
 LAST_MAP = "last map"
 EMBEDDING = "embedding"
 
-# Names of the ends of stages, in this library's networks, `keras.applications` and the usual code.
-_STAGE_END = re.compile(
-    r"(?:block|stage|group|layer)_?\d+(?:_(?:out|output|add|relu))?"
-    r"|conv\d+_block\d+_(?:out|concat)"  # ResNet, DenseNet
-    r"|block\d+_conv\d+"  # VGG
-    r"|block_?\d+[a-z]?_(?:add|project_bn)",  # MobileNet, EfficientNet
-    re.IGNORECASE,
-)
 # Names of the vector that the classifier takes.
 _EMBEDDING = re.compile(
     r"features?|embeddings?|pre_?logits|avg_?pool|max_?pool|global_.*pool.*|flatten.*",
@@ -33,14 +26,22 @@ _EMBEDDING = re.compile(
 def find_layers(
     method: str, teacher: keras.Model, student: keras.Model, kind: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Finds the layers of two models that a method compares, by their names.
+    """Finds the layers of two models that a method compares, by their names, types and shapes.
+
+    Layers of nested models are found by their paths, such as `backbone/conv1`. Only layers whose
+    output depends on trained weights count: no rescaled or augmented inputs.
 
     - `"maps"`: one pair of feature maps for each resolution that both models have; if they have
       none in common, the last ones of each, paired from the end. Uses the last layer of each
       resolution whose name marks the end of a stage (`block2`, `stage_2_out`, `conv4_block6_out`,
-      `block_5_add`, ...); without such names, the last layer of each resolution.
-    - `"middle map"`, `"last map"`: the middle or last one of these pairs. Models without maps use
-      their embeddings for the middle one.
+      `block_5_add`, ...); without such names, the last layer of each resolution. In transformers
+      and other networks of sequences, hidden states of shape `(batch, positions, channels)` take
+      the place of maps: the ends of blocks, which are named as such, or are the last residual sum
+      after each attention layer; without attention, the last layer of each length. Of the model
+      with more of them, evenly spaced ones are taken.
+    - `"middle map"`, `"last map"`: the middle or last one of these pairs. For the middle one,
+      models without a pair use their embeddings; for the last one, one model may have maps and the
+      other hidden states.
     - `"embedding"`: the last layer named as the classifier's input (`features`, `embedding`,
       `avg_pool`, `global_average_pooling2d`, `flatten`, ...) that outputs vectors; without such a
       name, the last layer before the output that outputs vectors.
@@ -52,20 +53,33 @@ def find_layers(
         kind: One of the above.
 
     Returns:
-        Names of layers of the teacher, and of equally many of the student: two tuples.
+        Paths of layers of the teacher, and of equally many of the student: two tuples.
 
     Raises:
         ValueError: If a model is not a graph of layers, or has no such layer.
+
+    Example:
+        >>> teacher = l2rkd_tf.models.convnet((8, 8, 1), 3, (4, 6, 8))
+        >>> student = l2rkd_tf.models.convnet((8, 8, 1), 3, (2, 3, 4))
+        >>> find_layers("FitNet", teacher, student, "middle map")
+        (('block2',), ('block2',))
     """
     if kind == EMBEDDING:
         return (_embedding(method, teacher),), (_embedding(method, student),)
-    ends = _ends_of_stages(teacher), _ends_of_stages(student)
-    if kind == MIDDLE_MAP and not all(ends):
+    stages = stages_of(teacher), stages_of(student)
+    alike = stages[0].form == stages[1].form
+    if kind == MIDDLE_MAP and not (all(stages) and alike):
         return find_layers(method, teacher, student, EMBEDDING)
-    for model, found in zip((teacher, student), ends, strict=True):
+    for model, found in zip((teacher, student), stages, strict=True):
         if not found:
-            raise _not_found(method, model, "no layer that outputs feature maps")
-    pairs = _pairs(*ends)
+            raise _not_found(
+                method, model, kind, "no layer that gives feature maps or hidden states"
+            )
+    if kind == LAST_MAP and not alike:
+        return (stages[0].paths[-1],), (stages[1].paths[-1],)
+    if not alike:
+        raise _not_alike(method, kind, (teacher, student), stages)
+    pairs = stages[0].paired_with(stages[1])
     if kind == MIDDLE_MAP:
         pairs = [pairs[(len(pairs) - 1) // 2]]
     if kind == LAST_MAP:
@@ -87,81 +101,47 @@ def shapes_of(model: keras.Model, names: Sequence[str]) -> Shape | list[Shape] |
     return found[0] if len(found) == 1 else found
 
 
-def _ends_of_stages(model):
-    """`{resolution: name}` of the last feature map of each resolution, in the order of layers."""
-    maps = {name: shape for name, shape in layer_shapes(model).items() if len(shape) == 4}
-    named = {name: shape for name, shape in maps.items() if _STAGE_END.fullmatch(name)}
-    ends = {}
-    for name, shape in (named if _reach_the_end(named, model, maps) else maps).items():
-        ends.pop(shape[1:3], None)
-        ends[shape[1:3]] = name
-    return ends
-
-
-def _reach_the_end(named, model, maps):
-    """Whether no layer after the named ones, except pooling, has another resolution.
-
-    A network may have such names only in its first stage.
-    """
-    resolutions = [
-        maps[layer.name][1:3]
-        for layer in model.layers
-        if layer.name in maps and "pool" not in f"{type(layer).__name__} {layer.name}".lower()
-    ]
-    return bool(named) and list(named.values())[-1][1:3] == resolutions[-1]
-
-
-def _pairs(teacher, student):
-    common = [resolution for resolution in student if resolution in teacher]
-    if common:
-        return [(teacher[resolution], student[resolution]) for resolution in common]
-    names = list(teacher.values()), list(student.values())
-    shorter = min(map(len, names))
-    return list(zip(*(found[-shorter:] for found in names), strict=True))
-
-
 def _embedding(method, model):
-    output_layers = _layers_of_output(model)
     vectors = [
-        name
-        for name, shape in layer_shapes(model).items()
-        if len(shape) == 2 and name not in output_layers
+        path
+        for path, layer in layer_outputs(model).items()
+        if len(layer.shape) == 2 and layer.learned and not layer.is_output and not layer.is_model
     ]
     if not vectors:
-        raise _not_found(method, model, "no layer before the output that outputs vectors")
-    named = [name for name in vectors if _EMBEDDING.fullmatch(name)]
+        raise _not_found(
+            method, model, EMBEDDING, "no layer before the output that outputs vectors"
+        )
+    named = [path for path in vectors if _EMBEDDING.fullmatch(path.rpartition("/")[2])]
     return (named or vectors)[-1]
 
 
-def _layers_of_output(model):
-    """Names of the layer that outputs the logits, and of an activation after it."""
-    if not layer_shapes(model):
-        return []
-    if isinstance(model, keras.Sequential):
-        chain = model.layers[::-1]
-    else:
-        chain = [model.get_layer(model.output_names[0])]
-        while _is_activation(chain[-1]):
-            before = [one for one in model.layers if one.output is chain[-1].input]
-            if not before:
-                break
-            chain += before
-    number = next((n for n, layer in enumerate(chain) if not _is_activation(layer)), 0)
-    return [layer.name for layer in chain[: number + 1]]
+def _arguments(kind):
+    several = "s" if kind == MAPS else ""
+    return f"`teacher_layer_name{several}` and `student_layer_name{several}`"
 
 
-def _is_activation(layer):
-    return isinstance(layer, (keras.layers.Activation, keras.layers.Softmax))
-
-
-def _not_found(method, model, reason):
-    arguments = "`teacher_layer_name` and `student_layer_name`"
-    if not getattr(model, "inputs", None):
+def _not_found(method, model, kind, reason):
+    if not has_graph(model):
         return ValueError(
-            f"{arguments} must be given to {method}, since the layers of the model "
-            f"{model.name!r} are not connected in a graph."
+            f"{_arguments(kind)} must be given to {method}, since the layers of the model "
+            f"{model.name!r} are not connected in a graph, and `features`, which returns them, to "
+            "L2RKDDistiller."
         )
     return ValueError(
-        f"{arguments} must be given to {method}: in the model {model.name!r} it found {reason}. "
-        f"Its layers and shapes: {layer_shapes(model)}"
+        f"{_arguments(kind)} must be given to {method}: in the model {model.name!r} it found "
+        f"{reason} and depends on trained weights. Its layers and shapes: {layer_shapes(model)}"
+    )
+
+
+def _not_alike(method, kind, models, stages):
+    def of(model: keras.Model, found: Stages) -> str:
+        shapes = layer_shapes(model)
+        return f"{model.name!r} has {found.form}: { {path: shapes[path] for path in found.paths} }"
+
+    teacher, student = map(of, models, stages)
+    return ValueError(
+        f"{method} compares {MAPS_OF_IMAGES} with {MAPS_OF_IMAGES}, or {HIDDEN_STATES} with "
+        f"{HIDDEN_STATES}. Received: the teacher {teacher}; the student {student}. Give "
+        f"{_arguments(kind)} layers of one kind, or use a method that compares embeddings or "
+        "examples, such as FitNet, RelationalKD or SimilarityPreserving."
     )

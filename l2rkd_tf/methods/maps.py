@@ -1,4 +1,8 @@
-"""Methods that compare spatial positions and channels of feature maps of several layers."""
+"""Methods that compare positions and channels of features of several layers.
+
+Features are maps, or hidden states of shape `(batch, positions, channels)`, whose only spatial axis
+is that of the positions.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,21 +33,22 @@ class AttentionTransfer(LayersMethod):
 
     with the Euclidean norm `|A|` over spatial positions. It does not depend on the number and order
     of channels, nor on the scale of the features. The larger maps are first pooled by
-    `match_sizes`.
+    `match_sizes`. Of hidden states, the attention is that of their positions.
 
     How this differs from the paper: the paper's equation has the norm of the difference. This is
     its square, averaged over positions, as in the authors' code, where its weight is 1000.
 
     Args:
-        teacher_layer_names: Names of layers of the teacher that output feature maps, a list, or one
-            name. `None` finds one of each resolution, by `l2rkd_tf.methods.find_layers`.
+        teacher_layer_names: Names of layers of the teacher that output feature maps or hidden
+            states, a list, or one name; `"model/layer"` for those of nested models. `None` finds
+            one of each resolution, by `l2rkd_tf.methods.find_layers`.
         student_layer_names: Names of as many layers of the student, or `None`.
         power: Number of at least 1; higher ones emphasize the positions of the strongest
             activations.
 
     Raises:
         ValueError: If a layer name is not a string, a number is out of range, or features are not
-            maps of known size.
+            maps or hidden states of known size.
 
     Example:
         >>> method = AttentionTransfer("block2", "block2")
@@ -80,9 +85,9 @@ class AttentionTransfer(LayersMethod):
 
     def _attention(self, maps):
         # Without scaling, powers of small or large features leave the range of float32.
-        sizes = _scaled(tf.abs(maps), axis=[1, 2, 3])
-        attention = tf.reduce_sum(tf.pow(sizes, self.power), axis=-1)
-        return tf.math.l2_normalize(_flat(attention), axis=-1)
+        sizes = _scaled(tf.abs(maps), axis=list(range(1, maps.shape.rank)))
+        attention = tf.reduce_sum(tf.pow(_flat(sizes), self.power), axis=-1)
+        return tf.math.l2_normalize(attention, axis=-1)
 
     def get_config(self) -> Config:
         """Arguments of the constructor."""
@@ -111,13 +116,14 @@ class NeuronSelectivityTransfer(LayersMethod):
     50; `None` uses a map of each resolution, as later studies do with the same weight.
 
     Args:
-        teacher_layer_names: Names of layers of the teacher that output feature maps, a list, or one
-            name. `None` finds one of each resolution, by `l2rkd_tf.methods.find_layers`.
+        teacher_layer_names: Names of layers of the teacher that output feature maps or hidden
+            states, a list, or one name; `"model/layer"` for those of nested models. `None` finds
+            one of each resolution, by `l2rkd_tf.methods.find_layers`.
         student_layer_names: Names of as many layers of the student, or `None`.
 
     Raises:
         ValueError: If a layer name is not a string, a number is out of range, or features are not
-            maps of known size.
+            maps or hidden states of known size.
 
     Example:
         >>> method = NeuronSelectivityTransfer("block3", "block3")
@@ -160,14 +166,15 @@ class FSP(LayersMethod):
     first stage.
 
     Args:
-        teacher_layer_names: Names of at least two layers of the teacher that output feature maps, a
-            list, from input to output. `None` finds one of each resolution, by
+        teacher_layer_names: Names of at least two layers of the teacher that output feature maps or
+            hidden states, a list, from input to output. `None` finds one of each resolution, by
             `l2rkd_tf.methods.find_layers`.
         student_layer_names: Names of as many layers of the student, or `None`.
 
     Raises:
         ValueError: If a layer name is not a string, fewer than two layers are given or found,
-            features are not maps of known size, or teacher and student differ in channels.
+            features are not maps or hidden states of known size, or teacher and student differ in
+            channels.
 
     Example:
         >>> method = FSP(["block1", "block2"], ["block1", "block2"])
@@ -212,9 +219,10 @@ def _scaled(features, axis):
 
 
 def _flat(maps):
-    """All spatial positions in one axis, after that of the batch."""
-    shape = maps.shape
-    return tf.reshape(maps, [-1, shape[1] * shape[2], *shape[3:]])
+    """All positions in one axis, shape `(batch, positions, channels)`."""
+    if maps.shape.rank == 3:
+        return maps
+    return tf.reshape(maps, [-1, maps.shape[1:-1].num_elements(), maps.shape[-1]])
 
 
 def _patterns(maps):
@@ -234,7 +242,8 @@ def _squared_discrepancy(teacher, student):
         np.float32([1.0 / teacher.shape[-1], -1.0 / student.shape[-1]]),
         [teacher.shape[-1], student.shape[-1]],
     )
-    if patterns.shape[1] <= patterns.shape[2]:
+    positions, channels = patterns.shape[1:]
+    if positions is not None and positions <= channels:
         difference = tf.einsum("bpc,bqc->bpq", patterns * weights, patterns)
         return tf.reduce_sum(tf.square(difference), axis=[1, 2])
     products = tf.einsum("bpc,bpd->bcd", patterns, patterns)
@@ -245,9 +254,9 @@ def _flows(layers):
     """FSP matrices of consecutive layers, shape `(batch, channels, next channels)`."""
     flows = []
     for maps, next_maps in zip(layers[:-1], layers[1:], strict=True):
-        maps, next_maps = match_sizes(maps, next_maps)
-        positions = maps.shape[1] * maps.shape[2]
-        flows.append(tf.einsum("bxyi,bxyj->bij", maps, next_maps) / positions)
+        maps, next_maps = map(_flat, match_sizes(maps, next_maps))
+        positions = tf.cast(tf.shape(maps)[1], tf.float32)
+        flows.append(tf.einsum("bpi,bpj->bij", maps, next_maps) / positions)
     return flows
 
 

@@ -219,18 +219,43 @@ def test_a_model_without_a_graph_needs_features():
         )
 
 
-def test_features_are_only_for_models_without_a_graph():
+def test_features_win_over_the_layers_of_functional_models():
+    """`features` returns twice what the layer of that name outputs, and nothing is left out."""
     x, y = table()
-    teacher, student = subclassed_pair()
-    functional = functional_twin(teacher)
-    logs = []
-    for models in ((teacher, student), (functional, subclassed_pair()[1])):
-        distiller = L2RKDDistiller(
+    models = [functional_twin(model) for model in subclassed_pair()]
+
+    def doubled(model, inputs, training):
+        hidden = model.get_layer("hidden")(inputs)
+        return model.get_layer("logits")(hidden), {"hidden": 2.0 * hidden}
+
+    def vid(features):
+        return L2RKDDistiller(
             *models,
-            distillation_losses=methods.RelationalKD("hidden", "hidden"),
-            features=hidden_features,
+            distillation_losses=methods.VID("hidden", "hidden"),
+            features=features,
             region=regions.Segment(),
             seed=0,
         )
-        logs.append(fit(compiled(distiller), x, y))
-    np.testing.assert_allclose(logs[1]["loss"], logs[0]["loss"], rtol=1e-6)
+
+    values = []
+    for features in (None, doubled):
+        distiller = compiled(vid(features), rate=0.0)
+        distiller.build(x.shape)
+        (method,) = distiller.distillation_losses
+        for weight in method.trainable_weights[1:]:
+            weight.assign(0.0 * weight)  # a mean of 0
+        values.append(fit(distiller, x, y)["vid_loss"][0])
+    variance = np.logaddexp(0.0, method.predictions[0].alpha.numpy()) + method.epsilon
+    squares = models[0].get_layer("hidden")(x).numpy() ** 2
+    expected = 0.5 * (3.0 * squares / variance).mean()
+    np.testing.assert_allclose(values[1] - values[0], expected, rtol=1e-4)
+
+
+def test_with_features_layers_must_be_named():
+    message = r"`teacher_layer_name` and `student_layer_name` must be given to FitNet.*`features`"
+    with pytest.raises(ValueError, match=message):
+        L2RKDDistiller(
+            *[functional_twin(model) for model in subclassed_pair()],
+            distillation_losses=methods.FitNet(),
+            features=hidden_features,
+        )

@@ -15,12 +15,16 @@ FITNET_SHAPES = {
     "channels": ((3, 3, 4, 5), (3, 3, 4, 2)),
     "sizes": ((3, 6, 3, 4), (3, 4, 5, 4)),
     "both": ((3, 5, 5, 2), (3, 3, 4, 6)),
+    "hidden states": ((3, 4, 5), (3, 4, 2)),
+    "hidden states of other lengths": ((3, 7, 4), (3, 5, 3)),
+    "volumes": ((3, 2, 3, 2, 2), (3, 3, 2, 2, 4)),
     "vectors": ((3, 5), (3, 5)),
     "vectors of other lengths": ((3, 5), (3, 8)),
 }
 VARIATIONAL_SHAPES = {
     "same": ([(3, 4, 4, 5)], [(3, 4, 4, 5)]),
     "both": ([(3, 5, 5, 2)], [(3, 3, 4, 6)]),
+    "hidden states": ([(3, 5, 4)], [(3, 3, 2)]),
     "vectors": ([(3, 5)], [(3, 8)]),
     "several": ([(3, 6, 6, 3), (3, 4)], [(3, 4, 4, 2), (3, 3)]),
 }
@@ -53,7 +57,7 @@ def variational(case):
         parts, kernels, alphas = list(parts), [], []
         for layer in teacher:
             alphas.append(parts.pop(0))
-            kernels.append([parts.pop(0) for _ in range(3 if layer.ndim == 4 else 1)])
+            kernels.append([parts.pop(0) for _ in range(3 if layer.ndim > 2 else 1)])
         return reference_maps.variational_information(teacher, student, kernels, alphas, EPSILON)
 
     return method, [random_features(teacher_shapes), random_features(student_shapes, 1)], expected
@@ -239,13 +243,16 @@ def test_wrong_variances_are_refused(arguments, named):
     ("teacher_shape", "student_shape"),
     [
         ((2, 4, 4, 3), (2, 3)),
-        ((2, 5, 3), (2, 5, 3)),
+        ((2, 5, 3), (2, 3)),
+        ((2, 5, 3), (2, 4, 4, 3)),
         ((None, 4, 4, None), (None, 4, 4, 3)),
     ],
 )
 @pytest.mark.parametrize("method", [fitnet_vid.FitNet, fitnet_vid.VID])
 def test_features_that_do_not_fit_are_refused(method, teacher_shape, student_shape):
-    with pytest.raises(ValueError, match="both be maps.*or both vectors") as error:
+    with pytest.raises(
+        ValueError, match="both be maps.*both hidden states.*or both vectors"
+    ) as error:
         method("a", "b").build(teacher_shape, student_shape)
     assert str(teacher_shape) in str(error.value)
 

@@ -321,7 +321,8 @@ def test_an_error_about_missing_maps_lists_all_layers(kind, which):
     message = str(error.value)
     for part in ("SomeMethod", "'dense_net'", "feature maps", "'first': (None, 5)", "'output'"):
         assert part in message
-    assert "`teacher_layer_name`" in message and "`student_layer_name`" in message
+    name = "layer_names" if kind == MAPS else "layer_name"
+    assert f"`teacher_{name}` and `student_{name}` must be given" in message
 
 
 def test_no_vector_before_the_output():
@@ -345,7 +346,8 @@ def test_subclassed_models_need_names(kind, which):
     pair = [network([("block1", 1)]), network([("block1", 1)])]
     pair[which == "student"] = model = Subclassed()
     model(np.zeros((1, 4), "float32"))
-    with pytest.raises(ValueError, match="`teacher_layer_name`.* to SomeMethod.*'subclassed'.*not"):
+    message = "`teacher_layer_names?`.* to SomeMethod.*'subclassed'.*not.*`features`"
+    with pytest.raises(ValueError, match=message):
         found(kind, *pair)
 
 

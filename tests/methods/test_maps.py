@@ -20,6 +20,10 @@ TWO_LAYERS = [(2, 6, 6, 3), (2, 3, 3, 8)], [(2, 4, 4, 2), (2, 4, 4, 5)]
 MORE_PLACES = [(2, 5, 4, 3)], [(2, 5, 4, 4)]
 MORE_CHANNELS = [(2, 2, 2, 5)], [(2, 2, 2, 6)]
 FLOW = [(2, 4, 4, 3), (2, 4, 4, 2)], [(2, 4, 4, 3), (2, 4, 4, 2)]
+STATES = [(3, 5, 4)], [(3, 5, 6)]
+FEWER_POSITIONS = [(3, 7, 4), (3, 5, 2)], [(3, 3, 3), (3, 4, 2)]
+VOLUMES = [(2, 3, 4, 3, 2)], [(2, 2, 3, 4, 3)]
+FLOW_OF_STATES = [(2, 6, 3), (2, 4, 2)], [(2, 5, 3), (2, 5, 2)]
 FLOW_OTHER_SIZES = (
     [(2, 6, 5, 3), (2, 3, 6, 2), (2, 2, 2, 4)],
     [
@@ -45,11 +49,16 @@ REFERENCES = {
 }
 SHAPES = {
     "attention_1": [OTHER_CHANNELS],
-    "attention_2": [ONE_SIZE, OTHER_CHANNELS, OTHER_SIZES, TWO_LAYERS],
+    "attention_2": [
+        STATES, FEWER_POSITIONS, VOLUMES, ONE_SIZE, OTHER_CHANNELS, OTHER_SIZES, TWO_LAYERS
+    ],
     "attention_4": [OTHER_SIZES],
-    "selectivity": [ONE_SIZE, OTHER_CHANNELS, OTHER_SIZES, TWO_LAYERS, MORE_PLACES, MORE_CHANNELS],
-    "flow": [FLOW, FLOW_OTHER_SIZES],
-}
+    "selectivity": [
+        STATES, FEWER_POSITIONS, ONE_SIZE, OTHER_CHANNELS, OTHER_SIZES, TWO_LAYERS, MORE_PLACES,
+        MORE_CHANNELS,
+    ],
+    "flow": [FLOW, FLOW_OF_STATES, FLOW_OTHER_SIZES],
+}  # fmt: skip
 CASES = [(name, *shapes) for name in METHODS for shapes in SHAPES[name]]
 NAMES = sorted(METHODS)
 WEIGHTS = np.array([0.5, -2.0, 1.5])
@@ -281,7 +290,7 @@ def test_flow_refuses_other_numbers_of_channels():
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (2, 4, 5), (2, 3, 4, 4, 5), (2, None, 4, 5)])
-@each_method
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "flow"])
 def test_features_that_are_no_maps_of_known_size_are_refused(name, shape):
     teacher, student = features_of(name)
     signature = [
@@ -293,13 +302,22 @@ def test_features_that_are_no_maps_of_known_size_are_refused(name, shape):
         compiled.get_concrete_function()
 
 
+@pytest.mark.parametrize("shape", [(2, 5), (2, None, 4, 5)])
+def test_flow_refuses_features_without_known_positions(shape):
+    features = [tf.TensorSpec(shape)] * 2
+    compiled = tf.function(METHODS["flow"]().per_example, input_signature=[features, features])
+    with pytest.raises(ValueError, match=r"both hidden states of shape \(batch, positions"):
+        compiled.get_concrete_function()
+
+
 # Pooling.
 
 
 @pytest.mark.parametrize(
     ("sizes", "other_sizes"),
-    [((8, 8), (4, 4)), ((7, 5), (3, 2)), ((4, 9), (6, 2)), ((3, 3), (3, 3)), ((5, 1), (1, 6))],
-)
+    [((8, 8), (4, 4)), ((7, 5), (3, 2)), ((4, 9), (6, 2)), ((3, 3), (3, 3)), ((5, 1), (1, 6)),
+     ((7,), (3,)), ((2, 5, 4), (3, 2, 4))],
+)  # fmt: skip
 def test_match_sizes_averages_blocks(sizes, other_sizes):
     teacher, student = random_features([(2, *sizes, 3), (2, *other_sizes, 2)])
     matched = match_sizes(teacher, student)
@@ -313,6 +331,26 @@ def test_match_sizes_leaves_maps_of_one_size_unchanged():
     teacher, student = random_features([(2, 4, 3, 3), (2, 4, 3, 2)])
     for one, other in zip(match_sizes(teacher, student), (teacher, student), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+UNKNOWN = ["attention_2", "selectivity", "flow"]
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_hidden_states_of_unknown_length_are_those_of_known_length(name):
+    shapes = FLOW_OF_STATES if name == "flow" else STATES
+    teacher, student = ([layer[:, :4] for layer in random_features(of, 3)] for of in shapes)
+    signature = [
+        [tf.TensorSpec((None, None, layer.shape[-1])) for layer in of_model]
+        for of_model in (teacher, student)
+    ]
+    method = METHODS[name]()
+    compiled = tf.function(method.per_example, input_signature=signature)
+    np.testing.assert_allclose(
+        compiled(teacher, student), method.per_example(teacher, student), rtol=1e-5
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="equal lengths"):
+        compiled(teacher, [*student[:-1], student[-1][:, :1]])
 
 
 # In `keras.distillation.Distiller`.

@@ -26,31 +26,29 @@ def finite_difference(function, array, step=1e-6):
     return gradient
 
 
-def pool(maps, height, width):
-    """Mean over each of `height x width` blocks, which overlap where the sizes do not divide."""
-    maps = np.asarray(maps, np.float64)
-    rows, columns = maps.shape[1:3]
-    pooled = np.zeros((len(maps), height, width, maps.shape[3]))
-    for i in range(height):
-        for j in range(width):
-            block = maps[
-                :,
-                math.floor(i * rows / height) : math.ceil((i + 1) * rows / height),
-                math.floor(j * columns / width) : math.ceil((j + 1) * columns / width),
-            ]
-            pooled[:, i, j] = block.mean(axis=(1, 2))
+def pool(features, sizes):
+    """Mean over each of `sizes` blocks, which overlap where the sizes do not divide."""
+    features = np.asarray(features, np.float64)
+    pooled = np.zeros((len(features), *sizes, features.shape[-1]))
+    for place in np.ndindex(*sizes):
+        block = features
+        for axis, (i, size) in enumerate(zip(place, sizes, strict=True), start=1):
+            n = features.shape[axis]
+            rows = range(math.floor(i * n / size), math.ceil((i + 1) * n / size))
+            block = block.take(rows, axis)
+        pooled[(slice(None), *place)] = block.mean(axis=tuple(range(1, features.ndim - 1)))
     return pooled
 
 
 def pool_both(first, second):
-    sizes = np.minimum(first.shape[1:3], second.shape[1:3])
-    return pool(first, *sizes), pool(second, *sizes)
+    sizes = np.minimum(first.shape[1:-1], second.shape[1:-1])
+    return pool(first, sizes), pool(second, sizes)
 
 
 def match(teacher, student):
     """Float64 features of one size."""
     teacher, student = np.asarray(teacher, np.float64), np.asarray(student, np.float64)
-    return pool_both(teacher, student) if teacher.ndim == 4 else (teacher, student)
+    return pool_both(teacher, student) if teacher.ndim > 2 else (teacher, student)
 
 
 def unit(vector):
@@ -81,14 +79,11 @@ def neuron_selectivity(teacher, student):
 
 def flow_of_solution(teacher, student):
     def matrix(layers, step, example):
-        lower, upper = match(layers[step], layers[step + 1])
-        rows, columns = lower.shape[1:3]
-        total = sum(
-            np.outer(lower[example, x, y], upper[example, x, y])
-            for x in range(rows)
-            for y in range(columns)
+        lower, upper = (
+            layer[example].reshape(-1, layer.shape[-1])
+            for layer in match(layers[step], layers[step + 1])
         )
-        return total / (rows * columns)
+        return np.mean([np.outer(*pair) for pair in zip(lower, upper, strict=True)], axis=0)
 
     values = np.zeros(len(teacher[0]))
     for example in range(len(values)):
