@@ -21,16 +21,16 @@ class SwappedAverages:
     def note(self, model: keras.Model) -> None:
         """Keeps a weight, at the end of a batch."""
         if _average(model) is not None:
-            self._weight = np.array(model.trainable_variables[-1])
+            self._weight = keras.ops.convert_to_numpy(model.trainable_variables[-1])
 
     def are_swapped(self, model: keras.Model) -> bool:
         """Whether weights and averages have been exchanged since `note`."""
         average = _average(model)
         if average is None or self._weight is None:
             return False
-        weight = np.array(model.trainable_variables[-1])
+        weight = keras.ops.convert_to_numpy(model.trainable_variables[-1])
         # The exchange rounds.
-        near = np.abs(np.array(average) - self._weight) <= 1e-5 * (1.0 + np.abs(self._weight))
+        near = np.abs(keras.ops.convert_to_numpy(average) - self._weight) <= 1e-5 * (1.0 + np.abs(self._weight))
         return bool(near.all()) and not np.array_equal(weight, self._weight)
 
 

@@ -1,19 +1,16 @@
 """A distiller on one page: both models side by side, the objective, and what a step costs."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tabulate
-
-if TYPE_CHECKING:
-    from l2rkd_tf.distiller.properties import DistillerProperties
 
 __all__ = ["summary_of"]
 
 _BATCH = 32
 
 
-def summary_of(distiller: "DistillerProperties") -> str:
-    """The text that `L2RKDDistiller.summary` prints."""
+def summary_of(distiller: Any) -> str:
+    """The text that `L2RKDDistiller.summary` prints, of this distiller."""
     return "\n\n".join(
         [f"Distiller {distiller.name!r}", _models(distiller), _terms(distiller), _step(distiller)]
     )

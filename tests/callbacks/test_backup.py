@@ -215,6 +215,26 @@ def test_arrays_and_models_without_an_optimizer_can_be_backed_up(tmp_path):
     assert np.asarray(history.history["where"]).tolist() == [[2.0, 0.5], [4.0, 0.5], [6.0, 0.5]]
 
 
+@pytest.mark.parametrize(("is_first", "atol"), [(True, 0.0), (False, 1e-5)])
+def test_runs_that_exchange_weights_and_averages_resume(is_first, atol, digits_dir, tmp_path):
+    def fit(*others):
+        keras.utils.set_random_seed(3)
+        train_data = load(digits_dir)
+        model = compiled(network(6, 0.5), use_ema=True, ema_momentum=0.9)
+        saving = TrainingBackup(tmp_path, train_data, **KEPT)
+        exchange = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        pair = [exchange, saving] if is_first else [saving, exchange]
+        model.fit(train_data, epochs=EPOCHS, callbacks=[*pair, *others], verbose=0)
+        return model
+
+    model = fit()
+    shutil.rmtree(tmp_path)
+    with pytest.raises(Interrupted):
+        fit(Interrupt(PASS + 5))
+    for one, other in zip(state(fit()), state(model), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=atol)
+
+
 def test_replicas_resume_together(digits_dir, tmp_path):
     strategy = two_replicas()
 
