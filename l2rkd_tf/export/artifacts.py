@@ -39,7 +39,7 @@ def write_saved_model(
     # Not `model.export`: random layers augment in what it traces, with training=None.
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serve", lambda inputs: model(inputs, training=False), [specs])
+    archive.add_endpoint("serve", lambda x: model(x, training=False), [specs])
     archive.write_out(str(artifact), verbose=False)
 
 
@@ -85,8 +85,10 @@ def write_litert(
                     quantization=quantization,
                     examples=_write_examples(examples.by_name, folder),
                 )
-            except (child_process.ChildError, child_process.ChildDied) as error:
+            except child_process.ChildError as error:
                 failure = error
+            except child_process.ChildDied as death:
+                raise ExportError(_why_not(model, quantization, death)) from death
             else:
                 return
     raise ExportError(_why_not(model, quantization, failure)) from failure
@@ -94,21 +96,30 @@ def write_litert(
 
 def _why_not(model, quantization, failure):
     """Why there is no `.tflite` file, with the layers that are the cause if they can be told."""
-    message = f"LiteRT cannot express this student with quantization={quantization!r}: "
-    rolled = ", ".join(map(describe, rolled_recurrent(model)))
-    if rolled and quantization == "int8":
-        return (
-            f"{message}it cannot determine the ranges of int8 inside the loop of the recurrent "
-            f"layers {rolled} ({_short(failure)}). Build the student with unroll=True in these "
-            "layers and set its weights to `student.get_weights()`, or use another quantization."
-        )
+    start = f"LiteRT cannot express this student with quantization={quantization!r}: "
     if isinstance(failure, child_process.ChildDied):
-        message += f"the converter crashed in a process of its own, with {_short(failure)}."
-        return message + (f" It has the recurrent layers {rolled}." if rolled else "")
-    named = "; ".join(f"layer {cause}" for cause in named_in(model, str(failure)))
-    if named:
-        return f"{message}{named}, which LiteRT does not support. {_short(failure)}"
-    return message + _short(failure)
+        return start + _why_it_crashed(model, quantization, failure)
+    named = "; ".join(named_in(model, str(failure)))
+    if not named:
+        return start + _short(failure)
+    return (
+        f"{start}{named}, which LiteRT does not support. Replace the layer, or leave it out and "
+        "compute it in your program; or use `export_saved_model`."
+    )
+
+
+def _why_it_crashed(model, quantization, death):
+    rolled = ", ".join(map(describe, rolled_recurrent(model)))
+    crash = f"its converter crashed, in a process of its own, with {death}."
+    if not rolled:
+        return crash
+    if quantization != "int8":
+        return f"{crash} The student has the recurrent layers {rolled}; try unroll=True there."
+    return (
+        f"{crash} It cannot determine the ranges of int8 inside the loop of the recurrent layers "
+        f"{rolled}. Build the student with unroll=True in these layers and set its weights to "
+        "`student.get_weights()`, or use another quantization."
+    )
 
 
 def _short(failure):

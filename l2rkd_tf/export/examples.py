@@ -75,7 +75,7 @@ def examples_for(student: keras.Model, representative_data: RepresentativeData |
 def _gather(data, declared):
     """At most 256 examples, as a structure of arrays, and their positions in the data."""
     if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
-        inputs = _first_examples(data)
+        inputs = _first_examples(data, declared)
         return inputs, np.arange(len(keras.tree.flatten(inputs)[0]))
     inputs = keras.tree.map_structure(_as_array, _without_labels(data, declared))
     arrays = keras.tree.flatten(inputs)
@@ -87,7 +87,8 @@ def _gather(data, declared):
     return keras.tree.map_structure(lambda array: array[chosen], inputs), chosen
 
 
-def _first_examples(data):
+def _first_examples(data, declared):
+    num_axes = [1] if declared is None else [len(one.shape) for one in keras.tree.flatten(declared)]
     gathered, count = [], 0
     for element in _elements(data):
         # A tuple is `(x, y)` here, but cached inputs are a tuple as well.
@@ -96,7 +97,8 @@ def _first_examples(data):
             element if cached is element else (cached,)
         )
         batch = keras.tree.map_structure(np.asarray, split_inputs(inputs)[0])
-        if any(array.ndim == 0 for array in keras.tree.flatten(batch)):
+        found = [array.ndim for array in keras.tree.flatten(batch)]
+        if 0 in found or found == [axes - 1 for axes in num_axes]:
             raise ValueError("`representative_data` must be batched: add `.batch(32)` to it.")
         gathered.append(batch)
         count += len(keras.tree.flatten(batch)[0])
@@ -191,7 +193,7 @@ def _advice(arrays, specs):
         spec.shape[1:].is_compatible_with(array.shape)
         for array, spec in zip(arrays, specs, strict=True)
     ):
-        return " They are single examples: add `.batch(32)` to a dataset, or an axis to an array."
+        return " They are single examples: add an axis for the batch."
     if len(specs) == 1 < len(arrays) and _fits(arrays[0], specs[0]):
         return " Without labels and weights they would fit: pass x alone."
     return ""

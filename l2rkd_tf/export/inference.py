@@ -33,7 +33,9 @@ def student_outputs(student: keras.Model, arrays: Any) -> np.ndarray:
     try:
         outputs = _run(student, batches(arrays))
         repeated = _run(student, _few(arrays))
-        changed = [variable for variable, before in state if not np.array_equal(variable.numpy(), before)]
+        changed = [
+            variable for variable, before in state if not np.array_equal(variable.numpy(), before)
+        ]
     finally:
         for variable, before in state:
             variable.assign(before)

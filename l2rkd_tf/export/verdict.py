@@ -17,7 +17,6 @@ __all__ = ["checked_comparison", "warn_of_outliers"]
 _NUM_NAMED = 3
 _BATCH = 64
 _LEVELS = 255  # of 8 bits, between the smallest and the largest value
-_FEW_LEVELS = 64
 
 
 def checked_comparison(
@@ -72,13 +71,12 @@ def _exact_reasons(reference, quantization):
 def _quantization_reasons(reference, quantization):
     """What spoils the quantization, as far as it can be told, and what to do."""
     reasons = [*_outlier_sentences(reference.examples)]
-    if quantization == "int8":
+    if quantization in ("dynamic", "int8"):
         reasons += _coarse_layers(reference)
-    more = "Pass more representative data, or use" if quantization == "int8" else "Use"
     return [
         *reasons,
-        f"{more} a finer quantization. If outputs are not classes, set `min_top1_agreement=0`; if "
-        "such differences are acceptable, raise `tolerance`.",
+        "Otherwise use a finer quantization. If outputs are not classes, set "
+        "`min_top1_agreement=0`; if such differences are acceptable, raise `tolerance`.",
     ]
 
 
@@ -108,25 +106,25 @@ def _outlier_sentences(examples):
         yield (
             f"`representative_data` has outliers in the input {name!r}: {named}{more}, counted "
             f"from 0, where {FRACTION:.0%} of the examples stay within {usual:.3g} of the median. "
-            "Int8 spends most of its 256 levels on them. Leave them out or clip them, unless the "
-            "student really receives such values."
+            "Leave them out or clip them, unless the student really receives such values: int8 "
+            "spends most of its 256 levels on them."
         )
 
 
 def _coarse_layers(reference):
-    """Names the layers whose usual values share few of the levels of int8."""
+    """Names the layers whose usual outputs share the fewest levels of 8 bits."""
     first = next(batches(reference.examples.arrays, _BATCH))
     levels = {}
     for layer, output in inner_outputs(reference.model, first):
-        low, high = min(output.min(), 0), max(output.max(), 0)
-        used = _LEVELS * robust_spread(output) / (high - low) if high > low else _LEVELS
-        if used < _FEW_LEVELS:
+        low, high = min(output.min(), 0.0), max(output.max(), 0.0)
+        if high > low:
+            used = _LEVELS * min(1.0, robust_spread(output) / (high - low))
             levels[describe(layer)] = max(1, round(used))
     worst = sorted(levels, key=levels.__getitem__)[:_NUM_NAMED]
-    if worst:
-        yield (
-            f"Int8 loses most in these layers, where the values of {FRACTION:.0%} of the examples "
-            "share few of the 256 levels: "
-            + ", ".join(f"{layer} {levels[layer]}" for layer in worst)
-            + "."
-        )
+    named = ", ".join(f"{layer} {levels[layer]}" for layer in worst)
+    if not named:
+        return []
+    return [
+        f"Layers in which the values of {FRACTION:.0%} of the examples share the fewest of the "
+        f"{_LEVELS + 1} levels of 8 bits: {named}."
+    ]
