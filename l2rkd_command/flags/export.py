@@ -19,6 +19,15 @@ def define(FLAGS):
         "Quantization of the LiteRT file. int8 is calibrated on training examples.",
         **under("Export", FLAGS),
     )
+    flags.DEFINE_float(
+        "min_top1_agreement",
+        None,
+        "Smallest accepted fraction of examples that the LiteRT file classifies as the student "
+        "does. Default: 0.98, and 0.95 for int8.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+        **under("Export", FLAGS),
+    )
     output.define(FLAGS, "runs/export")
     student.define_intended_use(FLAGS)
 

@@ -128,7 +128,7 @@ def _tell_exports(reports, console):
         console.note(
             f"{name}: {report.bytes:,} bytes, top-1 agreement with Keras "
             f"{report.top1_agreement:.1%}, largest difference {report.max_abs_difference:.2g} "
-            f"of a span of {report.output_spread:.3g}"
+            f"at a spread of {report.output_spread:.3g}"
         )
 
 

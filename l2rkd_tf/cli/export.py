@@ -66,6 +66,7 @@ def _export_both(flags, student, examples, folder, console):
         folder / LITERT,
         quantization=None if flags.quantization == "none" else flags.quantization,
         representative_data=examples,
+        min_top1_agreement=flags.min_top1_agreement,
     )
     for report in (saved_model, litert):
         console.note(_describe(report))
@@ -88,7 +89,7 @@ def _describe(report):
     """One line about an export."""
     return (
         f"{report.artifact}: {report.bytes:,} bytes, largest difference "
-        f"{report.max_abs_difference:.2g} (outputs span {report.output_spread:.3g})"
+        f"{report.max_abs_difference:.2g} (spread of the outputs: {report.output_spread:.3g})"
     )
 
 

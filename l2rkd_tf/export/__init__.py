@@ -12,12 +12,18 @@ half-precision operations; the student itself does not change.
 writes it, and `wilson_interval` computes the confidence intervals of its accuracies.
 """
 
-from l2rkd_tf.export.exporters import DEFAULT_TOLERANCE, export_litert, export_saved_model
+from l2rkd_tf.export.exporters import (
+    DEFAULT_MIN_TOP1_AGREEMENT,
+    DEFAULT_TOLERANCE,
+    export_litert,
+    export_saved_model,
+)
 from l2rkd_tf.export.intervals import wilson_interval
 from l2rkd_tf.export.model_card import model_card_text, write_model_card
 from l2rkd_tf.export.report import ExportError, ExportReport
 
 __all__ = [
+    "DEFAULT_MIN_TOP1_AGREEMENT",
     "DEFAULT_TOLERANCE",
     "ExportError",
     "ExportReport",

@@ -1,9 +1,7 @@
 """Writes and runs the two kinds of artifacts."""
 
-import importlib.metadata
 import pathlib
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,11 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.export.inputs import Examples, batches
+from l2rkd_tf.export import child_process
+from l2rkd_tf.export.examples import Examples, batches
+from l2rkd_tf.export.layer_search import describe, named_in, rolled_recurrent
 from l2rkd_tf.export.report import ExportError
 from l2rkd_tf.utils.types import PathLike, Quantization
 
 __all__ = ["Run", "run_litert", "run_saved_model", "write_litert", "write_saved_model"]
+
+_LONGEST = 300  # characters of the converter's own message
 
 
 class Run(NamedTuple):
@@ -30,19 +32,26 @@ class Run(NamedTuple):
 def write_saved_model(
     model: keras.Model, specs: Any, artifact: PathLike, batch_size: int | None = None
 ) -> None:
-    """Writes a SavedModel, for any batch size or a fixed one."""
+    """Writes a SavedModel of the model at inference, for any batch size or a fixed one."""
     specs = keras.tree.map_structure(
         lambda spec: tf.TensorSpec((batch_size, *spec.shape[1:]), spec.dtype, spec.name), specs
     )
-    model.export(artifact, format="tf_saved_model", verbose=False, input_signature=[specs])
+    # Not `model.export`: random layers augment in what it traces, with training=None.
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", lambda x: model(x, training=False), [specs])
+    archive.write_out(str(artifact), verbose=False)
 
 
 def run_saved_model(artifact: pathlib.Path, named_arrays: Mapping[str, np.ndarray]) -> Run:
-    """Runs a SavedModel on the CPU."""
+    """Runs a SavedModel on the CPU, in this process: with the kernels that the student uses."""
     with tf.device("CPU"):
         model = tf.saved_model.load(str(artifact))
         serve = model.signatures["serving_default"]
-        results = [serve(**batch)["output_0"] for batch in batches(named_arrays)]
+        results = [
+            serve(**{name: tf.constant(array) for name, array in batch.items()})["output_0"]
+            for batch in batches(named_arrays)
+        ]
     inputs = _saved_model_signature(serve.structured_input_signature[1])
     outputs = _saved_model_signature(serve.structured_outputs)
     return Run(np.concatenate(results), inputs, outputs, {})
@@ -64,63 +73,81 @@ def write_litert(
 ) -> None:
     """Writes a `.tflite` file, for the first of the batch sizes that LiteRT supports."""
     for batch_size in batch_sizes:
-        with tempfile.TemporaryDirectory(dir=artifact.parent) as saved_model:
-            write_saved_model(model, examples.specs, saved_model, batch_size)
+        with tempfile.TemporaryDirectory(dir=artifact.parent) as name:
+            folder = pathlib.Path(name)
+            write_saved_model(model, examples.specs, folder / "saved_model", batch_size)
             try:
-                contents = _converted(saved_model, quantization, examples.by_name)
-            except Exception as error:  # The converter's own class of errors is not public.
+                child_process.call(
+                    "convert",
+                    folder,
+                    saved_model=folder / "saved_model",
+                    artifact=artifact,
+                    quantization=quantization,
+                    examples=_write_examples(examples.by_name, folder),
+                )
+            except child_process.ChildError as error:
                 failure = error
+            except child_process.ChildDied as death:
+                raise ExportError(_why_not(model, quantization, death)) from death
             else:
-                artifact.write_bytes(contents)
                 return
-    raise ExportError(
-        f"LiteRT cannot express this student with quantization={quantization!r}: {failure}"
-    ) from failure
+    raise ExportError(_why_not(model, quantization, failure)) from failure
 
 
-def _converted(saved_model, quantization, named_arrays):
-    """The bytes of the `.tflite` file."""
-    converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
-    if quantization is not None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantization == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if quantization == "int8":
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = lambda: batches(named_arrays, 1)
-    with warnings.catch_warnings():
-        # The converter calibrates with TensorFlow's own interpreter, which warns about that.
-        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter")
-        return converter.convert()
+def _why_not(model, quantization, failure):
+    """Why there is no `.tflite` file, with the layers that are the cause if they can be told."""
+    start = f"LiteRT cannot express this student with quantization={quantization!r}: "
+    if isinstance(failure, child_process.ChildDied):
+        return start + _why_it_crashed(model, quantization, failure)
+    named = "; ".join(named_in(model, str(failure)))
+    if not named:
+        return start + _short(failure)
+    return (
+        f"{start}{named}, which LiteRT does not support. Replace the layer, or leave it out and "
+        "compute it in your program; or use `export_saved_model`."
+    )
+
+
+def _why_it_crashed(model, quantization, death):
+    rolled = ", ".join(map(describe, rolled_recurrent(model)))
+    crash = f"its converter crashed, in a process of its own, with {death}."
+    if not rolled:
+        return crash
+    if quantization != "int8":
+        return f"{crash} The student has the recurrent layers {rolled}; try unroll=True there."
+    return (
+        f"{crash} It cannot determine the ranges of int8 inside the loop of the recurrent layers "
+        f"{rolled}. Build the student with unroll=True in these layers and set its weights to "
+        "`student.get_weights()`, or use another quantization."
+    )
+
+
+def _short(failure):
+    text = " ".join(str(failure).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
+
+def _write_examples(named_arrays, folder):
+    file = folder / "examples.npz"
+    np.savez(file, **named_arrays)
+    return file
 
 
 def run_litert(artifact: pathlib.Path, named_arrays: Mapping[str, np.ndarray]) -> Run:
     """Runs a `.tflite` file on one example at a time, which every such file accepts."""
-    interpreter, versions = _interpreter(artifact)
-    runner = interpreter.get_signature_runner()
-    results = [runner(**example)["output_0"] for example in batches(named_arrays, 1)]
-    inputs = _litert_signature(runner.get_input_details())
-    outputs = _litert_signature(runner.get_output_details())
-    return Run(np.concatenate(results), inputs, outputs, versions)
-
-
-def _litert_signature(details):
-    return [
-        {
-            "name": name,
-            "shape": [None if size < 0 else int(size) for size in detail["shape_signature"]],
-            "dtype": np.dtype(detail["dtype"]).name,
-        }
-        for name, detail in details.items()
-    ]
-
-
-def _interpreter(artifact):
-    try:
-        from ai_edge_litert import interpreter
-    except ImportError:
-        # The interpreter in TensorFlow runs the same files, but warns that it is deprecated:
-        # `pip install l2rkd-tf[litert]` installs its successor.
-        return tf.lite.Interpreter(model_path=str(artifact)), {"tf.lite": tf.__version__}
-    versions = {"ai-edge-litert": importlib.metadata.version("ai-edge-litert")}
-    return interpreter.Interpreter(model_path=str(artifact)), versions
+    with tempfile.TemporaryDirectory(dir=artifact.parent) as name:
+        folder = pathlib.Path(name)
+        outputs = folder / "outputs.npy"
+        try:
+            signature = child_process.call(
+                "run",
+                folder,
+                artifact=artifact,
+                examples=_write_examples(named_arrays, folder),
+                outputs=outputs,
+            )
+        except (child_process.ChildError, child_process.ChildDied) as error:
+            raise ExportError(
+                f"LiteRT converted this student, but cannot run the file: {_short(error)}"
+            ) from error
+        return Run(np.load(outputs), **signature)

@@ -74,13 +74,15 @@ def signature(exports: Sequence[Report]) -> str:
 def parity(exports: Sequence[Report]) -> str:
     """How far the outputs of each file are from those of the Keras model."""
     header = ["file", "largest difference", "mean difference", "spread of the outputs"]
-    header += ["tolerance, as a fraction of the spread", "top-1 agreement", "inputs", "from"]
+    header += ["tolerance, as a fraction of the spread", "top-1 agreement", "at least"]
+    header += ["inputs", "from"]
     names = ("max_abs_difference", "mean_abs_difference", "output_spread", "tolerance")
     rows = []
     for entry in exports:
         top1 = entry["top1_agreement"]
         agreement = _UNKNOWN if top1 is None else _percent(top1)
         row = [entry["artifact"], *(f"{entry[name]:.3g}" for name in names), agreement]
+        row.append(_UNKNOWN if top1 is None else _percent(entry["min_top1_agreement"]))
         rows.append([*row, entry["num_examples"], entry["example_source"]])
     return _table(header, rows)
 

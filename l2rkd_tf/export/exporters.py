@@ -6,32 +6,37 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
+from l2rkd_tf.export import child_process
 from l2rkd_tf.export.artifacts import (
     run_litert,
     run_saved_model,
     write_litert,
     write_saved_model,
 )
-from l2rkd_tf.export.parity import check_finite, compare
+from l2rkd_tf.export.examples import Examples, RepresentativeData, examples_for
+from l2rkd_tf.export.parity import Limits
 from l2rkd_tf.export.paths import checked_file, checked_folder, report_path
-from l2rkd_tf.export.reference import reference_for
+from l2rkd_tf.export.reference import check_student, reference_for
 from l2rkd_tf.export.report import ExportError, ExportReport
+from l2rkd_tf.export.verdict import checked_comparison, warn_of_outliers
 from l2rkd_tf.utils.files import atomic_path
-from l2rkd_tf.utils.types import Data, PathLike, Quantization
+from l2rkd_tf.utils.types import PathLike, Quantization
 from l2rkd_tf.utils.validation import check_choice, is_number
 
-__all__ = ["DEFAULT_TOLERANCE", "export_litert", "export_saved_model"]
+__all__ = ["DEFAULT_MIN_TOP1_AGREEMENT", "DEFAULT_TOLERANCE", "export_litert", "export_saved_model"]
 
 # Ten times the errors of small networks, in float32 a few hundred times: see `export_litert`.
 DEFAULT_TOLERANCE = {None: 1e-4, "float16": 1e-2, "dynamic": 5e-2, "int8": 0.15}
+DEFAULT_MIN_TOP1_AGREEMENT = {None: 0.98, "float16": 0.98, "dynamic": 0.98, "int8": 0.95}
 
 
 def export_saved_model(
     student: keras.Model,
     path: PathLike,
     *,
-    representative_data: Data | None = None,
+    representative_data: RepresentativeData | None = None,
     tolerance: float | None = None,
+    min_top1_agreement: float | None = None,
 ) -> ExportReport:
     """Exports the student as a TensorFlow SavedModel, for servers, and verifies it.
 
@@ -43,21 +48,28 @@ def export_saved_model(
         student: A built `keras.Model` with one output of shape `(batch, ...)`.
         path: Folder to write, `str` or `pathlib.Path`. Missing parents are made. An older
             export at `path` is replaced once the new one has been verified.
-        representative_data: Inputs for comparing the artifact with the student: a batched
-            `tf.data.Dataset` of `x`, `(x, y)` or `(x, y, sample_weight)`, or arrays of shape
-            `(examples, ...)` in the structure of the student's inputs. At most 256 examples are
-            used. Default: 32 examples, uniform on [0, 1].
-        tolerance: Largest accepted absolute difference of the outputs, as a fraction of the
-            spread (largest minus smallest) of the student's outputs. Default: 1e-4.
+        representative_data: Inputs for comparing the artifact with the student: arrays of shape
+            `(examples, ...)` in the structure of the student's inputs, a batched `tf.data.Dataset`
+            or a `keras.utils.PyDataset`, all of them of `x`, `(x, y)` or `(x, y, sample_weight)`,
+            where `x` may carry cached teacher outputs. At most 256 examples are used. Default: 32
+            examples, uniform on [0, 1].
+        tolerance: Largest accepted absolute difference of the outputs, as a fraction of the spread
+            of the student's outputs: twice the distance from their median that all outputs of 90 %
+            of the examples keep, so that a few outliers do not matter. Default: 1e-4.
+        min_top1_agreement: Smallest accepted fraction of examples whose largest output is the same,
+            from 0 to 1. It does not apply to a student with one output; pass 0 for outputs that are
+            not classes. Default: 0.98.
 
     Returns:
         An `ExportReport`, also written to `<path>.json`.
 
     Raises:
         ValueError: If `student` is not a built model with one output, `path` cannot be used,
-            `representative_data` does not fit the student's inputs, or `tolerance` is negative.
-        ExportError: If outputs of the artifact are NaN or Inf, or differ from the student's by more
-            than `tolerance`. What was at `path` then stays.
+            `representative_data` does not fit the student's inputs or holds NaN or Inf, or
+            `tolerance` or `min_top1_agreement` is out of range.
+        ExportError: If the student is random when it does not train, or outputs of the artifact are
+            NaN or Inf, differ from the student's by more than `tolerance`, or agree with them less
+            often than `min_top1_agreement`. What was at `path` then stays.
 
     Example:
         >>> import os, tempfile
@@ -67,12 +79,13 @@ def export_saved_model(
         1.0
     """
     path = checked_folder(path)
-    tolerance = _checked_tolerance(tolerance, None)
-    reference = reference_for(student, representative_data)
+    limits = _checked_limits(tolerance, min_top1_agreement, None)
+    check_student(student)
+    reference = reference_for(student, examples_for(student, representative_data))
     with atomic_path(report_path(path)) as report, atomic_path(path) as artifact:
         write_saved_model(reference.model, reference.examples.specs, artifact)
         run = run_saved_model(artifact, reference.examples.by_name)
-        result = _verify(artifact, run, reference, None, tolerance)
+        result = _report(artifact, run, reference, None, limits)
         report.write_text(result.to_json())
     return result
 
@@ -81,9 +94,10 @@ def export_litert(
     student: keras.Model,
     path: PathLike,
     quantization: Quantization | None = None,
-    representative_data: Data | None = None,
+    representative_data: RepresentativeData | None = None,
     *,
     tolerance: float | None = None,
+    min_top1_agreement: float | None = None,
     batch_size: Literal[1] | None = None,
 ) -> ExportReport:
     """Exports the student as a LiteRT (`.tflite`) file, for devices, and verifies it.
@@ -112,9 +126,10 @@ def export_litert(
         quantization: `None`, `"dynamic"`, `"float16"` or `"int8"`.
         representative_data: Inputs for comparing the artifact with the student, as in
             `export_saved_model`. `"int8"` requires them, to determine the ranges of the
-            activations.
-        tolerance: Largest accepted absolute difference of the outputs, as a fraction of the
-            spread (largest minus smallest) of the student's outputs. Default: see the table.
+            activations. Values far outside the range of the others are warned about.
+        tolerance: Largest accepted absolute difference of the outputs, as a fraction of their
+            spread, as in `export_saved_model`. Default: see the table.
+        min_top1_agreement: As in `export_saved_model`. Default: 0.98, and 0.95 for `"int8"`.
         batch_size: `None` for any batch size, or 1 for one example at a time, which some runtimes
             require, such as that for browsers and delegates for accelerators.
 
@@ -123,9 +138,10 @@ def export_litert(
 
     Raises:
         ValueError: If `student` is not a built model with one output, `path` cannot be used,
-            `representative_data` does not fit the student's inputs, or `tolerance` is negative.
-        ExportError: If LiteRT cannot express the student, or outputs of the artifact are NaN or Inf
-            or differ from the student's by more than `tolerance`. What was at `path` then stays.
+            `representative_data` does not fit the student's inputs or holds NaN or Inf, or
+            `tolerance` or `min_top1_agreement` is out of range.
+        ExportError: If LiteRT cannot express the student, or its converter crashes, or for the
+            reasons of `export_saved_model`. What was at `path` then stays.
 
     Example:
         >>> import os, tempfile
@@ -148,46 +164,56 @@ def export_litert(
             "`batch_size` must be None, for any batch size, or 1. Received: "
             f"batch_size={batch_size!r}"
         )
-    tolerance = _checked_tolerance(tolerance, quantization)
-    reference = reference_for(student, representative_data)
+    limits = _checked_limits(tolerance, min_top1_agreement, quantization)
+    check_student(student)
+    examples = examples_for(student, representative_data)
+    _check_no_text(examples)
+    if quantization == "int8":
+        warn_of_outliers(examples)
+    child_process.start()
+    reference = reference_for(student, examples)
     with atomic_path(report_path(path)) as report, atomic_path(path) as artifact:
         batch_sizes = [None, 1] if batch_size is None else [batch_size]
-        write_litert(reference.model, reference.examples, artifact, quantization, batch_sizes)
-        run = run_litert(artifact, reference.examples.by_name)
-        result = _verify(artifact, run, reference, quantization, tolerance)
+        write_litert(reference.model, examples, artifact, quantization, batch_sizes)
+        run = run_litert(artifact, examples.by_name)
+        result = _report(artifact, run, reference, quantization, limits)
         report.write_text(result.to_json())
     return result
 
 
-def _checked_tolerance(tolerance, quantization):
+def _check_no_text(examples: Examples) -> None:
+    for spec in keras.tree.flatten(examples.specs):
+        if spec.dtype == tf.string:
+            raise ExportError(
+                f"LiteRT has no strings, and the input {spec.name!r} of the student takes them. "
+                "Export the part of the student behind the layer that turns text into numbers "
+                "(such as TextVectorization or StringLookup), and run that layer in your program; "
+                "or use `export_saved_model`."
+            )
+
+
+def _checked_limits(tolerance, min_top1_agreement, quantization):
+    """Both limits, or the defaults of the quantization."""
     if tolerance is None:
-        return DEFAULT_TOLERANCE[quantization]
+        tolerance = DEFAULT_TOLERANCE[quantization]
+    if min_top1_agreement is None:
+        min_top1_agreement = DEFAULT_MIN_TOP1_AGREEMENT[quantization]
     if not is_number(tolerance) or not 0 <= tolerance < math.inf:
         raise ValueError(
             "`tolerance` must be a finite number of at least 0: the accepted difference as a "
             f"fraction of the spread of the outputs. Received: tolerance={tolerance!r}"
         )
-    return float(tolerance)
-
-
-def _verify(artifact, run, reference, quantization, tolerance):
-    """The report of an artifact that agrees with the student; raises if it does not."""
-    source = reference.examples.source
-    check_finite(run.results, "exported artifact", source)
-    comparison = compare(reference.outputs, run.results)
-    if not comparison.is_within(tolerance):
-        largest, mean, spread, top1 = comparison
-        raise ExportError(
-            f"The export with quantization={quantization!r} differs from the Keras student by "
-            f"{largest:.3g} (mean {mean:.3g}), which is {largest / spread:.3g} of the spread "
-            f"{spread:.3g} of its outputs; tolerance={tolerance:g}. Top-1 agreement: {top1}, on "
-            f"{len(run.results)} inputs from {source}. Try another quantization, more "
-            "representative data, or a larger `tolerance`."
+    if not is_number(min_top1_agreement) or not 0 <= min_top1_agreement <= 1:
+        raise ValueError(
+            "`min_top1_agreement` must be a number from 0 to 1: the fraction of examples whose "
+            f"largest output must be the same. Received: min_top1_agreement={min_top1_agreement!r}"
         )
-    return _report(artifact, run, reference, quantization, tolerance, comparison)
+    return Limits(float(tolerance), float(min_top1_agreement))
 
 
-def _report(artifact, run, reference, quantization, tolerance, comparison):
+def _report(artifact, run, reference, quantization, limits):
+    """The report of an artifact that agrees with the student; raises if it does not."""
+    comparison = checked_comparison(run, reference, quantization, limits)
     files = _file_sizes(artifact)
     return ExportReport(
         artifact=artifact.name,
@@ -197,12 +223,13 @@ def _report(artifact, run, reference, quantization, tolerance, comparison):
         files=files,
         parameters=reference.model.count_params(),
         **comparison._asdict(),
-        tolerance=tolerance,
+        **limits._asdict(),
         num_examples=len(run.results),
         example_source=reference.examples.source,
         input_range={
             name: [float(array.min()), float(array.max())]
             for name, array in reference.examples.by_name.items()
+            if array.dtype != object
         },
         inputs=run.inputs,
         outputs=run.outputs,

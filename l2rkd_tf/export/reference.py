@@ -5,12 +5,12 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from l2rkd_tf.export.inputs import Examples, examples_for
-from l2rkd_tf.export.parity import check_finite, student_outputs
+from l2rkd_tf.export.examples import Examples
+from l2rkd_tf.export.inference import student_outputs
+from l2rkd_tf.export.parity import check_finite
 from l2rkd_tf.export.precision import check_copy, float32_copy, is_half_precision
-from l2rkd_tf.utils.types import Data
 
-__all__ = ["Reference", "reference_for"]
+__all__ = ["Reference", "check_student", "reference_for"]
 
 
 class Reference(NamedTuple):
@@ -26,10 +26,8 @@ class Reference(NamedTuple):
     copy_difference: float | None
 
 
-def reference_for(student: keras.Model, representative_data: Data | None) -> Reference:
-    """The student or its float32 copy, on the data or on uniform examples."""
-    _check_student(student)
-    examples = examples_for(student, representative_data)
+def reference_for(student: keras.Model, examples: Examples) -> Reference:
+    """The student or its float32 copy, on the examples."""
     outputs = student_outputs(student, examples.arrays)
     check_finite(outputs, "Keras student", examples.source)
     if not is_half_precision(student):
@@ -39,7 +37,8 @@ def reference_for(student: keras.Model, representative_data: Data | None) -> Ref
     return Reference(copy, examples, copy_outputs, check_copy(outputs, copy_outputs))
 
 
-def _check_student(student):
+def check_student(student: keras.Model) -> None:
+    """Checks that the student is a built model, and not the model that distills it."""
     if not isinstance(student, keras.Model):
         raise ValueError(f"`student` must be a `keras.Model`. Received: {type(student)}")
     if isinstance(getattr(student, "student", None), keras.Model):

@@ -24,13 +24,16 @@ class ExportReport:
         max_abs_difference: Largest absolute difference between an output of the artifact and
             the same output of the float32 Keras student.
         mean_abs_difference: Mean of these absolute differences.
-        output_spread: Largest minus smallest output of the Keras student.
+        output_spread: How far the outputs of the Keras student spread: twice the distance from
+            their median that all outputs of 90 % of the examples keep.
         tolerance: Largest accepted `max_abs_difference / output_spread`.
         top1_agreement: Fraction of examples (of positions, when the output has more than two
             axes) with the same largest output; `None` for a student with one output.
+        min_top1_agreement: Smallest accepted `top1_agreement`.
         num_examples: Number of inputs compared.
         example_source: `"representative_data"` or `"uniform [0, 1]"`.
-        input_range: Smallest and largest value given to each input, by its name.
+        input_range: Smallest and largest value given to each input, by its name; without inputs
+            that take text.
         inputs: Name, shape (`None` for any size) and dtype of each input of the artifact.
         outputs: The same of its outputs.
         rebuilt_in_float32: Whether the student is in mixed precision and a float32 copy of it
@@ -51,6 +54,7 @@ class ExportReport:
     output_spread: float
     tolerance: float
     top1_agreement: float | None
+    min_top1_agreement: float
     num_examples: int
     example_source: str
     input_range: dict

@@ -12,7 +12,8 @@ import tensorflow as tf
 from keras import layers
 
 from l2rkd_tf import export
-from tests.export.helpers import conv_student, dense_student, listing, logits_of
+from l2rkd_tf.export.child import __main__ as child
+from tests.export.helpers import conv_student, dense_student, listing, logits_of, spread
 
 
 class OnlyInKeras(layers.Layer):
@@ -55,8 +56,8 @@ def test_a_disagreement_is_an_error_with_the_numbers_and_leaves_nothing(tmp_path
         write_export(kind, student, tmp_path, representative_data=data)
     largest = np.abs(expected).max()
     assert f"differs from the Keras student by {largest:.3g}" in str(error.value)
-    assert f"spread {np.ptp(expected):.3g}" in str(error.value)
-    assert "Top-1 agreement: 1.0, on 10 inputs" in str(error.value)
+    assert f"spread {spread(expected):.3g}" in str(error.value)
+    assert "Top-1 agreement: 1; min_top1_agreement=0.98. Compared on 10 inputs" in str(error.value)
     assert listing(tmp_path) == []
 
 
@@ -101,17 +102,23 @@ def test_the_older_saved_model_returns_when_the_new_one_cannot_be_moved(tmp_path
 
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 def test_tensorflow_runs_the_file_where_litert_is_not_installed(tmp_path, monkeypatch):
+    student, data = dense_student(), np.random.default_rng(0).random((3, 4), dtype="float32")
+    export.export_litert(student, tmp_path / "student.tflite", None, data)
+    np.savez(tmp_path / "examples.npz", input_0=data)
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
-    report = export.export_litert(dense_student(), tmp_path / "student.tflite")
-    assert report.versions["tf.lite"] == tf.__version__
-    assert report.top1_agreement == 1.0
+    names = ("student.tflite", "examples.npz", "outputs.npy")
+    report = child.run(*(str(tmp_path / name) for name in names))
+    assert report["versions"] == {"tf.lite": tf.__version__}
+    np.testing.assert_allclose(
+        np.load(tmp_path / "outputs.npy"), logits_of(student, data), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("tolerance", [5.0, 0.01])
 def test_tolerance_is_relative_to_the_spread_and_can_be_given(tmp_path, tolerance):
     data = np.random.default_rng(0).random((10, 4), dtype="float32")
     student = unfaithful_student(factor=1.1)
-    relative = 0.1 * np.abs(logits_of(student, data)).max() / np.ptp(logits_of(student, data))
+    relative = 0.1 * np.abs(logits_of(student, data)).max() / spread(logits_of(student, data))
     assert 0.01 < relative < 5.0
     path = tmp_path / "student.tflite"
     if tolerance < relative:

@@ -38,6 +38,8 @@ def unknown_size():
         ({"tolerance": float("inf")}, "`tolerance` must be a finite number"),
         ({"tolerance": -0.1}, "`tolerance` must be a finite number"),
         ({"tolerance": "1e-3"}, "`tolerance` must be a finite number"),
+        ({"min_top1_agreement": 1.5}, "`min_top1_agreement` must be a number from 0 to 1"),
+        ({"min_top1_agreement": "98 %"}, "`min_top1_agreement` must be a number from 0 to 1"),
         ({"student": layers.Dense(3)}, "`student` must be a `keras.Model`"),
         ({"student": keras.Sequential([layers.Dense(3)])}, "`student` must be built"),
         ({"student": FakeDistiller()}, "Pass `distiller.student`"),
@@ -46,7 +48,7 @@ def unknown_size():
         ({"representative_data": np.zeros((3, 5))}, "must hold examples of the student's inputs"),
         ({"representative_data": np.zeros((0, 4))}, "must hold examples of the student's inputs"),
         ({"representative_data": [np.zeros((3, 4))] * 2}, "must hold examples of"),
-        ({"representative_data": iter(())}, "must be a batched `tf.data.Dataset`, or arrays"),
+        ({"representative_data": iter(())}, "must be a batched `tf.data.Dataset`, a"),
         ({"representative_data": tf.data.Dataset.range(3)}, "must be batched"),
         (
             {"representative_data": tf.data.Dataset.range(0).batch(2)},
