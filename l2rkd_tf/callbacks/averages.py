@@ -21,17 +21,21 @@ class SwappedAverages:
     def note(self, model: keras.Model) -> None:
         """Keeps a weight, at the end of a batch."""
         if _average(model) is not None:
-            self._weight = keras.ops.convert_to_numpy(model.trainable_variables[-1])
+            self._weight = _numbers(model.trainable_variables[-1])
 
     def are_swapped(self, model: keras.Model) -> bool:
         """Whether weights and averages have been exchanged since `note`."""
-        average = _average(model)
-        if average is None or self._weight is None:
+        average, before = _average(model), self._weight
+        if average is None or before is None:
             return False
-        weight = keras.ops.convert_to_numpy(model.trainable_variables[-1])
         # The exchange rounds.
-        near = np.abs(keras.ops.convert_to_numpy(average) - self._weight) <= 1e-5 * (1.0 + np.abs(self._weight))
-        return bool(near.all()) and not np.array_equal(weight, self._weight)
+        is_near = np.abs(_numbers(average) - before) <= 1e-5 * (1.0 + np.abs(before))
+        weight = _numbers(model.trainable_variables[-1])
+        return bool(is_near.all()) and not np.array_equal(weight, before)
+
+
+def _numbers(variable):
+    return np.array(keras.ops.convert_to_numpy(variable))  # a copy: weights change in place
 
 
 def _average(model):

@@ -45,7 +45,7 @@ def _shapes(symbols):
 
 
 def _terms(distiller):
-    rows: list[list[Any]] = [
+    rows = [
         ["hard_loss", distiller.hard_weight, "data", "labels and the compiled loss"],
         ["kd_loss", distiller.kd_weight, "data", _divergence(distiller)],
         ["region_loss", distiller.region_weight, "region", _divergence(distiller)],

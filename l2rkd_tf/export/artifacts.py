@@ -13,6 +13,7 @@ from l2rkd_tf.export import child_process
 from l2rkd_tf.export.examples import Examples, batches
 from l2rkd_tf.export.layer_search import describe, named_in, rolled_recurrent
 from l2rkd_tf.export.report import ExportError
+from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import PathLike, Quantization
 
 __all__ = ["Run", "run_litert", "run_saved_model", "write_litert", "write_saved_model"]
@@ -39,7 +40,7 @@ def write_saved_model(
     # Not `model.export`: random layers augment in what it traces, with training=None.
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serve", lambda x: model(x, training=False), [specs])
+    archive.add_endpoint("serve", lambda x: only_output(model(x, training=False)), [specs])
     archive.write_out(str(artifact), verbose=False)
 
 

@@ -10,6 +10,7 @@ from l2rkd_tf.export.examples import batches
 from l2rkd_tf.export.layer_search import describe, inner_outputs, layer_of_variable
 from l2rkd_tf.export.report import ExportError
 from l2rkd_tf.export.spread import robust_spread
+from l2rkd_tf.utils.outputs import only_output
 
 __all__ = ["student_outputs"]
 
@@ -53,7 +54,7 @@ def _few(arrays):
 def _run(student, inputs):
     # On the CPU, where the artifact runs: a GPU may round float32 products to fewer bits.
     with tf.device("CPU"):
-        outputs = [student(batch, training=False) for batch in inputs]
+        outputs = [only_output(student(batch, training=False)) for batch in inputs]
     if not tf.is_tensor(outputs[0]) or len(outputs[0].shape) < 2 or outputs[0].dtype == tf.string:
         raise ValueError(
             "`student` must have one output of numbers, of shape (batch, ...). Received: a student "

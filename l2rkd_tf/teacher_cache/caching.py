@@ -19,6 +19,7 @@ from l2rkd_tf.teacher_cache.inputs import with_outputs
 from l2rkd_tf.teacher_cache.origin import inputs_from, origin_of
 from l2rkd_tf.teacher_cache.source import Chunk, Source
 from l2rkd_tf.utils.files import atomic_path, remove_abandoned
+from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import PathLike
 from l2rkd_tf.utils.validation import check_choice, check_flag, is_positive_integer
 
@@ -266,7 +267,7 @@ class TeacherRunner:
         self.source = source
         self.dtype = dtype
         self._teacher = tf.function(
-            lambda inputs: teacher(inputs, training=False), reduce_retracing=True
+            lambda inputs: only_output(teacher(inputs, training=False)), reduce_retracing=True
         )
         self._progress = keras.utils.Progbar(None, verbose=int(verbose), unit_name="example")
 

@@ -113,3 +113,14 @@ def test_a_layer_that_depends_on_eager_mode_is_named(tmp_path, images):
     student = student_with(OnlyInKeras(name="fickle"))
     with pytest.raises(export.ExportError, match=r"'fickle' \(OnlyInKeras\) computes something"):
         export.export_saved_model(student, tmp_path / "a", representative_data=images)
+
+
+def test_an_output_in_a_dict_is_exported_as_the_only_one(tmp_path):
+    inputs = keras.Input((4,))
+    student = keras.Model(inputs, {"logits": keras.layers.Dense(3)(inputs)})
+    for report in (
+        export.export_saved_model(student, tmp_path / "s"),
+        export.export_litert(student, tmp_path / "s.tflite"),
+    ):
+        assert [output["name"] for output in report.outputs] == ["output_0"]
+        assert report.top1_agreement == 1.0
