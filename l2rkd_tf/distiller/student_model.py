@@ -15,7 +15,7 @@ from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.teacher_cache.inputs import split_inputs, unpack_batch
 from l2rkd_tf.utils import distribution
 from l2rkd_tf.utils.outputs import only_output
-from l2rkd_tf.utils.types import Logs, PathLike, Tensors
+from l2rkd_tf.utils.types import Config, Logs, PathLike, Tensors
 
 __all__ = ["StudentModel"]
 
@@ -75,6 +75,12 @@ class StudentModel(keras_fixes.DistributedModel):
             weighted_metrics=_of_only_output("weighted_metrics", weighted_metrics),
             **kwargs,
         )
+
+    def compile_from_config(self, config: Config) -> None:
+        """Compiles a loaded model; Keras leaves it to models with a `compile` of their own."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
 
     def call(self, inputs: Tensors, training: bool | None = None) -> tf.Tensor:
         """The student's outputs."""

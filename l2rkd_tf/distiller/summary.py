@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import tabulate
-
 __all__ = ["summary_of"]
 
 _BATCH = 32
@@ -16,14 +14,18 @@ def summary_of(distiller: Any) -> str:
     )
 
 
+def _table(*arguments, **options):
+    import tabulate  # here, since importing the library is to bring in nothing but Keras
+
+    return tabulate.tabulate(*arguments, **options)
+
+
 def _models(distiller):
     teacher = distiller.get_teacher()
     columns = [None if model is None else _facts(model) for model in (teacher, distiller.student)]
     names = list(columns[1] or ())
     rows = [[name, *("-" if facts is None else facts[name] for facts in columns)] for name in names]
-    return tabulate.tabulate(
-        rows, ["", "teacher", "student"], disable_numparse=True, colalign=("left",) * 3
-    )
+    return _table(rows, ["", "teacher", "student"], disable_numparse=True, colalign=("left",) * 3)
 
 
 def _facts(model):
@@ -54,7 +56,7 @@ def _terms(distiller):
     layers = distiller.distillation_loss_layers.items()
     for weight, where, (name, pair) in zip(weights, at, layers, strict=True):
         rows.append([name, weight, where, _layers(*pair)])
-    table = tabulate.tabulate(rows, ["term", "weight", "at", "compares"], floatfmt="g")
+    table = _table(rows, ["term", "weight", "at", "compares"], floatfmt="g")
     return f"{table}\n\nRegion: {distiller.region or 'chosen for the first batch'}"
 
 

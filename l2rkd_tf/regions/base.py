@@ -209,7 +209,8 @@ def mixable_leaves(inputs: Tensors) -> list[tf.Tensor]:
         leaves.append(leaf)
     if not leaves:
         raise ValueError(
-            "`inputs` must hold more than masks. Received: only tensors of dtype bool."
+            "`inputs` must be floating-point or uint8 images, and may hold masks with them. "
+            "Received: only masks, of dtype bool."
         )
     return leaves
 

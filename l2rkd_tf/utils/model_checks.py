@@ -113,7 +113,7 @@ def _warn_of_larger_student(teacher, student):
     if not student.built:
         return
     sizes = teacher.count_params(), student.count_params()
-    if sizes[1] > sizes[0]:
+    if sizes[1] > 1.1 * sizes[0]:
         warnings.warn(
             f"`student` has more weights than `teacher`, {sizes[1]:,} and {sizes[0]:,}. If they "
             "are swapped: L2RKDDistiller(teacher, student) takes the teacher first.",

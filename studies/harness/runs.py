@@ -108,7 +108,7 @@ def options_of(method, chosen):
     if isinstance(options.get("region"), str):
         options["region"] = parsing.parse_region(options["region"])
     if method.distillation_loss:
-        loss = parsing.METHODS[method.distillation_loss]
+        loss = methods.METHODS[method.distillation_loss]
         options["distillation_losses"] = loss(**method.distillation_loss_arguments)
     return options
 

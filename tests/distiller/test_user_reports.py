@@ -133,7 +133,7 @@ def test_masks_among_the_inputs_move_with_the_data():
     assert moved["mask"].dtype == tf.bool
     ball = regions.Ball(0.1)
     np.testing.assert_array_equal(ball.apply(x, ball.draw(x, [0, 1]))["mask"], x["mask"])
-    with pytest.raises(ValueError, match="more than masks"):
+    with pytest.raises(ValueError, match="only masks, of dtype bool"):
         region.draw({"mask": x["mask"]}, seed=[0, 1])
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from l2rkd_tf.cli.common import parsing
+from l2rkd_tf import methods
 from studies import published_methods
 from studies.harness import registry
 from studies.harness.definitions import Method
@@ -65,7 +65,7 @@ def test_studies_are_listed_without_tensorflow():
 
 def test_weights_of_published_methods_are_those_of_their_papers():
     assert published_methods.PAPER_WEIGHTS == {
-        name: method().default_weight for name, method in parsing.METHODS.items()
+        name: method().default_weight for name, method in methods.METHODS.items()
     }
 
 
