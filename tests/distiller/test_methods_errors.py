@@ -64,7 +64,7 @@ def test_features_that_do_not_fit_are_named_with_method_layers_and_shapes(name):
         ({"distillation_loss_weights": [1.0]}, ["distillation_loss_weights", "2"]),
         ({"distillation_loss_weights": [1.0, -1.0]}, ["distillation_loss_weights", "-1.0"]),
         ({"distillation_loss_weights": [1.0, np.nan]}, ["distillation_loss_weights", "nan"]),
-        ({"distillation_losses": "fitnet"}, ["distillation_losses", "'fitnet'"]),
+        ({"distillation_losses": "hints"}, ["distillation_losses", "'hints'"]),
         ({"distillation_losses": [methods.DIST, methods.DIST]}, ["distillation_losses", "DIST"]),
         (
             {"region_targets": "interpolated", "distillation_losses_at": ["data", "both"]},
