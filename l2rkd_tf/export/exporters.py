@@ -116,8 +116,8 @@ def export_litert(
 
     The last column is the largest difference, as a fraction of the spread of the outputs, measured
     for a small convolutional, a residual, a depthwise-separable and a dense network on 8x8 digits.
-    Inputs and outputs of the file are always float32; with `"int8"` the first operation quantizes
-    and the last one dequantizes, with integer arithmetic in between.
+    Outputs of the file are always float32, as are inputs of a student of floats; with `"int8"` the
+    first operation quantizes and the last one dequantizes, with integer arithmetic in between.
 
     Args:
         student: A built `keras.Model` with one output of shape `(batch, ...)`.

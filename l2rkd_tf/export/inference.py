@@ -30,12 +30,14 @@ def student_outputs(student: keras.Model, arrays: Any) -> np.ndarray:
         ExportError: If an example alone has other outputs than in its batch: the student draws
             random numbers, or keeps or shares a state, although it does not train.
     """
-    state = [(variable, variable.numpy()) for variable in student.non_trainable_variables]
+    state = [(variable, variable.value.numpy()) for variable in student.non_trainable_variables]
     try:
         outputs = _run(student, batches(arrays))
         repeated = _run(student, _few(arrays))
         changed = [
-            variable for variable, before in state if not np.array_equal(variable.numpy(), before)
+            variable
+            for variable, before in state
+            if not np.array_equal(variable.value.numpy(), before)
         ]
     finally:
         for variable, before in state:

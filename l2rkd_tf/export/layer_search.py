@@ -65,7 +65,7 @@ def layer_of_variable(student: keras.Model, variable: keras.Variable) -> str:
 def named_in(student: keras.Model, message: str) -> list[str]:
     """Describes the layers whose operations an error of the converter names, and the operations."""
     layers = {layer.name: layer for layer in layers_of(student)}
-    found: dict[str, None] = {}
+    found: dict[str, None] = {}  # in order, each once
     for operation, scopes in re.findall(r'fused\["(\w+):", "([^"@]+)@', message):
         # TensorFlow adds the same number to the names of model and layers, in each new trace.
         model, *parts = scopes.split("/")

@@ -79,7 +79,7 @@ GRAMMAR = {
         lambda x: layers.Attention()([x, x]),
         lambda x: layers.AdditiveAttention()([x, x]),
         lambda x: layers.TimeDistributed(layers.Dense(4, activation="gelu"))(x),
-        lambda x: layers.EinsumDense("btc,cd->btd", (None, 4), bias_axes="d")(x),
+        lambda x: layers.EinsumDense("btc,cd->btd", (x.shape[1], 4), bias_axes="d")(x),
         lambda x: layers.LayerNormalization()(x),
         lambda x: layers.Permute((2, 1))(x),
         lambda x: layers.SpatialDropout1D(0.3)(x),

@@ -1,4 +1,7 @@
-"""Random students in all formats: the file agrees with the student, or the error names a layer."""
+"""Random students in all formats: the file agrees with the student, or the error names a layer.
+
+`make stress` draws 200 of them; the environment variable L2RKD_RANDOM_STUDENTS sets another number.
+"""
 
 import os
 

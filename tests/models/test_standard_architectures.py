@@ -338,6 +338,7 @@ def test_export_to_litert(family, quantization, tolerance, agreement, tmp_path):
         quantization,
         representative_data=images(32, 16),
         tolerance=tolerance,
+        min_top1_agreement=agreement,
     )
     assert report.max_abs_difference <= tolerance * report.output_spread
     assert report.top1_agreement >= agreement
