@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.distiller.settings import Settings
@@ -114,7 +113,7 @@ def check_labels_of_loss(loss: Any, labels: Any, num_outputs: int | None) -> Non
         return
     name = str(_name_of(_made(loss) if isinstance(loss, str) else loss))
     name = name.replace("_", "").lower()
-    shape = tf.TensorShape(np.shape(labels) if isinstance(labels, np.ndarray) else labels.shape)
+    shape = tf.TensorShape(labels.shape)
     is_one_hot = shape.rank == 2 and shape[-1] == num_outputs
     is_sparse = shape.rank == 1 or (shape.rank == 2 and shape[-1] == 1)
     if name == "sparsecategoricalcrossentropy" and is_one_hot:

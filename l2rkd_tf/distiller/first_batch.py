@@ -17,6 +17,7 @@ __all__ = ["FirstBatch", "check_shapes", "has_scaling"]
 _LOG = "first_batch"
 # Sums of probabilities in half precision differ from 1 by less.
 _TOLERANCE = 2e-2
+_ACTIVATIONS = {"kl": "softmax", "binary_kl": "sigmoid"}
 # Layers after which inputs may have any scale.
 _SCALING = (
     keras.layers.BatchNormalization,
@@ -30,12 +31,12 @@ _SCALING = (
 class FirstBatch:
     """Looks at the values of the first batch of `fit`: outputs, inputs and their number.
 
-    As `NonFiniteGuard`, it works in compiled steps and on several replicas: steps count, and what
-    they found comes back with their logs. Later steps do nothing.
+    As `NonFiniteGuard`, it works in compiled steps and on several replicas: what the first step
+    finds comes back with its logs. Later steps look at nothing.
 
     Args:
         settings: Those of the distiller.
-        has_scaling: Whether teacher and student bring inputs to their own scale.
+        has_scaling: Whether teacher or student bring inputs to a scale of their own.
         has_region: Whether a step draws region points.
     """
 
@@ -128,8 +129,8 @@ class FirstBatch:
             if is_wrong:
                 raise ValueError(
                     f"`{name}` must output probabilities when from_logits=False. Received: "
-                    "outputs that are none, as the first batch shows. Pass from_logits=True if "
-                    "they are logits."
+                    "outputs below 0 or above 1, or that do not sum to 1, in the first batch. Pass "
+                    "from_logits=True if they are logits."
                 )
         if grey and not self._has_scaling:
             warnings.warn(
@@ -144,9 +145,6 @@ class FirstBatch:
                 "replica), or a region without partners, such as regions.Ball(0.1).",
                 stacklevel=2,
             )
-
-
-_ACTIVATIONS = {"kl": "softmax", "binary_kl": "sigmoid"}
 
 
 def check_shapes(student: keras.Model, x: Any, y: Any) -> None:

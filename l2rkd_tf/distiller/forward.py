@@ -12,7 +12,6 @@ from l2rkd_tf.distiller.settings import Settings
 from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT, feature_model
 from l2rkd_tf.losses import logits_from_probabilities
 from l2rkd_tf.methods.jacobian import projected_gradients
-from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import FeatureFunction, Features
 
 __all__ = ["Forward", "as_logits", "make_forwards", "with_logits"]
@@ -42,7 +41,7 @@ class Forward:
     ) -> None:
         self.model = model
         self.features_argument = features
-        self._features = _with_only_output(feature_model(model, layer_names, features))
+        self._features: Callable[..., Features] = feature_model(model, layer_names, features)
         self._probabilities_of = probabilities_of
 
     def __call__(self, batch: Batch, training: bool) -> dict[str, Features]:
@@ -95,16 +94,6 @@ class Forward:
         """The model's features for inputs, in inference mode, to know their shapes."""
         found = self._features(inputs, training=False)
         return found | {LOGITS: found[OUTPUT]}
-
-
-def _with_only_output(features: Callable[..., Features]) -> Callable[..., Features]:
-    """The same function, with the output of a model that names its only one."""
-
-    def find(inputs, training):
-        found = features(inputs, training=training)
-        return found | {OUTPUT: only_output(found[OUTPUT])}
-
-    return find
 
 
 def make_forwards(

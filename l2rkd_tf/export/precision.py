@@ -6,6 +6,7 @@ import numpy as np
 from l2rkd_tf.export.inputs import declared_inputs
 from l2rkd_tf.export.parity import compare
 from l2rkd_tf.export.report import ExportError
+from l2rkd_tf.utils.model_checks import all_layers
 
 __all__ = ["check_copy", "float32_copy", "is_half_precision"]
 
@@ -17,8 +18,7 @@ _HALF_PRECISION = ("float16", "bfloat16")
 
 def is_half_precision(layer: keras.layers.Layer) -> bool:
     """Whether a layer, or a layer of a model, computes in float16 or bfloat16."""
-    inner = layer.layers if isinstance(layer, keras.Model) else []
-    return layer.compute_dtype in _HALF_PRECISION or any(map(is_half_precision, inner))
+    return any(one.compute_dtype in _HALF_PRECISION for one in [layer, *all_layers(layer)])
 
 
 def float32_copy(student: keras.Model) -> keras.Model:

@@ -19,7 +19,8 @@ def feature_model(
 ) -> Callable[..., Features]:
     """A function that gives a model's output and features of named layers in one pass.
 
-    Features of layers that put the channels first are transposed: their channels are last.
+    Features of layers that put the channels first are transposed: their channels are last. The
+    output of a model that names its only one, in a dict, is the tensor.
 
     Args:
         model: A Functional or Sequential Keras model; any model if `layer_names` is empty, or with
@@ -50,7 +51,7 @@ def feature_model(
         )
     names = sorted(set(layer_names))
     if not names:
-        return lambda inputs, training: {OUTPUT: model(inputs, training=training)}
+        return lambda inputs, training: {OUTPUT: only_output(model(inputs, training=training))}
     if explicit is not None:
         return _explicit_features(model, names, explicit)
     if not has_graph(model):
@@ -66,7 +67,7 @@ def feature_model(
 def _graph_features(model, names):
     paths = [layer_path(model, name) for name in names]
     graph = trace(model)
-    output = keras.tree.flatten(graph.outputs)[0]
+    output = only_output(graph.outputs)
     inner = [graph.tensors[path] for path in paths]
     extractor = keras.Model(graph.inputs, [output, *inner], name=model.name)
     transposed = [graph.layers[path].channels_first for path in paths]
@@ -103,7 +104,7 @@ def _explicit_features(model, names, explicit):
                 f"`distillation_losses` compares {missing}, which `features` does not return for "
                 f"the model {model.name!r}. It returns: {sorted(features)}"
             )
-        return {OUTPUT: output, **{name: features[name] for name in names}}
+        return {OUTPUT: only_output(output), **{name: features[name] for name in names}}
 
     return extract
 

@@ -273,7 +273,8 @@ def default_region(inputs: Tensors, data_format: str | None = None) -> Region:
     if not images:
         return Segment()
     sizes = [[image.shape[axis] for image in images] for axis in _image_axes(data_format)]
-    return Patch(grid=tuple(min([4, *(n for n in size if n is not None)]) for size in sizes))
+    grid = tuple(min([4, *(n for n in size if n is not None)]) for size in sizes)
+    return Patch(grid, data_format=data_format)
 
 
 def _move_towards_partners(tensor, coefficients, image_axes=()):

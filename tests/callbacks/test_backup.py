@@ -35,7 +35,14 @@ TAKEN = {"repeat": 5, "repeat, executions": 6, "repeat, executions of a pass": 9
 KEPT = {"delete_checkpoint": False}
 
 
-@pytest.mark.parametrize("name", RUNS)
+# The others differ from these in one respect each.
+FEW = ("distiller", "method", "accumulation", "repeat, executions of a pass")
+SHORT_AND_LONG = [
+    name if name in FEW else pytest.param(name, marks=pytest.mark.stress) for name in RUNS
+]
+
+
+@pytest.mark.parametrize("name", SHORT_AND_LONG)
 def test_an_interrupted_run_equals_an_uninterrupted_one(name, digits_dir, tmp_path):
     whole_seen, seen = [], []
     whole = train(name, digits_dir, seen=whole_seen)

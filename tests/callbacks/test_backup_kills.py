@@ -78,9 +78,8 @@ def results(folder, num_workers):
     return [dict(np.load(folder / f"results.{task}.npz")) for task in range(num_workers)]
 
 
-@pytest.mark.parametrize(
-    ("num_workers", "tolerance"), [(1, 0.0), pytest.param(2, 1e-6, marks=pytest.mark.stress)]
-)
+@pytest.mark.stress  # `test_backup.py` has a run that is killed once
+@pytest.mark.parametrize(("num_workers", "tolerance"), [(1, 0.0), (2, 1e-6)])
 def test_a_repeatedly_killed_run_equals_an_uninterrupted_one(
     num_workers, tolerance, digits_dir, tmp_path
 ):

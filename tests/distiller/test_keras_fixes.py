@@ -335,3 +335,22 @@ def test_keras_has_no_public_name_for_the_place_of_a_variable():
     ]
     public = {name for name in dir(optimizer) if not name.startswith("_")}
     assert not {name for name in public if "index" in name}
+
+
+def test_keras_has_no_public_name_for_averages_of_weights():
+    model = network(0)
+    model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5), cross_entropy())
+    model.train_on_batch(*table(4))  # the average starts with the weights after it
+    before = model.trainable_variables[0].numpy()
+    model.train_on_batch(*table(4))
+    after = model.trainable_variables[0].numpy()
+    average = keras_fixes.average_of_weight(model.optimizer, model.trainable_variables[0])
+    expected = (before + after) / 2
+    np.testing.assert_allclose(average, expected, rtol=1e-5, atol=1e-6)
+    keras_fixes.swap_averages(model)
+    np.testing.assert_allclose(model.trainable_variables[0], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(average, after, rtol=1e-5, atol=1e-6)
+    assert keras_fixes.average_of_weight(keras.optimizers.SGD(), None) is None
+    for public in (model.optimizer, keras.callbacks.SwapEMAWeights()):
+        names = {name for name in dir(public) if not name.startswith("_")}
+        assert not {name for name in names if "average" in name or "swap_var" in name}

@@ -11,7 +11,7 @@ from keras import layers
 
 from l2rkd_tf import L2RKDDistiller, methods, regions
 from tests.distiller.helpers import compiled, fit_once, linear_pair, network, outputs_of, table
-from tests.helpers import CLASSES, GivenDraws, convnet, cross_entropy, images
+from tests.helpers import CLASSES, GivenDraws, convnet, cross_entropy, images, two_replicas
 
 HARD_ONLY = {"hard_weight": 1.0, "kd_weight": 0.0, "region_weight": 0.0}
 
@@ -394,6 +394,25 @@ def test_hidden_softmaxes_are_seen_in_the_first_batch(name, options):
     assert f"`{name}` must output logits" in message and "from_logits=False" in message
 
 
+def test_hidden_softmaxes_are_seen_on_replicas():
+    x, y = table(7)  # of which the second replica has none in the last batch
+    with two_replicas().scope():
+        distiller = L2RKDDistiller(Softmax(network(1, 9)), network(2))
+        distiller.compile("sgd", cross_entropy())
+        message = message_of(lambda: distiller.fit(x, y, batch_size=6, verbose=0))
+    assert "`teacher` must output logits" in message
+
+
+def test_only_the_first_batch_of_a_fit_is_looked_at():
+    x, y = table(8)
+    teacher = Softmax(network(1, 9), "linear")
+    distiller = compiled(L2RKDDistiller(teacher, network(2)))
+    distiller.fit(x, y, batch_size=8, verbose=0)
+    teacher.activation = keras.activations.softmax
+    distiller.train_on_batch(x, y)
+    assert "`teacher` must output logits" in message_of(lambda: distiller.fit(x, y, verbose=0))
+
+
 def test_hidden_sigmoids_and_logits_are_seen_too():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 4)).astype("float32"), rng.integers(0, 2, (40, 2))
@@ -542,9 +561,12 @@ def test_patches_follow_the_data_format_of_the_layers():
 
     distiller = L2RKDDistiller(network_of(5), network_of(3))
     assert distiller.region.grid == (4, 4)
+    assert distiller.region.data_format == "channels_first"
+    own = L2RKDDistiller(network_of(5), network_of(3), region=regions.Patch(4)).region
     x = np.random.default_rng(0).normal(size=(5, 2, 8, 6)).astype("float32")
     drawn = distiller.region.draw(x, seed=[0, 0])
     moved, partners = distiller.region.apply(x, drawn), drawn.partners[:, 0].numpy()
+    np.testing.assert_array_equal(own.apply(x, own.draw(x, seed=[0, 0])), moved)
     lam = np.repeat(drawn.lam[:, 0], 2, axis=1)[:, :, np.arange(6) * 4 // 6]
     expected = x + lam[:, None] * (x[partners] - x)
     np.testing.assert_allclose(moved, expected, rtol=1e-6, atol=1e-6)
