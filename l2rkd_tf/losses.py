@@ -1,8 +1,8 @@
-"""Divergences between teacher and student outputs, one value per example.
+"""Divergences between teacher and student outputs, one value for each example or position.
 
-Every function maps two arrays of shape `(batch, outputs)` to one array of shape `(batch,)`,
-computed in float32 for any dtype, without any reduction over the batch: the caller weights and
-reduces once.
+Every function maps two arrays of shape `(batch, ..., outputs)` to one array of shape `(batch,
+...)`, computed in float32 for any dtype, without any reduction over the batch or over positions
+(of pixels, of time): the caller weights and reduces once.
 """
 
 import tensorflow as tf
@@ -34,15 +34,15 @@ def kl_divergence(
     `tau^2` keeps the size of the gradient independent of the temperature.
 
     Args:
-        teacher_logits: Logits `t`, shape `(batch, classes)`.
-        student_logits: Logits `s`, shape `(batch, classes)`.
+        teacher_logits: Logits `t`, shape `(batch, ..., classes)`.
+        student_logits: Logits `s`, shape `(batch, ..., classes)`.
         temperature: Positive scalar `tau`.
 
     Returns:
-        Divergence in nats times `tau^2`, float32, shape `(batch,)`.
+        Divergence in nats times `tau^2`, float32, shape `(batch, ...)`.
 
     Raises:
-        ValueError: If the shapes differ or are not `(batch, classes)`.
+        ValueError: If the shapes differ or are not `(batch, ..., classes)`.
 
     Example:
         >>> divergence = kl_divergence([[2.0, 0.0]], [[0.0, 0.0]], temperature=1.0)
@@ -71,15 +71,15 @@ def binary_kl_divergence(
     scale.
 
     Args:
-        teacher_logits: Logits `t`, shape `(batch, outputs)`.
-        student_logits: Logits `s`, shape `(batch, outputs)`.
+        teacher_logits: Logits `t`, shape `(batch, ..., outputs)`.
+        student_logits: Logits `s`, shape `(batch, ..., outputs)`.
         temperature: Positive scalar `tau`.
 
     Returns:
-        Divergence in nats times `tau^2`, float32, shape `(batch,)`.
+        Divergence in nats times `tau^2`, float32, shape `(batch, ...)`.
 
     Raises:
-        ValueError: If the shapes differ or are not `(batch, outputs)`.
+        ValueError: If the shapes differ or are not `(batch, ..., outputs)`.
 
     Example:
         >>> round(float(binary_kl_divergence([[2.0]], [[0.0]])[0]), 4)
@@ -103,16 +103,16 @@ def mean_squared_error(
     `mean_j (t_j - s_j)^2`, as Keras's `MeanSquaredError`.
 
     Args:
-        teacher_outputs: Outputs `t`, shape `(batch, outputs)`.
-        student_outputs: Outputs `s`, shape `(batch, outputs)`.
+        teacher_outputs: Outputs `t`, shape `(batch, ..., outputs)`.
+        student_outputs: Outputs `s`, shape `(batch, ..., outputs)`.
         temperature: Ignored, since raw outputs have no temperature; accepted so that all
             divergences have the same signature.
 
     Returns:
-        Squared difference in squared units of the outputs, float32, shape `(batch,)`.
+        Squared difference in squared units of the outputs, float32, shape `(batch, ...)`.
 
     Raises:
-        ValueError: If the shapes differ or are not `(batch, outputs)`.
+        ValueError: If the shapes differ or are not `(batch, ..., outputs)`.
 
     Example:
         >>> mean_squared_error([[1.0, 2.0]], [[0.0, 0.0]]).numpy().tolist()
@@ -140,7 +140,7 @@ def logits_from_probabilities(probabilities: TensorLike, divergence: str = "kl")
     that reaches 1 in float32, at logits above 17, no longer has a gradient.
 
     Args:
-        probabilities: Shape `(batch, outputs)`, values in `[0, 1]`.
+        probabilities: Shape `(batch, ..., outputs)`, values in `[0, 1]`.
         divergence: `"kl"` or `"binary_kl"`.
 
     Returns:
@@ -167,13 +167,9 @@ def logits_from_probabilities(probabilities: TensorLike, divergence: str = "kl")
 
 def _pair(teacher, student):
     teacher, student = tf.cast(teacher, tf.float32), tf.cast(student, tf.float32)
-    if (
-        teacher.shape.rank != 2
-        or student.shape.rank != 2
-        or not teacher.shape.is_compatible_with(student.shape)
-    ):
+    if (teacher.shape.rank or 0) < 2 or not teacher.shape.is_compatible_with(student.shape):
         raise ValueError(
-            "Teacher and student outputs must have one shape, `(batch, outputs)`. "
+            "Teacher and student outputs must have one shape, `(batch, ..., outputs)`. "
             f"Received: teacher outputs of shape {teacher.shape}, "
             f"student outputs of shape {student.shape}"
         )

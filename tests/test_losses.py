@@ -123,6 +123,16 @@ def test_mean_squared_error_ignores_the_temperature():
     )
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_each_position_of_dense_outputs_has_the_value_of_an_example(name):
+    teacher, student = random_logits()
+    dense = [np.reshape(logits, (2, -1, 1, logits.shape[-1])) for logits in (teacher, student)]
+    expected = losses.DIVERGENCES[name](teacher, student, 3.0)
+    actual = losses.DIVERGENCES[name](*dense, 3.0)
+    assert actual.shape == dense[0].shape[:-1]
+    np.testing.assert_array_equal(tf.reshape(actual, [-1]), expected)
+
+
 @pytest.mark.parametrize(
     ("teacher_shape", "student_shape"),
     [
@@ -131,7 +141,8 @@ def test_mean_squared_error_ignores_the_temperature():
         ((4, 3), (1, 3)),
         ((3,), (3,)),
         ((4, 3), (3,)),
-        ((4, 2, 3), (4, 2, 3)),
+        ((4, 2, 3), (4, 3)),
+        ((4, 2, 3), (4, 1, 3)),
     ],
 )
 @pytest.mark.parametrize("name", NAMES)

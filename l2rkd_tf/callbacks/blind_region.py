@@ -18,6 +18,7 @@ from l2rkd_tf.features import model_outputs
 from l2rkd_tf.geometry.evaluation import batched, per_example
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
 from l2rkd_tf.regions import Region
+from l2rkd_tf.utils.outputs import mean_over_positions
 from l2rkd_tf.utils.types import Data, Logs
 from l2rkd_tf.utils.validation import checked_seed
 
@@ -152,7 +153,7 @@ class BlindRegionSearch(DistillerCallback):
                 outputs = [model_outputs(model, points) for model in models]
                 if not from_logits:
                     outputs = [logits_from_probabilities(output, divergence) for output in outputs]
-                return DIVERGENCES[divergence](*outputs)
+                return mean_over_positions(DIVERGENCES[divergence](*outputs))
 
             return tf.stack([in_region(region) for region in self.regions], axis=1)
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from l2rkd_tf.distiller import positions
 from l2rkd_tf.distiller.padding import padded
 from l2rkd_tf.methods.jacobian import draw_directions
 from l2rkd_tf.regions import Region
@@ -93,8 +94,8 @@ class Batch(NamedTuple):
             return {"data": features, "both": features}
         count = self.data.count.local
         return {
-            "data": keras.tree.map_structure(lambda feature: feature[:count], features),
-            "region": keras.tree.map_structure(lambda feature: feature[count:], features),
+            "data": _rows_of(features, slice(count)),
+            "region": _rows_of(features, slice(count, None)),
             "both": features,
         }
 
@@ -103,15 +104,17 @@ class Batch(NamedTuple):
         at_data = self.drawn.at_data  # type: ignore[union-attr]  # only asked for after a draw
         return {name: at_data(value) for name, value in features.items()}
 
-    def class_numbers(self, where: Where) -> tf.Tensor | None:
+    def class_numbers(self, where: Where, outputs_rank: int = 2) -> tf.Tensor | None:
         """Classes of the points, int32, shape `(points,)`, -1 without a label; `None`: no labels.
 
-        A region point has no label: nobody knows the class between two examples.
+        A region point has no label: nobody knows the class between two examples. Dense labels have
+        a class for each position, shape `(points, ...)`.
         """
-        numbers = _class_numbers(self.data.labels)
+        numbers = _class_numbers(self.data.labels, outputs_rank)
         if where == "data" or self.region is None or numbers is None:
             return numbers
-        unknown = tf.fill([self.region.count.local], -1)
+        shape = tf.concat([[self.region.count.local], tf.shape(numbers)[1:]], 0)
+        unknown = tf.fill(shape, -1)
         return unknown if where == "region" else tf.concat([numbers, unknown], 0)
 
 
@@ -263,6 +266,10 @@ def draw_batch(
     return Batch(original, data, moved, _together(data, moved), drawn)
 
 
+def _rows_of(features, chosen):
+    return keras.tree.map_structure(lambda feature: positions.rows(feature, chosen), features)
+
+
 def num_rows(batch: Tensors) -> tf.Tensor:
     """Number of examples of a tensor or a structure of tensors, an int32 scalar."""
     return tf.shape(keras.tree.flatten(batch)[0])[0]
@@ -302,10 +309,12 @@ def _to_grey_levels(image, point):
     return tf.clip_by_value(tf.round(point), 0, 255) if image.dtype == tf.uint8 else point
 
 
-def _class_numbers(labels):
+def _class_numbers(labels, outputs_rank):
     if labels is None or keras.tree.is_nested(labels):
         return None
     labels = tf.convert_to_tensor(labels)
-    if labels.shape.rank == 2 and labels.shape[-1] != 1:  # one-hot
-        return tf.argmax(labels, axis=-1, output_type=tf.int32)
-    return tf.cast(tf.reshape(labels, [-1]), tf.int32)
+    if labels.shape.rank == outputs_rank:
+        if labels.shape[-1] != 1:  # one-hot
+            return tf.argmax(labels, axis=-1, output_type=tf.int32)
+        labels = tf.squeeze(labels, -1)
+    return tf.cast(labels, tf.int32)

@@ -96,37 +96,39 @@ def _name_of(loss):
     return getattr(loss, "name", None) or getattr(loss, "__name__", None) or str(loss)
 
 
-def check_labels_of_loss(loss: Any, labels: Any, num_outputs: int | None) -> None:
+def check_labels_of_loss(loss: Any, labels: Any, outputs: tf.TensorShape) -> None:
     """Checks that labels are class numbers for a sparse loss, and one-hot for one that is not.
 
     Args:
         loss: As in `check_loss`.
         labels: Labels of a batch.
-        num_outputs: Number of the student's outputs, if it is known.
+        outputs: Shape of the student's outputs.
 
     Raises:
         ValueError: If they are the other kind.
     """
-    if keras.tree.is_nested(labels) or not num_outputs or num_outputs < 2:
+    num_outputs = outputs[-1]
+    if keras.tree.is_nested(labels) or not num_outputs or num_outputs < 2 or outputs.rank < 2:
         return
     if _is_chosen_by_labels(loss):
         return
     name = str(_name_of(_made(loss) if isinstance(loss, str) else loss))
     name = name.replace("_", "").lower()
     shape = tf.TensorShape(labels.shape)
-    is_one_hot = shape.rank == 2 and shape[-1] == num_outputs
-    is_sparse = shape.rank == 1 or (shape.rank == 2 and shape[-1] == 1)
+    is_one_hot = shape.rank == outputs.rank and shape[-1] == num_outputs
+    is_sparse = shape.rank == outputs.rank - 1 or (shape.rank == outputs.rank and shape[-1] == 1)
+    axes = "" if outputs.rank == 2 else " ...,"
     if name == "sparsecategoricalcrossentropy" and is_one_hot:
         raise ValueError(
-            f"`loss` {_name_of(loss)!r} needs class numbers, of shape (batch,). Received: labels "
-            f"of shape {tuple(shape)}, which are one-hot. Use CategoricalCrossentropy, or "
+            f"`loss` {_name_of(loss)!r} needs class numbers, of shape (batch,{axes}). Received: "
+            f"labels of shape {tuple(shape)}, which are one-hot. Use CategoricalCrossentropy, or "
             "numpy.argmax(labels, axis=-1)."
         )
     if name == "categoricalcrossentropy" and is_sparse:
         raise ValueError(
-            f"`loss` {_name_of(loss)!r} needs one-hot labels, of shape (batch, {num_outputs}). "
-            f"Received: labels of shape {tuple(shape)}, which are class numbers. Use "
-            "SparseCategoricalCrossentropy."
+            f"`loss` {_name_of(loss)!r} needs one-hot labels, of shape (batch,{axes} "
+            f"{num_outputs}). Received: labels of shape {tuple(shape)}, which are class numbers. "
+            "Use SparseCategoricalCrossentropy."
         )
 
 

@@ -84,8 +84,8 @@ class Forward:
             found |= {INPUT_GRADIENT: gradients}
         if keras.tree.is_nested(found[OUTPUT]):
             raise ValueError(
-                "`teacher` and `student` must have one output each, of shape (batch, outputs). "
-                "Received: outputs "
+                "`teacher` and `student` must have one output each, of shape (batch, ..., "
+                "outputs). Received: outputs "
                 f"{keras.tree.map_structure(lambda output: output.shape, found[OUTPUT])}"
             )
         return found
@@ -132,12 +132,14 @@ def with_logits(features: dict[str, Features], probabilities_of: str | None) -> 
 
 
 def as_logits(outputs: tf.Tensor, probabilities_of: str | None) -> tf.Tensor:
-    """A model's outputs as float32 logits.
+    """A model's outputs as float32 logits, of shape `(batch, ..., outputs)`.
 
     Args:
         outputs: The outputs.
         probabilities_of: Name of the divergence if these are probabilities, else `None`.
     """
+    if len(outputs.shape) == 1:  # one number for each example
+        outputs = outputs[:, None]
     if probabilities_of is None:
         return tf.cast(outputs, tf.float32)
     return logits_from_probabilities(outputs, probabilities_of)

@@ -21,9 +21,11 @@ __all__ = [
     "compiled_loss_object",
     "compiled_metrics",
     "loss_tracker",
+    "mask_of",
     "set_initial_epoch",
     "swap_averages",
     "variable_index",
+    "with_mask",
 ]
 
 
@@ -151,6 +153,20 @@ def compiled_loss(model: keras.Model, y: Any, y_pred: Any, sample_weight: Any) -
 def compiled_loss_object(model: keras.Model) -> Any:
     """The object that Keras makes of the argument `loss` of `compile`, or `None`."""
     return model._compile_loss
+
+
+def mask_of(outputs: tf.Tensor) -> tf.Tensor | None:
+    """The mask that Keras's layers have left at their outputs, or `None`.
+
+    Losses and metrics read it; it has no public name.
+    """
+    return getattr(outputs, "_keras_mask", None)
+
+
+def with_mask(outputs: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """The outputs, with a mask for losses and metrics: a slice of outputs has none."""
+    outputs._keras_mask = mask
+    return outputs
 
 
 def loss_tracker(model: keras.Model) -> keras.metrics.Mean:

@@ -82,7 +82,8 @@ class MethodTerm(Term):
         compared = self._compared(teacher, student)
         try:
             if isinstance(self.method, Method):
-                labels = batch.class_numbers(self.at) if self.method.uses_labels else None
+                rank = student[OUTPUT].shape.rank
+                labels = batch.class_numbers(self.at, rank) if self.method.uses_labels else None
                 return self.method.values(compared[0], compared[1], labels)
             # Squares of half-precision features overflow.
             mean = self.method.compute_loss(*(tf.cast(each, tf.float32) for each in compared))

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.distiller import keras_fixes
-from l2rkd_tf.distiller.batch import Batch
+from l2rkd_tf.distiller import keras_fixes, positions
+from l2rkd_tf.distiller.batch import Batch, Points
 from l2rkd_tf.distiller.compile_checks import check_labels_of_loss, check_loss
 from l2rkd_tf.distiller.settings import Number, Settings
 from l2rkd_tf.features import LOGITS, OUTPUT
 from l2rkd_tf.losses import DIVERGENCES
 from l2rkd_tf.utils import distribution
-from l2rkd_tf.utils.model_checks import check_number_of_outputs
+from l2rkd_tf.utils.model_checks import check_number_of_outputs, check_outputs_agree
 from l2rkd_tf.utils.types import Features, Where
 
 __all__ = [
@@ -65,10 +65,15 @@ class Term:
             student: The student's features at the points.
 
         Returns:
-            One value for each point, float32, shape `(points,)`; or a scalar, where Keras has
-            reduced already: the mean over the points of this replica, weights included.
+            One value for each point, float32, shape `(points,)`, or for each position of dense
+            outputs, shape `(points, ...)`; or a scalar, where Keras has reduced already: the mean
+            over the points of this replica, weights included.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `values`.")
+
+    def count(self, points: Points, student: Features) -> distribution.Count:
+        """Number of what a scalar of `values` is the mean of."""
+        return points.count
 
     def is_computable(self, labels: Any) -> bool:
         """Whether a batch with these labels, or `None`, has all that the term needs."""
@@ -115,9 +120,15 @@ class HardLossTerm(_WeightedByNumber):
         """See `Term.values`: a scalar."""
         del teacher
         points, outputs = batch.points_at(self.at), student[OUTPUT]
-        check_labels_of_loss(self._distiller.loss, points.labels, outputs.shape[-1])
-        loss = keras_fixes.compiled_loss(self._distiller, points.labels, outputs, points.weights)
+        check_labels_of_loss(self._distiller.loss, points.labels, outputs.shape)
+        weights = positions.spread_weights(points.weights, outputs)
+        loss = keras_fixes.compiled_loss(self._distiller, points.labels, outputs, weights)
         return loss * distribution.num_replicas()
+
+    def count(self, points: Points, student: Features) -> distribution.Count:
+        """See `Term.count`: Keras leaves out masked positions."""
+        mask = positions.mask_of(student[OUTPUT])
+        return points.count if mask is None else positions.count_true(mask)
 
     def is_computable(self, labels: Any) -> bool:
         """Whether there are labels, and a loss to compare them by."""
@@ -167,11 +178,7 @@ class DivergenceTerm(_WeightedByNumber):
         assert teacher is not None
         targets, logits = teacher[LOGITS], student[LOGITS]
         check_number_of_outputs("teacher", targets.shape, self._divergence)
-        if not targets.shape.is_compatible_with(logits.shape):
-            raise ValueError(
-                "`teacher` and `student` must have the same number of outputs. Received: teacher "
-                f"outputs of shape {targets.shape}, student outputs of shape {logits.shape}"
-            )
+        check_outputs_agree(targets.shape, logits.shape)
         return DIVERGENCES[self._divergence](targets, logits, self._temperature.variable)
 
 
@@ -304,5 +311,8 @@ def _share(term, batch, teacher, student):
     """This replica's share of a term's mean over its points of all replicas."""
     values, points = term.values(batch, teacher, student), batch.points_at(term.at)
     if values.shape.rank == 0:  # reduced already, over this replica
-        return distribution.replica_share_of_mean(values, points.count)
-    return distribution.replica_share_of_weighted_mean(values, points.count, points.weights)
+        return distribution.replica_share_of_mean(values, term.count(points, student))
+    mask = positions.mask_of(student[OUTPUT])
+    weights = positions.weights_of(values, points.weights, mask)
+    count = positions.count_values(values, points.count, mask)
+    return distribution.replica_share_of_weighted_mean(values, count, weights)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.distiller import keras_fixes
+from l2rkd_tf.distiller import keras_fixes, positions
 from l2rkd_tf.distiller.batch import plain_batch
 from l2rkd_tf.distiller.compile_checks import check_metrics, only_entry
 from l2rkd_tf.distiller.objective import HardLossTerm, Losses, Objective
@@ -179,14 +179,14 @@ class StudentModel(keras_fixes.DistributedModel):
         if y is None:
             self._hard_loss.check_labels(y)
             return tf.zeros(())
-        y, y_pred, sample_weight = map(only_output, (y, y_pred, sample_weight))
+        y, y_pred, sample_weight = _of_positions(y, y_pred, sample_weight)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Logs:
         """Updates the compiled metrics, where there are labels, and returns all results."""
         if y is None:
             return self._results_without_labels()
-        y, y_pred, sample_weight = map(only_output, (y, y_pred, sample_weight))
+        y, y_pred, sample_weight = _of_positions(y, y_pred, sample_weight)
         logs = super().compute_metrics(x, y, y_pred, sample_weight)
         compiled = keras_fixes.compiled_metrics(self)
         if compiled is not None and not self._metrics_are_checked:
@@ -204,6 +204,12 @@ class StudentModel(keras_fixes.DistributedModel):
     def _results_without_labels(self):
         compiled = keras_fixes.compiled_metrics(self)
         return {metric.name: metric.result() for metric in self.metrics if metric is not compiled}
+
+
+def _of_positions(y, y_pred, sample_weight):
+    """What Keras compares, out of structures of one, with weights of each position."""
+    y, y_pred, sample_weight = map(only_output, (y, y_pred, sample_weight))
+    return y, y_pred, positions.spread_weights(sample_weight, y_pred)
 
 
 def _of_only_output(argument, metrics):

@@ -1,5 +1,6 @@
 """What the teacher answers at the points of a batch: live, cached or interpolated."""
 
+import math
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ from l2rkd_tf.distiller.forward import Forward, as_logits, with_logits
 from l2rkd_tf.distiller.objective import Needs, Objective
 from l2rkd_tf.distiller.settings import Settings
 from l2rkd_tf.features import LOGITS, OUTPUT
+from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import Features
 
 __all__ = ["Teacher"]
@@ -123,9 +125,19 @@ class Teacher:
             )
 
     def num_outputs(self, inputs: Any) -> int:
-        """Number of the teacher's outputs for such inputs."""
+        """Number of the teacher's outputs for such inputs, at all positions of dense ones.
+
+        Raises:
+            ValueError: If the number of positions differs from batch to batch.
+        """
         symbolic = keras.tree.map_structure(
             lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype.name), inputs
         )
         assert self.model is not None
-        return self.model.compute_output_spec(symbolic).shape[-1]
+        shape = only_output(self.model.compute_output_spec(symbolic)).shape
+        if None in shape[1:]:
+            raise ValueError(
+                "`distillation_losses` that compare gradients need outputs of a known number. "
+                f"Received: teacher outputs of shape {tuple(shape)}"
+            )
+        return math.prod(shape[1:])

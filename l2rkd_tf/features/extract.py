@@ -110,12 +110,13 @@ def _explicit_features(model, names, explicit):
 
 
 def model_outputs(model: keras.Model, inputs: Tensors) -> tf.Tensor:
-    """A model's outputs in inference mode, float32, shape `(batch, outputs)`."""
+    """A model's outputs in inference mode, float32, shape `(batch, ..., outputs)`."""
     outputs = only_output(model(inputs, training=False))
-    if keras.tree.is_nested(outputs) or outputs.shape.rank != 2:
+    if keras.tree.is_nested(outputs):
         shapes = [tuple(output.shape) for output in keras.tree.flatten(outputs)]
         raise ValueError(
-            "`teacher`, `student` or `model` must have one output of shape (batch, outputs). "
+            "`teacher`, `student` or `model` must have one output of shape (batch, ..., outputs). "
             f"Received: the model {model.name!r} with outputs of shapes {shapes}"
         )
-    return tf.cast(outputs, tf.float32)
+    outputs = tf.cast(outputs, tf.float32)
+    return outputs[:, None] if outputs.shape.rank == 1 else outputs

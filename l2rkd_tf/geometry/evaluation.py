@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from l2rkd_tf.features import model_outputs
 from l2rkd_tf.regions import Region
+from l2rkd_tf.utils.model_checks import check_outputs_agree
 from l2rkd_tf.utils.types import Data, TensorLike, Tensors
 from l2rkd_tf.utils.validation import is_number, is_positive_float32, is_positive_integer
 
@@ -142,13 +143,9 @@ def _as_float(tensor):
 
 
 def outputs_of_both(teacher: keras.Model, student: keras.Model, inputs: Tensors) -> list[tf.Tensor]:
-    """As `model_outputs`, of two models that have the same number of outputs."""
+    """As `model_outputs`, of two models that have outputs of the same shape."""
     outputs = [model_outputs(model, inputs) for model in (teacher, student)]
-    if outputs[0].shape[-1] != outputs[1].shape[-1]:
-        raise ValueError(
-            "`teacher` and `student` must have the same number of outputs. Received: outputs "
-            f"of shapes {outputs[0].shape} and {outputs[1].shape}"
-        )
+    check_outputs_agree(*(output.shape for output in outputs))
     return outputs
 
 

@@ -9,6 +9,7 @@ from l2rkd_tf.features import feature_model
 from l2rkd_tf.geometry.evaluation import batched, outputs_of_both, per_example, ratio_and_stderr
 from l2rkd_tf.methods.jacobian import draw_directions, projected_gradients
 from l2rkd_tf.utils.model_checks import check_models_are_built, check_outputs
+from l2rkd_tf.utils.outputs import flat_outputs
 from l2rkd_tf.utils.types import Data
 from l2rkd_tf.utils.validation import checked_seed, is_positive_integer
 
@@ -96,7 +97,7 @@ def jacobian_distance(
 
     def step(inputs, labels, number):
         del labels
-        outputs, _ = outputs_of_both(teacher, student, inputs)
+        outputs = flat_outputs(outputs_of_both(teacher, student, inputs)[0])
         rows = number * batch_size + tf.range(tf.shape(outputs)[0])
         directions = _directions(rows, num_projections, outputs.shape[-1], seed)
         teacher_grads, student_grads = (

@@ -17,6 +17,7 @@ from l2rkd_tf.geometry.evaluation import (
     ratio_and_stderr,
 )
 from l2rkd_tf.utils.model_checks import check_models_are_built
+from l2rkd_tf.utils.outputs import flat_outputs
 from l2rkd_tf.utils.types import Tensors
 
 __all__ = ["LinearityGap", "linearity_gap", "linearity_gaps"]
@@ -61,8 +62,8 @@ def linearity_gap(
     equal outputs would dominate.
 
     Args:
-        model: Built Keras model with outputs of shape `(batch, outputs)`: for teachers and
-            students, logits.
+        model: Built Keras model with outputs of shape `(batch, ...)`: for teachers and students,
+            logits. The norm is over all outputs of an example.
         x: Inputs, an array of shape `(examples, ...)`, or a list or dict of such.
         partners: The other ends of the segments, of the same structure and shapes.
         fractions: Fractions of the way to the partner, from 0 to 1.
@@ -138,7 +139,7 @@ def linearity_gaps(
     def step(inputs, labels, number):
         del labels, number
         starts, ends = (keras.tree.map_structure(_float_inputs, side) for side in inputs)
-        at_start, at_end = model_outputs(model, starts), model_outputs(model, ends)
+        at_start, at_end = (flat_outputs(model_outputs(model, side)) for side in (starts, ends))
 
         def gap(fraction):
             points = keras.tree.map_structure(
@@ -147,7 +148,7 @@ def linearity_gaps(
                 ends,
             )
             straight = at_start + fraction * (at_end - at_start)
-            return tf.norm(model_outputs(model, points) - straight, axis=-1)
+            return tf.norm(flat_outputs(model_outputs(model, points)) - straight, axis=-1)
 
         gaps = tf.map_fn(gap, fractions, fn_output_signature=tf.float32)
         return tf.transpose(gaps), tf.norm(at_end - at_start, axis=-1)

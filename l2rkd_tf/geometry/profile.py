@@ -23,6 +23,7 @@ from l2rkd_tf.utils.model_checks import (
     check_number_of_outputs,
     check_outputs,
 )
+from l2rkd_tf.utils.outputs import mean_over_positions
 from l2rkd_tf.utils.types import Data, Divergence, TensorLike
 from l2rkd_tf.utils.validation import check_choice, checked_seed
 
@@ -78,7 +79,8 @@ def fidelity_profile(
     1.
 
     Args:
-        teacher: Built Keras model with outputs of shape `(batch, classes)`.
+        teacher: Built Keras model with outputs of shape `(batch, classes)`; of dense outputs, shape
+            `(batch, ..., classes)`, an example's value is the mean over its positions.
         student: Built Keras model with outputs of the same shape.
         x: Inputs, an array of shape `(examples, ...)` or a list or dict of such; or a batched
             `tf.data.Dataset` of inputs or `(inputs, labels[, weights])`. Weights are ignored.
@@ -147,13 +149,13 @@ def _comparison(teacher, student, temperature, divergence, from_logits):
     distance = DIVERGENCES[divergence](*outputs, temperature)
     if divergence != "mse":
         distance /= temperature**2
-    return distance, _same_decisions(*outputs, divergence)
+    return tuple(map(mean_over_positions, (distance, _same_decisions(*outputs, divergence))))
 
 
 def _same_decisions(teacher, student, divergence):
     """Fraction of each example's decisions that are equal, float32, shape `(batch,)`."""
     if divergence == "mse":
-        return tf.fill(tf.shape(teacher)[:1], np.float32(np.nan))
+        return tf.fill(tf.shape(teacher)[:-1], np.float32(np.nan))
     if divergence == "binary_kl":
         return tf.reduce_mean(tf.cast((teacher > 0.0) == (student > 0.0), tf.float32), axis=-1)
     return tf.cast(tf.argmax(teacher, axis=-1) == tf.argmax(student, axis=-1), tf.float32)

@@ -19,6 +19,7 @@ from l2rkd_tf.utils.model_checks import (
     check_number_of_outputs,
     check_outputs,
 )
+from l2rkd_tf.utils.outputs import mean_over_positions
 from l2rkd_tf.utils.types import Data, TensorLike
 from l2rkd_tf.utils.validation import checked_seed, is_positive_integer
 
@@ -33,6 +34,8 @@ def top1_agreement(
     teacher: keras.Model, student: keras.Model, x: Data, *, batch_size: int = 256
 ) -> float:
     """Fraction of examples for which student and teacher predict the same class.
+
+    Of dense outputs, shape `(batch, ..., classes)`, it is the fraction of positions.
 
     ```
     mean_x [ argmax f_T(x) = argmax f_S(x) ]
@@ -77,9 +80,9 @@ def top1_agreement(
                 f"outputs of shape {outputs[0].shape}"
             )
         decisions = [tf.argmax(output, axis=-1) for output in outputs]
-        return decisions[0] == decisions[1]
+        return mean_over_positions(tf.cast(decisions[0] == decisions[1], tf.float32))
 
-    return float(per_example(step, batched(x, batch_size)).mean())
+    return float(per_example(step, batched(x, batch_size)).mean(dtype="float64"))
 
 
 def expected_calibration_error(
@@ -233,7 +236,8 @@ def _mean_probabilities(teacher, data, region, rows, temperature, batch_size, se
         points = (inputs, region.apply(inputs, drawn))
         outputs = [model_outputs(teacher, z) for z in points]
         check_number_of_outputs("teacher", outputs[0].shape, "kl")
-        return sum(tf.nn.softmax(output / temperature) for output in outputs) / 2.0
+        means = sum(tf.nn.softmax(output / temperature) for output in outputs) / 2.0
+        return tf.reduce_mean(means, axis=tuple(range(1, means.shape.rank - 1)))
 
     batches = tf.data.Dataset.from_tensor_slices(rows).flat_map(draw_in_batches)
     batches = batches.map(lambda chosen: tuple(tf.gather(leaf, chosen) for leaf in leaves))

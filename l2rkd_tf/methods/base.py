@@ -51,7 +51,8 @@ class Method(keras.distillation.DistillationLoss):
             student: The same of the student.
 
         Returns:
-            float32, shape `(batch,)`.
+            float32, shape `(batch,)`; one value for each position, shape `(batch, ...)`, where
+            logits are dense.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `per_example`.")
 

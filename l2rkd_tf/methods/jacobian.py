@@ -9,6 +9,7 @@ import tensorflow as tf
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.methods.base import Method
 from l2rkd_tf.regions.draws import random_bits
+from l2rkd_tf.utils.outputs import flat_outputs
 from l2rkd_tf.utils.types import Config, Features, TensorLike, Tensors
 from l2rkd_tf.utils.validation import is_positive_integer
 
@@ -174,8 +175,8 @@ def projected_gradients(
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([leaf for _, leaf in leaves])
         found = features(inputs, **kwargs)
-        outputs = tf.cast(found[OUTPUT], tf.float32)
-    if outputs.shape.rank != 2 or not outputs.shape[1:].is_compatible_with(directions.shape[2:]):
+        outputs = flat_outputs(tf.cast(found[OUTPUT], tf.float32))
+    if not outputs.shape[1:].is_compatible_with(directions.shape[2:]):
         raise ValueError(
             "`directions` must have shape (batch, num_projections, outputs). Received: directions "
             f"of shape {directions.shape} for outputs of shape {outputs.shape}"

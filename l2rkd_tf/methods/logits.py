@@ -50,7 +50,7 @@ class DKD(Method):
 
     Raises:
         ValueError: If a weight is negative or `temperature` not positive, or if the logits do not
-            have the same shape `(batch, classes)` with at least two classes.
+            have the same shape `(batch, ..., classes)` with at least two classes.
 
     Example:
         >>> method = DKD(alpha=1.0, beta=8.0, temperature=4.0)
@@ -72,7 +72,7 @@ class DKD(Method):
     def per_example(
         self, teacher: tf.Tensor, student: tf.Tensor, labels: TensorLike | None = None
     ) -> tf.Tensor:
-        """See `Method.per_example`; `labels`, int32, shape `(batch,)`, with -1 where unknown."""
+        """See `Method.per_example`; `labels`, int32, shape `(batch, ...)`, -1 where unknown."""
         target = tf.argmax(teacher, axis=-1, output_type=tf.int32)
         if labels is not None:
             known = tf.cast(labels, tf.int32)
@@ -103,8 +103,10 @@ class DIST(Method):
     columns: the mean over the batch is the paper's loss.
 
     A row or column that is constant in either model (as all columns in a batch of one) has no
-    correlation and contributes 0, without a gradient; in the authors' code it contributes 1. Under
-    `tf.distribute` the columns are those of each replica's part of the batch.
+    correlation and contributes 0, without a gradient; in the authors' code it contributes 1. Of
+    dense logits `(batch, ..., classes)` each position is an example, and columns go over all of
+    them, also over those that a mask leaves out of the mean. Under `tf.distribute` the columns are
+    those of each replica's part of the batch.
 
     `beta` and `gamma` are already weights, so `default_weight` is 1. The factor `tau^2` is from the
     authors' code.
@@ -116,7 +118,7 @@ class DIST(Method):
 
     Raises:
         ValueError: If a weight is negative or `temperature` not positive, or if the logits do not
-            have the same shape `(batch, classes)` with at least two classes.
+            have the same shape `(batch, ..., classes)` with at least two classes.
 
     Example:
         >>> method = DIST(temperature=1.0)
@@ -140,7 +142,8 @@ class DIST(Method):
         teacher = tf.nn.softmax(teacher / self.temperature)
         student = tf.nn.softmax(student / self.temperature)
         row_distances = correlation_distance(teacher, student)
-        column_distances = correlation_distance(tf.transpose(teacher), tf.transpose(student))
+        columns = (tf.transpose(_rows(probabilities)) for probabilities in (teacher, student))
+        column_distances = correlation_distance(*columns)
         values = self.beta * row_distances + self.gamma * tf.reduce_mean(column_distances)
         return self.temperature**2 * values
 
@@ -173,7 +176,7 @@ class LogitStandardization(Method):
 
     Raises:
         ValueError: If `temperature` is not positive, or if the logits do not have the same shape
-            `(batch, classes)` with at least two classes.
+            `(batch, ..., classes)` with at least two classes.
 
     Example:
         >>> method = LogitStandardization()
@@ -215,16 +218,17 @@ def decoupled_kl(
     in log space, so that both parts are exact at any gap between logits.
 
     Args:
-        teacher: Logits, shape `(batch, classes)`.
-        student: Logits, shape `(batch, classes)`.
-        target: Class numbers, int32, shape `(batch,)`.
+        teacher: Logits, shape `(batch, ..., classes)`.
+        student: Logits, shape `(batch, ..., classes)`.
+        target: Class numbers, int32, shape `(batch, ...)`.
         temperature: Positive number `tau`.
 
     Returns:
-        Target part and non-target part, float32, each of shape `(batch,)`.
+        Target part and non-target part, float32, each of shape `(batch, ...)`.
 
     Raises:
-        ValueError: If the shapes differ or are not `(batch, classes)` with at least two classes.
+        ValueError: If the shapes differ or are not `(batch, ..., classes)` with at least two
+            classes.
 
     Example:
         >>> teacher, student = [[2.0, 1.0, 0.0]], [[0.0, 0.0, 0.0]]
@@ -238,6 +242,11 @@ def decoupled_kl(
     """
     teacher, student = tf.cast(teacher, tf.float32), tf.cast(student, tf.float32)
     _check_shapes(teacher, student)
+    if teacher.shape.rank > 2:  # each position is an example
+        flat_target = tf.reshape(target, [-1])
+        parts = decoupled_kl(_rows(teacher), _rows(student), flat_target, temperature)
+        target_part, others_part = (tf.reshape(part, tf.shape(target)) for part in parts)
+        return target_part, others_part
     columns = tf.range(tf.shape(teacher)[-1] - 1)
     columns += tf.cast(columns >= target[:, None], tf.int32)
     teacher_others, student_others = (
@@ -304,15 +313,19 @@ def _standardized(logits):
     return centred * tf.math.rsqrt(variance + _VARIANCE_OF_NOTHING)
 
 
+def _rows(logits):
+    """Logits of all positions, shape `(positions, classes)`."""
+    return logits if logits.shape.rank == 2 else tf.reshape(logits, [-1, logits.shape[-1]])
+
+
 def _check_shapes(teacher, student):
     if (
-        teacher.shape.rank != 2
+        (teacher.shape.rank or 0) < 2
         or not teacher.shape.is_compatible_with(student.shape)
-        or student.shape.rank != 2
-        or 1 in (teacher.shape[1], student.shape[1])
+        or 1 in (teacher.shape[-1], student.shape[-1])
     ):
         raise ValueError(
-            "Teacher and student logits must have the same shape, `(batch, classes)`, with at "
+            "Teacher and student logits must have the same shape, `(batch, ..., classes)`, with at "
             f"least two classes. Received: teacher logits of shape {teacher.shape}, student logits "
             f"of shape {student.shape}"
         )

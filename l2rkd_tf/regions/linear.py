@@ -243,6 +243,11 @@ class LinearRegion(Segment):
         points = [self.apply(inputs, (partners, full * fraction)) for fraction in fractions]
         points = keras.tree.map_structure(lambda *leaves: tf.concat(leaves, 0), *points)
         outputs = model_outputs(self._teacher, points)
+        if outputs.shape.rank > 2:
+            raise ValueError(
+                "`teacher` of regions.LinearRegion must have outputs of shape (batch, outputs). "
+                f"Received: outputs of shape {outputs.shape}. Use another region."
+            )
         shape = [len(fractions), tf.shape(partners)[0], outputs.shape[1] or tf.shape(outputs)[1]]
         return tf.reshape(outputs, shape)
 

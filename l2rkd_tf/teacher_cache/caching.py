@@ -302,11 +302,11 @@ class TeacherRunner:
 
     def _outputs(self, batch):
         outputs = self._teacher(self.source.inputs(batch))
-        is_one = not keras.tree.is_nested(outputs) and outputs.shape.rank == 2
+        is_one = not keras.tree.is_nested(outputs) and outputs.shape.rank > 0
         if not is_one or len(outputs) != len(batch[0]):
             raise ValueError(
-                "`teacher` must have one output of shape (batch, outputs). Received: outputs of "
-                f"shape {keras.tree.map_structure(lambda output: output.shape, outputs)} for a "
+                "`teacher` must have one output of shape (batch, ..., outputs). Received: outputs "
+                f"of shape {keras.tree.map_structure(lambda output: output.shape, outputs)} for a "
                 f"batch of {len(batch[0])}"
             )
         outputs = np.asarray(tf.cast(outputs, self.dtype))

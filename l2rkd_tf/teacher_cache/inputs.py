@@ -15,8 +15,8 @@ class CachedInputs(NamedTuple):
 
     Attributes:
         inputs: Tensor of shape `(batch, ...)`, or a structure of such.
-        teacher_outputs: The teacher's outputs for them, shape `(batch, outputs)`: logits, if the
-            distiller has `from_logits=True`.
+        teacher_outputs: The teacher's outputs for them, shape `(batch, ..., outputs)`: logits,
+            if the distiller has `from_logits=True`.
 
     Example:
         >>> x = CachedInputs(inputs=np.zeros((8, 4)), teacher_outputs=np.zeros((8, 3)))

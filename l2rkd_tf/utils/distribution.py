@@ -154,9 +154,9 @@ def replica_share_of_weighted_mean(
     """This replica's part of `sum_i w_i v_i / n` over the `n` values of all replicas.
 
     Args:
-        values: One value per example, float32, shape `(count.local,)`; there may be none.
+        values: Values, float32; there may be none.
         count: `Count` of the values.
-        weights: Example weights, as many as values; `None` for 1 each.
+        weights: Weights, as many as values; `None` for 1 each.
 
     Returns:
         Scalar; the parts of all replicas add up to the mean.

@@ -18,6 +18,7 @@ __all__ = [
     "check_models_are_built",
     "check_number_of_outputs",
     "check_outputs",
+    "check_outputs_agree",
     "check_shares_nothing_trained",
     "check_takes_more_points",
     "data_format_of",
@@ -169,26 +170,33 @@ def check_outputs(
         outputs = getattr(model, "outputs", None)
         if not outputs:  # subclassed, or not built yet: checked when the first step is traced
             continue
-        if len(outputs) > 1 or len(outputs[0].shape) != 2:
-            scalar = len(outputs) == 1 and len(outputs[0].shape) == 1
+        if len(outputs) > 1:
             raise ValueError(
-                f"`{argument}` must have one output of shape (batch, outputs). Received: outputs "
-                f"of shapes {[output.shape for output in outputs]}"
-                + (". Return (batch, 1), by keras.layers.Reshape((1,)) for example." * scalar)
+                f"`{argument}` must have one output of shape (batch, ..., outputs). Received: "
+                f"outputs of shapes {[output.shape for output in outputs]}"
             )
         check_number_of_outputs(argument, outputs[0].shape, divergence)
         shapes[argument] = outputs[0].shape
         check_activation(f"`{argument}`", output_activation(model), divergence, from_logits)
-    if len({shape[-1] for shape in shapes.values()}) > 1:
+    if len(shapes) > 1:
+        check_outputs_agree(**shapes)
+
+
+def check_outputs_agree(teacher: Any, student: Any) -> None:
+    """Checks that outputs of these shapes can be compared."""
+    shapes = [tuple(shape) for shape in (teacher, student)]
+    shapes = [shape if len(shape) > 1 else (*shape, 1) for shape in shapes]
+    if not _are_compatible(*shapes):
+        same = "number of outputs" if max(map(len, shapes)) == 2 else "shape of outputs"
         raise ValueError(
-            "`teacher` and `student` must have the same number of outputs. Received: teacher "
-            f"outputs of shape {shapes['teacher']}, student outputs of shape {shapes['student']}"
+            f"`teacher` and `student` must have the same {same}. Received: teacher "
+            f"outputs of shape {tuple(teacher)}, student outputs of shape {tuple(student)}"
         )
 
 
-def check_number_of_outputs(argument: str, shape: tf.TensorShape, divergence: str) -> None:
+def check_number_of_outputs(argument: str, shape: Any, divergence: str) -> None:
     """Checks that a softmax has at least two outputs."""
-    if divergence == "kl" and shape[-1] == 1:
+    if divergence == "kl" and (len(shape) < 2 or shape[-1] == 1):
         raise ValueError(
             f"`{argument}` must have two outputs or more for divergence='kl', since a softmax of "
             f"one output is always 1. Received: outputs of shape {tuple(shape)}. Use "

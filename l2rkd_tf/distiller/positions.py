@@ -1,0 +1,108 @@
+"""Dense outputs, one for each pixel or moment: weights, masks and numbers of their positions.
+
+As in Keras, a loss of shape `(batch, ...)` is summed over examples and positions, with weights, and
+divided by the number of positions; positions that the Keras mask of the outputs leaves out do not
+count.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+from l2rkd_tf.distiller import keras_fixes
+from l2rkd_tf.utils.distribution import Count, global_counts
+
+__all__ = ["count_true", "count_values", "mask_of", "rows", "spread_weights", "weights_of"]
+
+
+def rows(outputs: tf.Tensor, chosen: slice) -> tf.Tensor:
+    """Some rows of a model's outputs, which keep their Keras mask."""
+    mask = keras_fixes.mask_of(outputs)
+    part = outputs[chosen]
+    return part if mask is None else keras_fixes.with_mask(part, mask[chosen])
+
+
+def mask_of(outputs: tf.Tensor) -> tf.Tensor | None:
+    """Which positions of dense outputs count, boolean, shape `(batch, ...)`; `None` for all."""
+    mask = keras_fixes.mask_of(outputs)
+    return mask if mask is not None and mask.shape.rank == outputs.shape.rank - 1 else None
+
+
+def spread_weights(weights: Any, outputs: tf.Tensor) -> Any:
+    """Weights of examples or positions as weights of all positions of dense outputs.
+
+    Args:
+        weights: Shape `(batch,)`, `(batch, 1)` or that of the positions; `None` for none.
+        outputs: The outputs; weights of those of shape `(batch, outputs)` stay what they are.
+
+    Returns:
+        Weights of shape `(batch, ...)`.
+
+    Raises:
+        ValueError: If there is one for neither each example nor each position.
+    """
+    if weights is None or outputs.shape.rank < 3:
+        return weights
+    positions = outputs.shape[:-1]
+    shape = tf.convert_to_tensor(weights).shape
+    if shape.rank == positions.rank + 1 and shape[-1] == 1:
+        weights = tf.squeeze(weights, -1)
+    missing = positions.rank - tf.convert_to_tensor(weights).shape.rank
+    if missing < 0 or not _fit(weights, positions):
+        raise ValueError(
+            "`sample_weight` must have one number for each example or for each position of the "
+            f"outputs, shape (batch,) or {tuple(positions)}. Received: weights of shape "
+            f"{tuple(shape)} for outputs of shape {tuple(outputs.shape)}"
+        )
+    weights = tf.reshape(weights, tf.concat([tf.shape(weights), [1] * missing], 0))
+    return tf.broadcast_to(weights, tf.shape(outputs)[:-1])
+
+
+def _fit(weights, positions):
+    sizes = zip(tf.convert_to_tensor(weights).shape[1:], positions[1:], strict=False)
+    return all(1 in (one, other) or None in (one, other) or one == other for one, other in sizes)
+
+
+def weights_of(values: tf.Tensor, weights: Any, mask: tf.Tensor | None) -> Any:
+    """Weights of a term's values: of examples, or of positions that a mask may leave out.
+
+    Args:
+        values: Values of a term, shape `(batch, ...)`.
+        weights: Weights of examples or of positions, or `None`. A value of a whole example has the
+            mean weight of its positions.
+        mask: Which positions count, or `None` for all.
+
+    Returns:
+        Weights of the shape of the values, or `None`.
+    """
+    if weights is not None:
+        weights = tf.cast(weights, values.dtype)
+        if values.shape.rank > 1:
+            weights = spread_weights(weights, values[..., None])
+        elif weights.shape.rank > 1:
+            weights = tf.reduce_mean(weights, axis=tuple(range(1, weights.shape.rank)))
+    if mask is None or values.shape.rank == 1:
+        return weights
+    mask = tf.cast(mask, values.dtype)
+    return mask if weights is None else mask * weights
+
+
+def count_values(values: tf.Tensor, examples: Count, mask: tf.Tensor | None) -> Count:
+    """Number of values that count, on this replica and on all.
+
+    Args:
+        values: Values of a term, shape `(batch, ...)`.
+        examples: Number of examples.
+        mask: Which positions count, or `None` for all.
+    """
+    if values.shape.rank == 1:
+        return examples
+    if mask is not None:
+        return count_true(mask)
+    positions = tf.reduce_prod(tf.shape(values)[1:])
+    return Count(*(count * positions for count in examples))
+
+
+def count_true(mask: tf.Tensor) -> Count:
+    """Number of positions that a mask lets count, on this replica and on all."""
+    return global_counts(tf.math.count_nonzero(mask, dtype=tf.int32))[0]
