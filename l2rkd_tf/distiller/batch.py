@@ -34,7 +34,7 @@ class Points(NamedTuple):
     Attributes:
         inputs: Tensor of shape `(points, ...)`, or a structure of such.
         labels: As given to `fit`; `None` where the points have none.
-        weights: Example weights; `None` for 1 each.
+        weights: Example weights; `None` for 1 each. A dict or list for several outputs.
         directions: What their outputs are projected on, shape `(points, projections, outputs)`;
             `None` where nothing asks for gradients of the outputs.
         count: `distribution.Count` of the points.
@@ -277,7 +277,7 @@ def num_rows(batch: Tensors) -> tf.Tensor:
 
 def _together(data, region):
     return Points(
-        keras.tree.map_structure(_one_after_the_other, data.inputs, region.inputs),
+        _one_after_the_other(data.inputs, region.inputs),
         None,
         None if data.weights is None else _one_after_the_other(data.weights, region.weights),
         None
@@ -290,7 +290,7 @@ def _together(data, region):
 
 
 def _one_after_the_other(first, second):
-    return tf.concat([first, second], 0)
+    return keras.tree.map_structure(lambda *parts: tf.concat(parts, 0), first, second)
 
 
 def _if_given(function, values):

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.distiller.settings import Settings
+from l2rkd_tf.distiller.heads import Heads
 
 __all__ = ["check_labels_of_loss", "check_loss", "check_metrics", "only_entry"]
 
@@ -42,27 +42,37 @@ def only_entry(argument: str, given: Any) -> Any:
     if len(entries) > 1:
         raise ValueError(
             f"`{argument}` must be one for the student's only output. Received: {argument}="
-            f"{given!r}, with {len(entries)} entries"
+            f"{given!r}, with {len(entries)} entries. Where a student's outputs are not known "
+            "before its first call, pass the distiller `divergence` as a dict by output name."
         )
     return entries[0] if entries else None
 
 
-def check_loss(loss: Any, settings: Settings) -> None:
+def check_loss(loss: Any, heads: Heads) -> None:
     """Warns if the compiled loss expects logits and the distiller probabilities, or the reverse.
 
     Args:
-        loss: A name, function, class or object of a Keras loss; others cannot be judged.
-        settings: Those of the distiller.
+        loss: A name, function, class or object of a Keras loss, or a dict by output name; others
+            cannot be judged.
+        heads: The compared outputs.
     """
-    takes_logits = _loss_takes_logits(loss)
-    if settings.divergence == "mse" or takes_logits in (None, settings.from_logits):
-        return
-    warnings.warn(
-        f"`loss` {_name_of(loss)!r} has from_logits={takes_logits} and the distiller has "
-        f"from_logits={settings.from_logits}: one of them misinterprets the student's outputs. "
-        f"Pass a loss object with from_logits={settings.from_logits} to compile().",
-        stacklevel=2,
-    )
+    for head, one in _of_heads(loss, heads):
+        takes_logits = _loss_takes_logits(one)
+        if head.divergence == "mse" or takes_logits in (None, heads.from_logits):
+            continue
+        warnings.warn(
+            f"`loss` {_name_of(one)!r} has from_logits={takes_logits} and the distiller has "
+            f"from_logits={heads.from_logits}: one of them misinterprets the student's outputs. "
+            f"Pass a loss object with from_logits={heads.from_logits} to compile().",
+            stacklevel=2,
+        )
+
+
+def _of_heads(loss, heads):
+    """Pairs of a compared output and its loss, as far as it is known which loss is whose."""
+    if isinstance(loss, dict):
+        return [(head, loss[head.name]) for head in heads.heads if head.name in loss]
+    return [] if isinstance(loss, (list, tuple)) else [(head, loss) for head in heads.heads[:1]]
 
 
 def _loss_takes_logits(loss):
@@ -96,19 +106,27 @@ def _name_of(loss):
     return getattr(loss, "name", None) or getattr(loss, "__name__", None) or str(loss)
 
 
-def check_labels_of_loss(loss: Any, labels: Any, outputs: tf.TensorShape) -> None:
+def check_labels_of_loss(loss: Any, labels: Any, outputs: Any) -> None:
     """Checks that labels are class numbers for a sparse loss, and one-hot for one that is not.
 
     Args:
         loss: As in `check_loss`.
         labels: Labels of a batch.
-        outputs: Shape of the student's outputs.
+        outputs: The student's outputs.
 
     Raises:
         ValueError: If they are the other kind.
     """
+    if all(isinstance(one, dict) for one in (loss, labels, outputs)):
+        for name in set(loss) & set(labels) & set(outputs):
+            check_labels_of_loss(loss[name], labels[name], outputs[name])
+    elif not any(map(keras.tree.is_nested, (loss, labels, outputs))):
+        _check_labels(loss, labels, tf.TensorShape(outputs.shape))
+
+
+def _check_labels(loss, labels, outputs):
     num_outputs = outputs[-1]
-    if keras.tree.is_nested(labels) or not num_outputs or num_outputs < 2 or outputs.rank < 2:
+    if loss is None or not num_outputs or num_outputs < 2 or outputs.rank < 2:
         return
     if _is_chosen_by_labels(loss):
         return
@@ -132,27 +150,29 @@ def check_labels_of_loss(loss: Any, labels: Any, outputs: tf.TensorShape) -> Non
         )
 
 
-def check_metrics(metrics: Iterable[keras.metrics.Metric], settings: Settings) -> None:
+def check_metrics(metrics: Iterable[keras.metrics.Metric], heads: Heads) -> None:
     """Warns of compiled metrics that take logits for probabilities, or the reverse.
 
     Args:
         metrics: The metrics, which Keras has made of what was given.
-        settings: Those of the distiller.
+        heads: The compared outputs. Where they are compared in several ways, it is not known which
+            metric is whose, and none is judged.
     """
-    if settings.divergence == "mse":
+    divergence, *others = {head.divergence for head in heads.heads}
+    if others or divergence == "mse":
         return
     for metric in metrics:
-        if settings.divergence == "binary_kl" and type(metric) in _OF_ONE_CLASS:
+        if divergence == "binary_kl" and type(metric) in _OF_ONE_CLASS:
             warnings.warn(
                 f"`metrics`: {metric.name!r} ({type(metric).__name__}) compares the largest output "
                 "only, where each is a yes or no of its own. Use keras.metrics.BinaryAccuracy("
-                f"name={metric.name!r}, threshold={0.0 if settings.from_logits else 0.5}).",
+                f"name={metric.name!r}, threshold={0.0 if heads.from_logits else 0.5}).",
                 stacklevel=2,
             )
         takes_logits = _metric_takes_logits(metric)
-        if takes_logits in (None, settings.from_logits):
+        if takes_logits in (None, heads.from_logits):
             continue
-        if settings.from_logits:
+        if heads.from_logits:
             mistake, advice = "takes the student's logits for probabilities", _remedy(metric)
         else:
             mistake, advice = "takes the student's probabilities for logits", "from_logits=False"

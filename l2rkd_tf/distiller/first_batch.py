@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from l2rkd_tf.distiller.batch import Batch
-from l2rkd_tf.distiller.settings import Settings
+from l2rkd_tf.distiller.heads import Heads
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.utils.types import Features, Logs
 
@@ -35,15 +35,13 @@ class FirstBatch:
     finds comes back with its logs. Later steps look at nothing.
 
     Args:
-        settings: Those of the distiller.
+        heads: The compared outputs.
         has_scaling: Whether teacher or student bring inputs to a scale of their own.
         has_region: Whether a step draws region points.
     """
 
-    def __init__(
-        self, settings: Settings, has_scaling: bool, has_region: Callable[[], bool]
-    ) -> None:
-        self._settings = settings
+    def __init__(self, heads: Heads, has_scaling: bool, has_region: Callable[[], bool]) -> None:
+        self._heads = heads
         self._has_scaling = has_scaling
         self._has_region = has_region
         self._is_first = tf.Variable(True, trainable=False)
@@ -65,12 +63,16 @@ class FirstBatch:
         Returns:
             An entry for the logs of the step, which `checked` takes out again.
         """
-        outputs = [None if found is None else found.get(OUTPUT) for found in (teacher, student)]
+        models = (teacher, self._heads.teacher), (student, self._heads.student)
+        outputs = [
+            [] if found is None or OUTPUT not in found else of_model.each(found[OUTPUT])
+            for found, of_model in models
+        ]
 
         def look():
             found = [
-                *(self._are_probabilities(one) for one in outputs),
-                *(self._are_logits(one) for one in outputs),
+                *(self._any(self._are_probabilities, of_model) for of_model in outputs),
+                *(self._any(self._are_logits, of_model) for of_model in outputs),
                 _are_grey_levels(batch.given),
                 batch.original.count.local == 1,
             ]
@@ -92,29 +94,34 @@ class FirstBatch:
 
         return function
 
-    def _are_probabilities(self, outputs):
+    def _any(self, is_wrong, outputs):
+        """Whether any of the compared outputs is wrong; there may be none."""
+        found = [
+            is_wrong(output, head.divergence)
+            for output, head in zip(outputs, self._heads.heads, strict=False)
+            if head.divergence != "mse"
+        ]
+        return tf.reduce_any(found) if found else tf.constant(False)
+
+    def _are_probabilities(self, outputs, divergence):
         """Whether outputs that should be logits are probabilities."""
-        if outputs is None or not self._settings.from_logits or self._settings.divergence == "mse":
+        if not self._heads.from_logits:
             return tf.constant(False)
-        probable = self._look_like_probabilities(outputs)
-        if self._settings.divergence == "binary_kl":
+        probable = _look_like_probabilities(outputs, divergence)
+        if divergence == "binary_kl":
             # Logits may lie between 0 and 1 by chance, but not many of them, and be 0 at first.
             return probable & (tf.size(outputs) >= 32) & tf.reduce_all(outputs > 0.0)
         return probable
 
-    def _are_logits(self, outputs):
+    def _are_logits(self, outputs, divergence):
         """Whether outputs that should be probabilities are not."""
-        if outputs is None or self._settings.from_logits:
+        if self._heads.from_logits:
             return tf.constant(False)
-        return ~self._look_like_probabilities(outputs)
+        return ~_look_like_probabilities(outputs, divergence)
 
-    def _look_like_probabilities(self, outputs):
-        outputs = tf.cast(outputs, tf.float32)
-        right = tf.reduce_all((outputs >= 0.0) & (outputs <= 1.0 + _TOLERANCE))
-        if self._settings.divergence == "kl":
-            sums = tf.reduce_sum(outputs, axis=-1)
-            return right & tf.reduce_all(tf.abs(sums - 1.0) < _TOLERANCE)
-        return right
+    def _activations(self):
+        used = {head.divergence for head in self._heads.heads}
+        return " or ".join(name for kind, name in _ACTIVATIONS.items() if kind in used)
 
     def _tell(self, teacher_probable, student_probable, teacher_raw, student_raw, grey, single):
         for name, is_wrong in (("teacher", teacher_probable), ("student", student_probable)):
@@ -122,8 +129,7 @@ class FirstBatch:
                 raise ValueError(
                     f"`{name}` must output logits. Received: outputs that are probabilities, "
                     "as the first batch shows. Pass from_logits=False, or remove the "
-                    f"{_ACTIVATIONS[self._settings.divergence]} at its end (and use a loss with "
-                    "from_logits=True)."
+                    f"{self._activations()} at its end (and use a loss with from_logits=True)."
                 )
         for name, is_wrong in (("teacher", teacher_raw), ("student", student_raw)):
             if is_wrong:
@@ -145,6 +151,15 @@ class FirstBatch:
                 "replica), or a region without partners, such as regions.Ball(0.1).",
                 stacklevel=2,
             )
+
+
+def _look_like_probabilities(outputs, divergence):
+    outputs = tf.cast(outputs, tf.float32)
+    right = tf.reduce_all((outputs >= 0.0) & (outputs <= 1.0 + _TOLERANCE))
+    if divergence == "kl":
+        sums = tf.reduce_sum(outputs, axis=-1)
+        return right & tf.reduce_all(tf.abs(sums - 1.0) < _TOLERANCE)
+    return right
 
 
 def check_shapes(student: keras.Model, x: Any, y: Any) -> None:

@@ -4,17 +4,15 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from l2rkd_tf.distiller.batch import Batch, Points
-from l2rkd_tf.distiller.objective import Term
-from l2rkd_tf.distiller.settings import Settings
+from l2rkd_tf.distiller.heads import Heads, Outputs
+from l2rkd_tf.distiller.terms import Term
 from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT, feature_model
-from l2rkd_tf.losses import logits_from_probabilities
 from l2rkd_tf.methods.jacobian import projected_gradients
 from l2rkd_tf.utils.types import FeatureFunction, Features
 
-__all__ = ["Forward", "as_logits", "make_forwards", "with_logits"]
+__all__ = ["Forward", "make_forwards", "with_logits"]
 
 
 class Forward:
@@ -24,8 +22,7 @@ class Forward:
         model: Keras model.
         layer_names: Names of the layers whose outputs terms compare.
         features: As the argument of `L2RKDDistiller`.
-        probabilities_of: Name of the divergence if the model outputs probabilities; `None` if it
-            outputs logits.
+        outputs: Finds the compared outputs among those of the model.
 
     Attributes:
         model: The model.
@@ -37,12 +34,12 @@ class Forward:
         model: keras.Model,
         layer_names: Collection[str],
         features: FeatureFunction | None,
-        probabilities_of: str | None,
+        outputs: Outputs,
     ) -> None:
         self.model = model
         self.features_argument = features
         self._features: Callable[..., Features] = feature_model(model, layer_names, features)
-        self._probabilities_of = probabilities_of
+        self._outputs = outputs
 
     def __call__(self, batch: Batch, training: bool) -> dict[str, Features]:
         """Features of all points of a batch, from one pass, by where the points are.
@@ -54,11 +51,8 @@ class Forward:
         Returns:
             Features at `"data"`, `"region"` and `"both"`, as `Batch.split` returns them: as `at`,
             with float32 logits under `features.LOGITS`.
-
-        Raises:
-            ValueError: If the model has several outputs.
         """
-        return with_logits(batch.split(self.at(batch.both, training)), self._probabilities_of)
+        return with_logits(batch.split(self.at(batch.both, training)), self._outputs)
 
     def at(self, points: Points, training: bool) -> Features:
         """Features of points, by name.
@@ -71,9 +65,6 @@ class Forward:
             A dict with the model's outputs under `features.OUTPUT`, the outputs of layers under
             their names, and, where the points have directions, projected gradients under
             `features.INPUT_GRADIENT`.
-
-        Raises:
-            ValueError: If the model has several outputs.
         """
         if points.directions is None:
             found = self._features(points.inputs, training=training)
@@ -82,18 +73,12 @@ class Forward:
                 self._features, points.inputs, points.directions, training=training
             )
             found |= {INPUT_GRADIENT: gradients}
-        if keras.tree.is_nested(found[OUTPUT]):
-            raise ValueError(
-                "`teacher` and `student` must have one output each, of shape (batch, ..., "
-                "outputs). Received: outputs "
-                f"{keras.tree.map_structure(lambda output: output.shape, found[OUTPUT])}"
-            )
         return found
 
     def trace(self, inputs: Any) -> Features:
         """The model's features for inputs, in inference mode, to know their shapes."""
         found = self._features(inputs, training=False)
-        return found | {LOGITS: found[OUTPUT]}
+        return found | {LOGITS: self._outputs.logits(found[OUTPUT])}
 
 
 def make_forwards(
@@ -101,7 +86,7 @@ def make_forwards(
     student: keras.Model,
     terms: Sequence[Term],
     features: FeatureFunction | None,
-    settings: Settings,
+    heads: Heads,
 ) -> tuple[Forward | None, Forward]:
     """Forward passes of teacher, if there is one, and student, with the layers that terms compare.
 
@@ -110,36 +95,20 @@ def make_forwards(
         student: Keras model.
         terms: The terms.
         features: As the argument of `L2RKDDistiller`.
-        settings: Those of the distiller.
+        heads: The compared outputs.
 
     Returns:
         Two `Forward`s; `None` for no teacher.
     """
     layers = [{name for term in terms for name in term.layers[side]} for side in (0, 1)]
-    options = features, settings.probabilities_of
     return (
-        None if teacher is None else Forward(teacher, layers[0], *options),
-        Forward(student, layers[1], *options),
+        None if teacher is None else Forward(teacher, layers[0], features, heads.teacher),
+        Forward(student, layers[1], features, heads.student),
     )
 
 
-def with_logits(features: dict[str, Features], probabilities_of: str | None) -> dict[str, Features]:
+def with_logits(features: dict[str, Features], outputs: Outputs) -> dict[str, Features]:
     """Features by where their points are, with float32 logits under `features.LOGITS` in each."""
     return {
-        where: found | {LOGITS: as_logits(found[OUTPUT], probabilities_of)}
-        for where, found in features.items()
+        where: found | {LOGITS: outputs.logits(found[OUTPUT])} for where, found in features.items()
     }
-
-
-def as_logits(outputs: tf.Tensor, probabilities_of: str | None) -> tf.Tensor:
-    """A model's outputs as float32 logits, of shape `(batch, ..., outputs)`.
-
-    Args:
-        outputs: The outputs.
-        probabilities_of: Name of the divergence if these are probabilities, else `None`.
-    """
-    if len(outputs.shape) == 1:  # one number for each example
-        outputs = outputs[:, None]
-    if probabilities_of is None:
-        return tf.cast(outputs, tf.float32)
-    return logits_from_probabilities(outputs, probabilities_of)

@@ -10,14 +10,20 @@ import tensorflow as tf
 from absl import logging
 
 from l2rkd_tf.distiller.batch import Batch
-from l2rkd_tf.distiller.objective import Term
+from l2rkd_tf.distiller.terms import Term
 from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT, layer_outputs
 from l2rkd_tf.methods import FeatureMethod, LayersMethod, Method, TrainableMethod, get
 from l2rkd_tf.utils import distribution
 from l2rkd_tf.utils.types import DistillationLosses, FeatureFunction, Features, RegionTargets, Where
 from l2rkd_tf.utils.validation import check_choice, is_weight
 
-__all__ = ["MethodTerm", "check_points_of_methods", "method_terms", "tell_layers"]
+__all__ = [
+    "MethodTerm",
+    "check_outputs_of_methods",
+    "check_points_of_methods",
+    "method_terms",
+    "tell_layers",
+]
 
 _POINTS = ("data", "region", "both")
 # What a distiller calls these arguments.
@@ -82,11 +88,11 @@ class MethodTerm(Term):
         compared = self._compared(teacher, student)
         try:
             if isinstance(self.method, Method):
-                rank = student[OUTPUT].shape.rank
-                labels = batch.class_numbers(self.at, rank) if self.method.uses_labels else None
+                rank = student[LOGITS].shape.rank if self.method.uses_labels else None
+                labels = batch.class_numbers(self.at, rank) if rank else None
                 return self.method.values(compared[0], compared[1], labels)
             # Squares of half-precision features overflow.
-            mean = self.method.compute_loss(*(tf.cast(each, tf.float32) for each in compared))
+            mean = self.method.compute_loss(*keras.tree.map_structure(_as_float, compared))
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             raise ValueError(self._cannot_compare(compared, error)) from error
         return tf.cast(mean, tf.float32) * self._num_replicas_divided_by()
@@ -127,6 +133,10 @@ class MethodTerm(Term):
                 f"in one method, on several replicas. Received: {functions} in {self.method!r}"
             )
         return distribution.num_replicas() if divide == {True} else 1
+
+
+def _as_float(tensor):
+    return tf.cast(tensor, tf.float32)
 
 
 def method_terms(
@@ -170,6 +180,22 @@ def method_terms(
         MethodTerm(method, name, float(weight), where, _layers(method, teacher, student, features))
         for method, name, weight, where in zip(methods, _names(methods), each, places, strict=True)
     ]
+
+
+def check_outputs_of_methods(terms: Sequence[MethodTerm], num_outputs: int) -> None:
+    """Checks that methods which compare outputs know which one.
+
+    Raises:
+        ValueError: If there are several.
+    """
+    methods = [term.method for term in terms if not term.layers[0]]
+    names = [type(method).__name__ for method in methods if isinstance(method, Method)]
+    if num_outputs > 1 and names:
+        raise ValueError(
+            f"`{_METHODS}`: {names} compare one output of each model. Received: models with "
+            f"{num_outputs} compared outputs. Leave the others out by divergence={{'name': 'kl'}}, "
+            "or use methods that compare layers."
+        )
 
 
 def check_points_of_methods(terms: Sequence[MethodTerm], region_targets: RegionTargets) -> None:

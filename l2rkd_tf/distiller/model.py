@@ -11,25 +11,31 @@ from l2rkd_tf.distiller.batch import Batch, BatchSampler
 from l2rkd_tf.distiller.finite_check import NonFiniteGuard
 from l2rkd_tf.distiller.first_batch import FirstBatch, check_shapes, has_scaling
 from l2rkd_tf.distiller.forward import make_forwards
-from l2rkd_tf.distiller.method_term import MethodTerm, check_points_of_methods, method_terms
-from l2rkd_tf.distiller.objective import DivergenceTerm, HardLossTerm, Objective
+from l2rkd_tf.distiller.heads import make_heads
+from l2rkd_tf.distiller.method_term import (
+    MethodTerm,
+    check_outputs_of_methods,
+    check_points_of_methods,
+    method_terms,
+)
+from l2rkd_tf.distiller.objective import Objective
 from l2rkd_tf.distiller.padding import mask_values
 from l2rkd_tf.distiller.saving import SavedDistiller
 from l2rkd_tf.distiller.settings import Number, Settings
 from l2rkd_tf.distiller.teacher import Teacher
+from l2rkd_tf.distiller.terms import DivergenceTerm, HardLossTerm
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.regions import Region, default_region
 from l2rkd_tf.teacher_cache.inputs import unpack_batch
 from l2rkd_tf.teacher_cache.origin import check_origin
 from l2rkd_tf.utils.model_checks import (
+    check_inputs_agree,
     check_models,
-    check_outputs,
     check_shares_nothing_trained,
     check_takes_more_points,
     data_format_of,
     takes_integers,
 )
-from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import (
     Config,
     DistillationLosses,
@@ -60,15 +66,18 @@ class L2RKDDistiller(SavedDistiller):
 
     with `p(z; tau) = softmax(z / tau)` and `x'` drawn from the region of `x` in every step. Each
     term is a mean over its own points, with the example weights multiplied in, as Keras reduces
-    losses. Training and region points pass through the student together, so BatchNorm statistics
-    move once a step.
+    losses: of dense outputs `(batch, ..., classes)` also over their positions, with weights of
+    examples or of positions, and without positions that a Keras mask leaves out. Of several outputs
+    each term is the sum over those that both models have, by name, with `output_weights`. Training
+    and region points pass through the student together, so BatchNorm statistics move once a step.
 
     Use it as any Keras model: `compile(optimizer, loss, metrics, ...)`, `fit`, `evaluate`,
     `predict`. Training logs `loss`, `hard_loss`, `kd_loss`, `region_loss`, one entry for each of
-    `distillation_losses` and the compiled metrics (at the training points). `loss` is the weighted
-    sum of the others plus regularization; a term whose weight is 0 is not computed and logs 0.
-    `evaluate` judges only the student: `loss` is the hard loss plus regularization (without labels
-    or compiled loss, only regularization).
+    `distillation_losses` and the compiled metrics (at the training points); of several outputs also
+    each one's part, such as `box_kd_loss`. `loss` is the weighted sum of the others plus
+    regularization; a term whose weight is 0 is not computed and logs 0. `evaluate` judges only the
+    student: `loss` is the hard loss plus regularization (without labels or compiled loss, only
+    regularization).
 
     `temperature`, `hard_weight`, `kd_weight`, `region_weight` and `region.radius` may be set
     between epochs, by a callback for instance. The step is retraced only where a weight becomes
@@ -76,18 +85,19 @@ class L2RKDDistiller(SavedDistiller):
     settings are fixed.
 
     Args:
-        teacher: Trained Keras model that outputs logits of shape `(batch, classes)`. It runs in
-            inference mode, is not changed, and is not part of weight checkpoints. It is not run
-            for batches that already carry its outputs (`l2rkd_tf.teacher_cache`), and may be `None`
-            where they carry all that is needed.
-        student: Keras model with outputs of the same shape. `distiller.student` is the trained
-            model.
+        teacher: Trained Keras model that outputs logits of shape `(batch, ..., classes)`, or a dict
+            or list of several outputs. It runs in inference mode, is not changed, and is not part
+            of weight checkpoints. It is not run for batches that already carry its outputs
+            (`l2rkd_tf.teacher_cache`), and may be `None` where they carry all that is needed.
+        student: Keras model with outputs of the same shape; of several outputs, those with the
+            same names are compared. `distiller.student` is the trained model.
         region: A `l2rkd_tf.regions.Region`, its name (`"patch"`) or its config. `None` means
             `Patch(grid=4)` for images (rank 4) and `Segment()` for other inputs.
         region_targets: `"teacher"` runs the teacher at `x'`. `"interpolated"` applies the region's
             linear map to the teacher's outputs at the training points instead: exact where the
             teacher is linear, and without a teacher pass.
-        temperature: `tau`, positive. Without effect for `divergence="mse"`.
+        temperature: `tau`, positive, or a dict of such by output name. Without effect for
+            `divergence="mse"`.
         hard_weight: Weight of the compiled loss, not negative. With 0, labels may be absent.
         kd_weight: Weight of plain distillation at the training points, not negative.
         region_weight: Weight of distillation at the region points, not negative.
@@ -97,10 +107,13 @@ class L2RKDDistiller(SavedDistiller):
             training point into its region, and a step costs what plain distillation costs. The
             objective stays the same: its terms are estimated from fewer points each.
         divergence: `"kl"` for classes, `"binary_kl"` for independent yes/no outputs, `"mse"` for
-            regression on raw outputs.
+            regression on raw outputs. A dict by output name where models have several outputs; one
+            that is missing in it, or `None`, is not compared.
         from_logits: Whether both models output logits; `False` for probabilities (a softmax or,
             for `"binary_kl"`, a sigmoid). Prefer logits: Keras clips probabilities at 1e-7 in the
             compiled loss, so that a confidently wrong student gets no gradient from its labels.
+        output_weights: Weights of several outputs in the terms of distillation, a dict by output
+            name. `None` for 1 each.
         distillation_losses: One or several of `l2rkd_tf.methods`, their names (`"rkd"`), or other
             `keras.distillation.DistillationLoss` objects. All features they compare are read in
             the one forward pass. What they train themselves (a projector, say) is trained and
@@ -151,14 +164,15 @@ class L2RKDDistiller(SavedDistiller):
         *,
         region: Region | str | Config | None = None,
         region_targets: RegionTargets = "teacher",
-        temperature: float = 4.0,
+        temperature: float | dict[str, float] = 4.0,
         hard_weight: float = 0.1,
         kd_weight: float = 0.9,
         region_weight: float = 0.9,
         num_region_points: int = 1,
         replace_fraction: float | None = None,
-        divergence: Divergence = "kl",
+        divergence: Divergence | dict[str, Divergence | None] = "kl",
         from_logits: bool = True,
+        output_weights: dict[str, float] | None = None,
         distillation_losses: DistillationLosses = (),
         distillation_loss_weights: float | Sequence[float] | None = None,
         distillation_losses_at: Where | Sequence[Where] = "data",
@@ -170,10 +184,13 @@ class L2RKDDistiller(SavedDistiller):
     ) -> None:
         check_models(teacher, student)
         super().__init__(student, name=name, **kwargs)
-        fixed = region_targets, num_region_points, replace_fraction, divergence, from_logits
-        self._settings = Settings(*fixed, check_finite, checked_seed(seed))
-        check_outputs(teacher, student, divergence, from_logits)
-        self._temperature = Number("temperature", temperature, may_be_zero=False)
+        self._settings = Settings(
+            region_targets, num_region_points, replace_fraction, divergence, from_logits,
+            output_weights, check_finite, checked_seed(seed),
+        )  # fmt: skip
+        check_inputs_agree(teacher, student)
+        compared = divergence, temperature, output_weights, from_logits
+        self._heads = make_heads(teacher, student, *compared)
         self._hard_weight = Number("hard_weight", hard_weight)
         self._kd_weight = Number("kd_weight", kd_weight)
         self._region_weight = Number("region_weight", region_weight)
@@ -184,19 +201,21 @@ class L2RKDDistiller(SavedDistiller):
     def _set_parts(self, teacher, methods, features):
         self._objective = self._make_objective(methods)
         teacher_forward, self._student_forward = make_forwards(
-            teacher, self.student, methods, features, self._settings
+            teacher, self.student, methods, features, self._heads
         )
         for term in methods:
             term.validate(teacher, self.student)
-        self._teacher = Teacher(teacher_forward, self._objective, self._settings)
+        self._teacher = Teacher(
+            teacher_forward, self._objective, self._settings, self._heads.teacher
+        )
         self._sampler = BatchSampler(self.seed, self.num_region_points, self.replace_fraction)
         # An attribute of its own: Keras finds and saves what methods train themselves.
         self.distillation_losses = [term.method for term in methods]
-        names = [term.name for term in self._objective.terms]
+        names = [name for term in self._objective.terms for name in term.names]
         self._term_trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.non_finite_guard = NonFiniteGuard.of_terms(names) if self.check_finite else None
         self.first_batch = FirstBatch(
-            self._settings,
+            self._heads,
             has_scaling(teacher) or has_scaling(self.student),
             lambda: self._objective.needs.region_points,
         )
@@ -214,13 +233,13 @@ class L2RKDDistiller(SavedDistiller):
 
     def _make_objective(self, methods: list[MethodTerm]) -> Objective:
         check_points_of_methods(methods, self.region_targets)
-        divergence = self.divergence, self._temperature
-        self._hard_loss = HardLossTerm(self._hard_weight, self, self._settings)
+        check_outputs_of_methods(methods, len(self._heads.heads))
+        self._hard_loss = HardLossTerm(self._hard_weight, self, self._heads)
         return Objective(
             [
                 self._hard_loss,
-                DivergenceTerm("kd_loss", self._kd_weight, "data", *divergence),
-                DivergenceTerm("region_loss", self._region_weight, "region", *divergence),
+                DivergenceTerm("kd_loss", self._kd_weight, "data", self._heads),
+                DivergenceTerm("region_loss", self._region_weight, "region", self._heads),
                 *methods,
             ]
         )
@@ -265,7 +284,7 @@ class L2RKDDistiller(SavedDistiller):
         answer = next((found for found in teacher.values() if OUTPUT in found), None)
         logs |= self.first_batch.note(batch, answer, student["data"])
         if self.non_finite_guard is not None:
-            outputs = [features.get(OUTPUT) for features in teacher.values()]
+            outputs = [features[OUTPUT] for features in teacher.values() if OUTPUT in features]
             values = {"x": batch.given, "teacher": outputs, **losses.terms, "loss": losses.total}
             logs |= self.non_finite_guard.note(step, values)
         return logs
@@ -273,7 +292,7 @@ class L2RKDDistiller(SavedDistiller):
     def _sample(self, data: Any, step: tf.Tensor) -> Batch:
         """The batch of a step, with its region points where any term needs some."""
         x, cached, y, sample_weight = unpack_batch(data)
-        y, sample_weight = only_output(y), only_output(sample_weight)
+        y, sample_weight = map(self._only_output, (y, sample_weight))
         check_shapes(self.student, x, y)
         self._teacher.check(cached is not None)
         self._objective.check(y)
@@ -319,5 +338,5 @@ class L2RKDDistiller(SavedDistiller):
         with tf.init_scope():
             function = tf.function(trace).get_concrete_function(self._input_specs(input_shape))
         self._objective.build(*function.structured_outputs)
-        check_outputs(self.get_teacher(), self.student, self.divergence, self.from_logits)
+        self._heads.check(self.get_teacher(), self.student)
         check_shares_nothing_trained(self.get_teacher(), self.student)

@@ -1,9 +1,4 @@
-"""The objective of a distiller: terms, each one small object, and their weighted sum.
-
-A term compares the student with labels or with its teacher at some points of a batch. To add one,
-write a subclass of `Term` and put it into the list that `L2RKDDistiller` makes; trackers, weights,
-needed points and logs follow from it.
-"""
+"""The objective of a distiller: the weighted sum of terms, and what they need of a step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,175 +6,11 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.distiller import keras_fixes, positions
-from l2rkd_tf.distiller.batch import Batch, Points
-from l2rkd_tf.distiller.compile_checks import check_labels_of_loss, check_loss
-from l2rkd_tf.distiller.settings import Number, Settings
-from l2rkd_tf.features import LOGITS, OUTPUT
-from l2rkd_tf.losses import DIVERGENCES
-from l2rkd_tf.utils import distribution
-from l2rkd_tf.utils.model_checks import check_number_of_outputs, check_outputs_agree
-from l2rkd_tf.utils.types import Features, Where
+from l2rkd_tf.distiller.batch import Batch
+from l2rkd_tf.distiller.terms import Term
+from l2rkd_tf.utils.types import Features
 
-__all__ = [
-    "DivergenceTerm",
-    "HardLossTerm",
-    "Losses",
-    "Needs",
-    "Objective",
-    "Term",
-]
-
-
-class Term:
-    """One term of an objective.
-
-    A subclass implements `values`, and sets the attributes that differ from these.
-
-    Attributes:
-        name: Name in the logs.
-        weight: Its weight now, a float; a term of weight 0 is not computed.
-        weight_tensor: What a traced step multiplies it by.
-        at: The points at which it compares: `"data"`, `"region"` or `"both"`.
-        needs_teacher: Whether it compares with the teacher.
-        needs_inner_features: Whether it compares more of the teacher than its outputs.
-        num_projections: Number of projected gradients of the outputs that it compares.
-        layers: Names of the teacher's and of the student's layers that it compares.
-    """
-
-    name: str
-    weight: float
-    weight_tensor: Any
-    at: Where = "data"
-    needs_teacher = True
-    needs_inner_features = False
-    num_projections = 0
-    layers: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-
-    def values(self, batch: Batch, teacher: Features | None, student: Features) -> tf.Tensor:
-        """What the term is worth at its points, `batch.points_at(self.at)`.
-
-        Args:
-            batch: The batch, with labels and whatever else belongs to its points.
-            teacher: The teacher's features at the points; `None` if the term needs none.
-            student: The student's features at the points.
-
-        Returns:
-            One value for each point, float32, shape `(points,)`, or for each position of dense
-            outputs, shape `(points, ...)`; or a scalar, where Keras has reduced already: the mean
-            over the points of this replica, weights included.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must implement `values`.")
-
-    def count(self, points: Points, student: Features) -> distribution.Count:
-        """Number of what a scalar of `values` is the mean of."""
-        return points.count
-
-    def is_computable(self, labels: Any) -> bool:
-        """Whether a batch with these labels, or `None`, has all that the term needs."""
-        return True
-
-    def check(self, labels: Any) -> None:
-        """Raises a `ValueError` if the term, which is active, lacks what it needs."""
-
-    def build(self, teacher: Features | None, student: Features) -> None:
-        """Makes what the term trains itself, for features of these shapes."""
-
-
-class _WeightedByNumber(Term):
-    """A term whose weight is a `Number` of the distiller."""
-
-    def __init__(self, name: str, weight: Number) -> None:
-        self.name = name
-        self._weight = weight
-        self.weight_tensor = weight.variable
-
-    @property
-    def weight(self) -> float:  # type: ignore[override]
-        """Its weight now."""
-        return self._weight.value
-
-
-class HardLossTerm(_WeightedByNumber):
-    """The loss that was given to `compile`, at the training points.
-
-    Args:
-        weight: Its weight.
-        distiller: The compiled model.
-        settings: Its settings.
-    """
-
-    needs_teacher = False
-
-    def __init__(self, weight: Number, distiller: keras.Model, settings: Settings) -> None:
-        super().__init__("hard_loss", weight)
-        self._distiller = distiller
-        self._settings = settings
-
-    def values(self, batch: Batch, teacher: Features | None, student: Features) -> tf.Tensor:
-        """See `Term.values`: a scalar."""
-        del teacher
-        points, outputs = batch.points_at(self.at), student[OUTPUT]
-        check_labels_of_loss(self._distiller.loss, points.labels, outputs.shape)
-        weights = positions.spread_weights(points.weights, outputs)
-        loss = keras_fixes.compiled_loss(self._distiller, points.labels, outputs, weights)
-        return loss * distribution.num_replicas()
-
-    def count(self, points: Points, student: Features) -> distribution.Count:
-        """See `Term.count`: Keras leaves out masked positions."""
-        mask = positions.mask_of(student[OUTPUT])
-        return points.count if mask is None else positions.count_true(mask)
-
-    def is_computable(self, labels: Any) -> bool:
-        """Whether there are labels, and a loss to compare them by."""
-        return self._distiller.loss is not None and labels is not None
-
-    def check(self, labels: Any) -> None:
-        """See `Term.check`; also warns of a loss that mistakes logits for probabilities."""
-        if self._distiller.loss is None:
-            raise ValueError(
-                f"`loss` must be given in compile(), since hard_weight={self.weight:g}. "
-                "Received: loss=None. Pass a Keras loss, or set hard_weight=0."
-            )
-        self.check_labels(labels)
-        check_loss(self._distiller.loss, self._settings)
-
-    def check_labels(self, labels: Any) -> None:
-        """Raises a `ValueError` if the term is active and there are no labels."""
-        if labels is None and self.weight > 0:
-            raise ValueError(
-                f"`y` (labels) must be given, since hard_weight={self.weight:g}. "
-                "Received: y=None. Train on (inputs, labels), or set hard_weight=0."
-            )
-
-
-class DivergenceTerm(_WeightedByNumber):
-    """Divergence of the student's outputs from the teacher's, at training or at region points.
-
-    Args:
-        name: Name in the logs.
-        weight: Its weight.
-        at: `"data"` or `"region"`.
-        divergence: Name of a divergence of `l2rkd_tf.losses`.
-        temperature: Temperature `tau`.
-    """
-
-    def __init__(
-        self, name: str, weight: Number, at: Where, divergence: str, temperature: Number
-    ) -> None:
-        super().__init__(name, weight)
-        self.at = at
-        self._divergence = divergence
-        self._temperature = temperature
-
-    def values(self, batch: Batch, teacher: Features | None, student: Features) -> tf.Tensor:
-        """See `Term.values`."""
-        del batch
-        assert teacher is not None
-        targets, logits = teacher[LOGITS], student[LOGITS]
-        check_number_of_outputs("teacher", targets.shape, self._divergence)
-        check_outputs_agree(targets.shape, logits.shape)
-        return DIVERGENCES[self._divergence](targets, logits, self._temperature.variable)
+__all__ = ["Losses", "Needs", "Objective"]
 
 
 class Needs(NamedTuple):
@@ -280,12 +111,11 @@ class Objective:
             `Losses`.
         """
         active = self.active
-        shares = [_share(term, batch, teacher.get(term.at), student[term.at]) for term in active]
-        weighted = [term.weight_tensor * share for term, share in zip(active, shares, strict=True)]
-        return Losses(
-            total=keras.ops.sum([*weighted, *regularization]),
-            terms={term.name: share for term, share in zip(active, shares, strict=True)},
-        )
+        shares: dict[str, tf.Tensor] = {}
+        for term in active:
+            shares |= term.shares(batch, teacher.get(term.at), student[term.at])
+        weighted = [term.weight_tensor * shares[term.name] for term in active]
+        return Losses(total=keras.ops.sum([*weighted, *regularization]), terms=shares)
 
     def judge(self, batch: Batch, student: Features, regularization: Sequence[tf.Tensor]) -> Losses:
         """The losses of the student only, as `evaluate` reports them: without weights.
@@ -299,20 +129,9 @@ class Objective:
             `Losses` of the terms at training points that need no teacher and can be computed.
         """
         shares = {
-            term.name: _share(term, batch, None, student)
+            term.name: term.shares(batch, None, student)[term.name]
             for term in self.terms
             if term.at == "data" and not term.needs_teacher
             if term.is_computable(batch.data.labels)
         }
         return Losses(keras.ops.sum([*shares.values(), *regularization]), shares)
-
-
-def _share(term, batch, teacher, student):
-    """This replica's share of a term's mean over its points of all replicas."""
-    values, points = term.values(batch, teacher, student), batch.points_at(term.at)
-    if values.shape.rank == 0:  # reduced already, over this replica
-        return distribution.replica_share_of_mean(values, term.count(points, student))
-    mask = positions.mask_of(student[OUTPUT])
-    weights = positions.weights_of(values, points.weights, mask)
-    count = positions.count_values(values, points.count, mask)
-    return distribution.replica_share_of_weighted_mean(values, count, weights)

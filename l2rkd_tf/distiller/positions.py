@@ -7,10 +7,12 @@ count.
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from l2rkd_tf.distiller import keras_fixes
 from l2rkd_tf.utils.distribution import Count, global_counts
+from l2rkd_tf.utils.outputs import mean_over_positions
 
 __all__ = ["count_true", "count_values", "mask_of", "rows", "spread_weights", "weights_of"]
 
@@ -28,26 +30,37 @@ def mask_of(outputs: tf.Tensor) -> tf.Tensor | None:
     return mask if mask is not None and mask.shape.rank == outputs.shape.rank - 1 else None
 
 
-def spread_weights(weights: Any, outputs: tf.Tensor) -> Any:
+def spread_weights(weights: Any, outputs: Any) -> Any:
     """Weights of examples or positions as weights of all positions of dense outputs.
 
     Args:
-        weights: Shape `(batch,)`, `(batch, 1)` or that of the positions; `None` for none.
+        weights: Shape `(batch,)`, `(batch, 1)` or that of the positions; `None` for none. For
+            several outputs also a dict or list of such.
         outputs: The outputs; weights of those of shape `(batch, outputs)` stay what they are.
 
     Returns:
-        Weights of shape `(batch, ...)`.
+        Weights of shape `(batch, ...)`, in a structure where outputs of several need different
+        ones.
 
     Raises:
         ValueError: If there is one for neither each example nor each position.
     """
-    if weights is None or outputs.shape.rank < 3:
+    if weights is None or all(len(one.shape) < 3 for one in keras.tree.flatten(outputs)):
         return weights
-    positions = outputs.shape[:-1]
-    shape = tf.convert_to_tensor(weights).shape
+    if isinstance(weights, dict):
+        return {name: spread_weights(one, outputs[name]) for name, one in weights.items()}
+    if keras.tree.is_nested(weights):
+        return [spread_weights(*pair) for pair in zip(weights, outputs, strict=True)]
+    if keras.tree.is_nested(outputs):
+        return keras.tree.map_structure(lambda one: spread_weights(weights, one), outputs)
+    return _spread(tf.convert_to_tensor(weights), outputs)
+
+
+def _spread(weights, outputs):
+    positions, shape = outputs.shape[:-1], weights.shape
     if shape.rank == positions.rank + 1 and shape[-1] == 1:
         weights = tf.squeeze(weights, -1)
-    missing = positions.rank - tf.convert_to_tensor(weights).shape.rank
+    missing = positions.rank - weights.shape.rank
     if missing < 0 or not _fit(weights, positions):
         raise ValueError(
             "`sample_weight` must have one number for each example or for each position of the "
@@ -59,7 +72,7 @@ def spread_weights(weights: Any, outputs: tf.Tensor) -> Any:
 
 
 def _fit(weights, positions):
-    sizes = zip(tf.convert_to_tensor(weights).shape[1:], positions[1:], strict=False)
+    sizes = zip(weights.shape[1:], positions[1:], strict=False)
     return all(1 in (one, other) or None in (one, other) or one == other for one, other in sizes)
 
 
@@ -69,18 +82,17 @@ def weights_of(values: tf.Tensor, weights: Any, mask: tf.Tensor | None) -> Any:
     Args:
         values: Values of a term, shape `(batch, ...)`.
         weights: Weights of examples or of positions, or `None`. A value of a whole example has the
-            mean weight of its positions.
+            mean weight of its positions, and of several outputs.
         mask: Which positions count, or `None` for all.
 
     Returns:
         Weights of the shape of the values, or `None`.
     """
-    if weights is not None:
-        weights = tf.cast(weights, values.dtype)
-        if values.shape.rank > 1:
-            weights = spread_weights(weights, values[..., None])
-        elif weights.shape.rank > 1:
-            weights = tf.reduce_mean(weights, axis=tuple(range(1, weights.shape.rank)))
+    if weights is not None and values.shape.rank > 1:
+        weights = spread_weights(tf.cast(weights, values.dtype), values[..., None])
+    elif weights is not None:
+        leaves = [tf.cast(one, values.dtype) for one in keras.tree.flatten(weights)]
+        weights = tf.add_n([mean_over_positions(one) for one in leaves]) / len(leaves)
     if mask is None or values.shape.rank == 1:
         return weights
     mask = tf.cast(mask, values.dtype)

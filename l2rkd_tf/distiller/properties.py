@@ -28,7 +28,6 @@ class DistillerProperties(StudentModel):
     """
 
     _settings: Settings
-    _temperature: Number
     _hard_weight: Number
     _kd_weight: Number
     _region_weight: Number
@@ -50,13 +49,13 @@ class DistillerProperties(StudentModel):
         return super().__getattribute__(name)
 
     @property
-    def temperature(self) -> float:
-        """Temperature `tau`, positive; may be set between epochs."""
-        return self._temperature.value
+    def temperature(self) -> float | dict[str, float]:
+        """Temperature `tau`, positive, or a dict by output name; may be set between epochs."""
+        return self._heads.temperature
 
     @temperature.setter
-    def temperature(self, value: float) -> None:
-        self._assign(self._temperature, value)
+    def temperature(self, value: float | dict[str, float]) -> None:
+        self._heads.temperature = value
 
     @property
     def hard_weight(self) -> float:
@@ -126,9 +125,14 @@ class DistillerProperties(StudentModel):
         return self._settings.replace_fraction
 
     @property
-    def divergence(self) -> Divergence:
+    def divergence(self) -> Divergence | dict[str, Divergence | None]:
         """See the argument `divergence`; fixed."""
         return self._settings.divergence
+
+    @property
+    def output_weights(self) -> dict[str, float] | None:
+        """See the argument `output_weights`; fixed."""
+        return self._settings.output_weights
 
     @property
     def from_logits(self) -> bool:

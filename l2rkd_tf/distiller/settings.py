@@ -4,7 +4,6 @@ import dataclasses
 
 import tensorflow as tf
 
-from l2rkd_tf.losses import DIVERGENCES
 from l2rkd_tf.utils.types import Divergence, RegionTargets
 from l2rkd_tf.utils.validation import (
     check_choice,
@@ -30,23 +29,18 @@ class Settings:
     region_targets: RegionTargets
     num_region_points: int
     replace_fraction: float | None
-    divergence: Divergence
+    divergence: Divergence | dict[str, Divergence | None]
     from_logits: bool
+    output_weights: dict[str, float] | None
     check_finite: bool
     seed: int
 
     def __post_init__(self) -> None:
-        """Checks all but the seed."""
+        """Checks all but the seed and what concerns outputs, which `make_heads` checks."""
         check_choice("region_targets", self.region_targets, _REGION_TARGETS)
-        check_choice("divergence", self.divergence, tuple(DIVERGENCES))
         check_number_of_points(self.num_region_points, self.replace_fraction)
         check_flag("from_logits", self.from_logits)
         check_flag("check_finite", self.check_finite)
-
-    @property
-    def probabilities_of(self) -> Divergence | None:
-        """Name of the divergence if models output probabilities; `None` if they output logits."""
-        return None if self.from_logits else self.divergence
 
 
 class Number:

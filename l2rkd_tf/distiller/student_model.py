@@ -9,12 +9,14 @@ import tensorflow as tf
 from l2rkd_tf.distiller import keras_fixes, positions
 from l2rkd_tf.distiller.batch import plain_batch
 from l2rkd_tf.distiller.compile_checks import check_metrics, only_entry
-from l2rkd_tf.distiller.objective import HardLossTerm, Losses, Objective
+from l2rkd_tf.distiller.heads import Heads
+from l2rkd_tf.distiller.objective import Losses, Objective
 from l2rkd_tf.distiller.settings import Settings
+from l2rkd_tf.distiller.terms import HardLossTerm
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.teacher_cache.inputs import split_inputs, unpack_batch
 from l2rkd_tf.utils import distribution
-from l2rkd_tf.utils.outputs import only_output
+from l2rkd_tf.utils.outputs import names_of_outputs, only_output
 from l2rkd_tf.utils.types import Config, Logs, PathLike, Tensors
 
 __all__ = ["StudentModel"]
@@ -32,6 +34,7 @@ class StudentModel(keras_fixes.DistributedModel):
     """
 
     _settings: Settings
+    _heads: Heads
     _objective: Objective
     _hard_loss: HardLossTerm
     _term_trackers: dict[str, keras.metrics.Mean]
@@ -53,20 +56,31 @@ class StudentModel(keras_fixes.DistributedModel):
         weighted_metrics: Any = None,
         **kwargs: Any,
     ) -> None:
-        """As `keras.Model.compile`, in every form that Keras takes for the student's only output.
+        """As `keras.Model.compile`, in every form that Keras takes for the student's outputs.
 
         Args:
             optimizer: Name or object of an optimizer.
-            loss: Name, function, class or object of a loss, or a list or dict of one.
-            loss_weights: A number, or a list or dict of one.
-            metrics: List of metrics, or a dict of one list by the name of the output.
+            loss: Name, function, class or object of a loss; a list or dict of such for several
+                outputs, or of one.
+            loss_weights: A number, or a list or dict of numbers.
+            metrics: List of metrics, or a dict of lists by the names of outputs.
             weighted_metrics: The same for metrics that take example weights into account.
             **kwargs: As in Keras.
 
         Raises:
-            ValueError: If loss or metrics are given for more than one output.
+            ValueError: If loss or metrics are given for several outputs of a student of one.
         """
         self._metrics_are_checked = False
+        if self._has_several_outputs:
+            super().compile(
+                optimizer,
+                loss,
+                loss_weights,
+                metrics=metrics,
+                weighted_metrics=weighted_metrics,
+                **kwargs,
+            )
+            return
         super().compile(
             optimizer,
             only_entry("loss", loss),
@@ -75,6 +89,20 @@ class StudentModel(keras_fixes.DistributedModel):
             weighted_metrics=_of_only_output("weighted_metrics", weighted_metrics),
             **kwargs,
         )
+
+    @property
+    def output_names(self) -> list[str] | None:
+        """Names of the student's outputs where it has several, which Keras reads in `compile`."""
+        return list(names_of_outputs(self.student) or ()) if self._has_several_outputs else None
+
+    @property
+    def _has_several_outputs(self):
+        names = names_of_outputs(self.student)
+        return self._heads.heads[0].name is not None if names is None else len(names) > 1
+
+    def _only_output(self, values):
+        """Labels or weights of the only output, out of a list or dict of one."""
+        return values if self._has_several_outputs else only_output(values)
 
     def compile_from_config(self, config: Config) -> None:
         """Compiles a loaded model; Keras leaves it to models with a `compile` of their own."""
@@ -157,7 +185,7 @@ class StudentModel(keras_fixes.DistributedModel):
         """Evaluates the student only, without running the teacher; returns the logs."""
         x, _, y, sample_weight = unpack_batch(data)
         self._hard_loss.check_labels(y)
-        y, sample_weight = only_output(y), only_output(sample_weight)
+        y, sample_weight = map(self._only_output, (y, sample_weight))
         batch = plain_batch(x, y, sample_weight)
         predictions = only_output(self.student(x, training=False))
         regularization = self._regularization(batch.data.count)
@@ -179,20 +207,25 @@ class StudentModel(keras_fixes.DistributedModel):
         if y is None:
             self._hard_loss.check_labels(y)
             return tf.zeros(())
-        y, y_pred, sample_weight = _of_positions(y, y_pred, sample_weight)
+        y, y_pred, sample_weight = self._of_positions(y, y_pred, sample_weight)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Logs:
         """Updates the compiled metrics, where there are labels, and returns all results."""
         if y is None:
             return self._results_without_labels()
-        y, y_pred, sample_weight = _of_positions(y, y_pred, sample_weight)
+        y, y_pred, sample_weight = self._of_positions(y, y_pred, sample_weight)
         logs = super().compute_metrics(x, y, y_pred, sample_weight)
         compiled = keras_fixes.compiled_metrics(self)
         if compiled is not None and not self._metrics_are_checked:
             self._metrics_are_checked = True
-            check_metrics(compiled.metrics, self._settings)
+            check_metrics(compiled.metrics, self._heads)
         return logs
+
+    def _of_positions(self, y, y_pred, sample_weight):
+        """What Keras compares, out of structures of one, with weights of each position."""
+        y, y_pred, sample_weight = map(self._only_output, (y, y_pred, sample_weight))
+        return y, y_pred, positions.spread_weights(sample_weight, y_pred)
 
     def get_metrics_result(self) -> Logs:
         """Results of all metrics by name; without the compiled ones before they saw labels."""
@@ -204,12 +237,6 @@ class StudentModel(keras_fixes.DistributedModel):
     def _results_without_labels(self):
         compiled = keras_fixes.compiled_metrics(self)
         return {metric.name: metric.result() for metric in self.metrics if metric is not compiled}
-
-
-def _of_positions(y, y_pred, sample_weight):
-    """What Keras compares, out of structures of one, with weights of each position."""
-    y, y_pred, sample_weight = map(only_output, (y, y_pred, sample_weight))
-    return y, y_pred, positions.spread_weights(sample_weight, y_pred)
 
 
 def _of_only_output(argument, metrics):

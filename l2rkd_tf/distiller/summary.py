@@ -63,10 +63,14 @@ def _terms(distiller):
 def _divergence(distiller):
     settings = [f"divergence {distiller.divergence!r}"]
     if distiller.divergence != "mse":
-        settings.append(f"temperature {distiller.temperature:g}")
+        settings.append(f"temperature {_short(distiller.temperature)}")
     if not distiller.from_logits:
         settings.append("of probabilities")
     return "outputs: " + ", ".join(settings)
+
+
+def _short(number):
+    return number if isinstance(number, dict) else f"{number:g}"
 
 
 def _layers(teacher, student):

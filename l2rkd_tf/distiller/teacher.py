@@ -6,7 +6,8 @@ from typing import Any
 import keras
 
 from l2rkd_tf.distiller.batch import Batch, Points
-from l2rkd_tf.distiller.forward import Forward, as_logits, with_logits
+from l2rkd_tf.distiller.forward import Forward, with_logits
+from l2rkd_tf.distiller.heads import Outputs
 from l2rkd_tf.distiller.objective import Needs, Objective
 from l2rkd_tf.distiller.settings import Settings
 from l2rkd_tf.features import LOGITS, OUTPUT
@@ -26,6 +27,7 @@ class Teacher:
         forward: The teacher's forward pass; `None` where the data carry all that is needed.
         objective: Decides what is needed.
         settings: Those of the distiller.
+        outputs: Finds the compared outputs among those of the teacher.
 
     Attributes:
         forward: The teacher's forward pass, or `None`.
@@ -36,11 +38,12 @@ class Teacher:
         forward: Forward | None,
         objective: Objective,
         settings: Settings,
+        outputs: Outputs,
     ) -> None:
         self.forward = forward
         self._objective = objective
         self._interpolates = settings.region_targets == "interpolated"
-        self._probabilities_of = settings.probabilities_of
+        self._outputs = outputs
 
     @property
     def model(self) -> keras.Model | None:
@@ -55,11 +58,12 @@ class Teacher:
         needs = self._objective.needs
         if needs.teacher_at_region and self._interpolates:
             features = self._carried_by(batch, needs) or self._run(batch.original)
-            logits = as_logits(features[OUTPUT], self._probabilities_of)
-            targets = batch.drawn.targets(logits)  # type: ignore[union-attr]
+            interpolate = batch.drawn.targets  # type: ignore[union-attr]
+            logits = self._outputs.logits(features[OUTPUT])
+            targets = keras.tree.map_structure(interpolate, logits)
             answers = {"data": batch.at_training_points(features)}
-            return with_logits(answers, self._probabilities_of) | {"region": {LOGITS: targets}}
-        return with_logits(self._where_needed(batch, needs), self._probabilities_of)
+            return with_logits(answers, self._outputs) | {"region": {LOGITS: targets}}
+        return with_logits(self._where_needed(batch, needs), self._outputs)
 
     def _where_needed(self, batch, needs):
         """Features by where the points are, from at most one pass."""

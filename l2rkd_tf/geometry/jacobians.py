@@ -8,7 +8,7 @@ import tensorflow as tf
 from l2rkd_tf.features import feature_model
 from l2rkd_tf.geometry.evaluation import batched, outputs_of_both, per_example, ratio_and_stderr
 from l2rkd_tf.methods.jacobian import draw_directions, projected_gradients
-from l2rkd_tf.utils.model_checks import check_models_are_built, check_outputs
+from l2rkd_tf.utils.model_checks import check_models_agree, check_models_are_built
 from l2rkd_tf.utils.outputs import flat_outputs
 from l2rkd_tf.utils.types import Data
 from l2rkd_tf.utils.validation import checked_seed, is_positive_integer
@@ -91,7 +91,7 @@ def jacobian_distance(
     check_models_are_built(teacher=teacher, student=student)
     _check_projections(num_projections)
     # Outputs are used as they are: a softmax is rejected, a single output is not.
-    check_outputs(teacher, student, "binary_kl", True)
+    check_models_agree(teacher, student, "binary_kl", True)
     seed = checked_seed(seed)
     models = [feature_model(model, ()) for model in (teacher, student)]
 

@@ -19,9 +19,9 @@ from l2rkd_tf.geometry.evaluation import (
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
 from l2rkd_tf.regions import Region
 from l2rkd_tf.utils.model_checks import (
+    check_models_agree,
     check_models_are_built,
     check_number_of_outputs,
-    check_outputs,
 )
 from l2rkd_tf.utils.outputs import mean_over_positions
 from l2rkd_tf.utils.types import Data, Divergence, TensorLike
@@ -119,7 +119,7 @@ def fidelity_profile(
     fractions = checked_fractions(fractions)
     check_temperature(temperature)
     check_choice("divergence", divergence, tuple(DIVERGENCES))
-    check_outputs(teacher, student, divergence, from_logits)
+    check_models_agree(teacher, student, divergence, from_logits)
     seed = checked_seed(seed)
 
     def step(inputs, labels, number):

@@ -15,9 +15,9 @@ from l2rkd_tf.geometry.evaluation import (
 )
 from l2rkd_tf.regions import Region
 from l2rkd_tf.utils.model_checks import (
+    check_models_agree,
     check_models_are_built,
     check_number_of_outputs,
-    check_outputs,
 )
 from l2rkd_tf.utils.outputs import mean_over_positions
 from l2rkd_tf.utils.types import Data, TensorLike
@@ -211,7 +211,7 @@ def teacher_stddev(
                 f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}"
             )
     check_temperature(temperature)
-    check_outputs(teacher, teacher, "kl", True)
+    check_models_agree(teacher, teacher, "kl", True)
     seed = checked_seed(seed)
     data = per_example(
         lambda inputs, labels, number: (inputs,) if labels is None else (inputs, labels),

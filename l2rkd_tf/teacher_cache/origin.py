@@ -42,14 +42,14 @@ def inputs_from(origin: Origin) -> type[CachedInputs]:
 
 
 def check_origin(
-    data: Any, teacher: keras.Model | None, divergence: str, from_logits: bool
+    data: Any, teacher: keras.Model | None, divergence: Any, from_logits: bool
 ) -> None:
     """Checks, as far as possible, that cached outputs suit a distiller.
 
     Args:
         data: What `fit` gets for `x`: a dataset, or anything else.
         teacher: The distiller's Keras model, or `None`.
-        divergence: Name of the divergence.
+        divergence: Name of the divergence, or a dict of several by output name.
         from_logits: Whether outputs are logits.
 
     Raises:
@@ -60,9 +60,10 @@ def check_origin(
     x = keras.utils.unpack_x_y_sample_weight(element)[0]
     if not isinstance(x, CachedInputs) or x.origin is None:
         return
-    check_activation(
-        "The teacher of the cached inputs `x`", x.origin.activation, divergence, from_logits
-    )
+    if isinstance(divergence, str):
+        check_activation(
+            "The teacher of the cached inputs `x`", x.origin.activation, divergence, from_logits
+        )
     if teacher is not None and fingerprints.hash_weights(teacher) != x.origin.weights:
         raise ValueError(
             "`x` must carry the outputs of the distiller's own `teacher`. Received: a cache of a "

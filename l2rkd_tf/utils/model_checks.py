@@ -3,18 +3,22 @@
 import inspect
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from l2rkd_tf.utils.outputs import names_of_outputs
 from l2rkd_tf.utils.validation import check_flag
 
 __all__ = [
     "all_layers",
     "check_activation",
+    "check_from_logits",
+    "check_inputs_agree",
     "check_models",
+    "check_models_agree",
     "check_models_are_built",
     "check_number_of_outputs",
     "check_outputs",
@@ -30,11 +34,12 @@ __all__ = [
 _PROBABILITIES = {"kl": "softmax", "binary_kl": "sigmoid"}
 
 
-def output_activation(model: keras.Model | keras.layers.Layer) -> str | None:
+def output_activation(model: keras.Model | keras.layers.Layer, index: int = 0) -> str | None:
     """Name of a model's output activation, if the model's graph shows it.
 
     Args:
         model: A Keras model or layer.
+        index: Which one of several outputs.
 
     Returns:
         `"softmax"`, `"sigmoid"`, `"linear"` or the name of another function; `None` if the graph
@@ -44,7 +49,7 @@ def output_activation(model: keras.Model | keras.layers.Layer) -> str | None:
         return output_activation([layer for layer in model.layers if not _is_cast(layer)][-1])
     output_names = getattr(model, "output_names", None)
     if output_names:
-        operation = {o.name: o for o in model.operations}[output_names[0]]
+        operation = {o.name: o for o in model.operations}[output_names[index]]
         while _is_cast(operation):
             operation = next(o for o in model.operations if o.output is operation.input)
         return output_activation(operation)
@@ -154,32 +159,60 @@ def check_shares_nothing_trained(teacher: keras.Model | None, student: keras.Mod
 
 
 def check_outputs(
-    teacher: keras.Model | None, student: keras.Model, divergence: str, from_logits: bool
+    models: Mapping[str, keras.Model], divergence: str, from_logits: bool, name: str | None = None
 ) -> None:
-    """Checks, as far as graphs show, that both models output what the divergence compares."""
+    """Checks that an output of models with a graph is what the divergence compares.
+
+    Args:
+        models: The models, by the name of their argument.
+        divergence: Name of the divergence.
+        from_logits: Whether outputs are logits and not probabilities.
+        name: Name of the output; `None` for the only one of each.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    shapes = {}
+    for argument, model in models.items():
+        names = names_of_outputs(model) or (None,)
+        if name is None and len(names) > 1:
+            raise ValueError(
+                f"`{argument}` must have one output of shape (batch, ..., outputs). Received: "
+                f"outputs {list(names)} of shapes {[output.shape for output in model.outputs]}"
+            )
+        place = 0 if name is None else names.index(name)
+        shapes[argument] = model.outputs[place].shape
+        check_number_of_outputs(argument, shapes[argument], divergence)
+        of_argument = f"`{argument}`" if name is None else f"The output {name!r} of `{argument}`"
+        activation = output_activation(model, place)
+        check_activation(of_argument, activation, divergence, from_logits)
+    if len(shapes) > 1:
+        check_outputs_agree(**shapes)
+
+
+def check_from_logits(divergences: Sequence[str], from_logits: bool) -> None:
+    """Checks that `from_logits` says something about one of these divergences."""
     check_flag("from_logits", from_logits)
-    if divergence == "mse" and not from_logits:
+    if not from_logits and set(divergences) == {"mse"}:
         raise ValueError(
             "`from_logits=False` has no meaning for divergence='mse', which compares raw outputs. "
             "Received: from_logits=False. Omit it."
         )
-    models = _given(teacher, student)
-    _check_inputs(dict(models))
-    shapes = {}
-    for argument, model in models:
-        outputs = getattr(model, "outputs", None)
-        if not outputs:  # subclassed, or not built yet: checked when the first step is traced
-            continue
-        if len(outputs) > 1:
-            raise ValueError(
-                f"`{argument}` must have one output of shape (batch, ..., outputs). Received: "
-                f"outputs of shapes {[output.shape for output in outputs]}"
-            )
-        check_number_of_outputs(argument, outputs[0].shape, divergence)
-        shapes[argument] = outputs[0].shape
-        check_activation(f"`{argument}`", output_activation(model), divergence, from_logits)
-    if len(shapes) > 1:
-        check_outputs_agree(**shapes)
+
+
+def check_models_agree(
+    teacher: keras.Model | None, student: keras.Model, divergence: str, from_logits: bool
+) -> None:
+    """Checks, as far as graphs show, that models of one output each can be compared.
+
+    Raises:
+        ValueError: If they take other inputs, or output something else than is compared.
+    """
+    check_from_logits([divergence], from_logits)
+    models = dict(_given(teacher, student))
+    check_inputs_agree(teacher, student)
+    graphs = {name: model for name, model in models.items() if getattr(model, "outputs", None)}
+    check_outputs(graphs, divergence, from_logits)
 
 
 def check_outputs_agree(teacher: Any, student: Any) -> None:
@@ -204,10 +237,11 @@ def check_number_of_outputs(argument: str, shape: Any, divergence: str) -> None:
         )
 
 
-def _check_inputs(models):
+def check_inputs_agree(teacher: keras.Model | None, student: keras.Model) -> None:
+    """Checks, as far as graphs show, that teacher, if any, and student take the same inputs."""
     shapes = [
         [tuple(symbol.shape) for symbol in getattr(model, "inputs", None) or []]
-        for model in models.values()
+        for _, model in _given(teacher, student)
     ]
     if len(shapes) < 2 or not all(shapes):
         return

@@ -1,11 +1,18 @@
 """Outputs of models."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-__all__ = ["flat_outputs", "mean_over_positions", "only_output"]
+__all__ = [
+    "flat_outputs",
+    "mean_over_positions",
+    "named_outputs",
+    "names_of_outputs",
+    "only_output",
+]
 
 
 def only_output(outputs: Any) -> Any:
@@ -35,3 +42,48 @@ def flat_outputs(outputs: tf.Tensor) -> tf.Tensor:
 def mean_over_positions(values: tf.Tensor) -> tf.Tensor:
     """Values of shape `(batch, ...)` as one for each example, the mean over its positions."""
     return tf.reduce_mean(values, axis=tuple(range(1, values.shape.rank)))
+
+
+def named_outputs(outputs: Any, names: Sequence[str] | None) -> dict[str, Any]:
+    """Several outputs by name.
+
+    Args:
+        outputs: What a model returned: a dict, a list, or a tensor.
+        names: Names of the outputs in a list; `None` if they are not known.
+
+    Returns:
+        A dict with a tensor for each name.
+
+    Raises:
+        ValueError: If outputs in a list have no names, or outputs are structures themselves.
+    """
+    if not isinstance(outputs, dict):
+        leaves = keras.tree.flatten(outputs)
+        if names is None or len(names) != len(leaves):
+            raise ValueError(
+                "Several outputs must have names. Received: a list of "
+                f"{len(leaves)} outputs; return a dict, `{{name: output, ...}}`."
+            )
+        outputs = dict(zip(names, leaves, strict=True))
+    if any(keras.tree.is_nested(output) for output in outputs.values()):
+        raise ValueError(
+            "Several outputs must be a dict or a list of tensors. Received: "
+            f"{keras.tree.map_structure(lambda output: '*', outputs)}"
+        )
+    return outputs
+
+
+def names_of_outputs(model: keras.Model) -> tuple[str, ...] | None:
+    """Names of a model's outputs, in the order of `model.outputs`: keys of a dict, or layers.
+
+    Returns:
+        The names; `None` if the model's graph does not show them.
+    """
+    if not getattr(model, "outputs", None):
+        return None
+    if isinstance(model, keras.Sequential):
+        return (model.layers[-1].name,)
+    structure = getattr(model, "output", None)
+    if isinstance(structure, dict) and len(structure) == len(model.outputs):
+        return tuple(sorted(structure))  # as Keras sorts them in `outputs`
+    return tuple(model.output_names)

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from l2rkd_tf import L2RKDDistiller, methods, regions, teacher_cache
-from l2rkd_tf.distiller.objective import Objective, Term
+from l2rkd_tf.distiller.objective import Objective
+from l2rkd_tf.distiller.terms import Term
 from l2rkd_tf.regions.points import count_moved, draw_points
 
 
