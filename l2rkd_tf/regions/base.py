@@ -49,6 +49,8 @@ class Region:
     max_radius = 1.0
     #: Whether `apply` is meaningful for logits, so that targets can be interpolated.
     interpolates_targets = True
+    #: Names of inputs that stay as they are.
+    fixed: tuple[str, ...] = ()
 
     def __init__(self, radius: float = 1.0, fixed: Sequence[str | int] = ()) -> None:
         with tf.init_scope():
@@ -147,17 +149,18 @@ class Region:
             "`x + fraction * (boundary - x)`."
         )
 
-    def targets(self, outputs: tf.Tensor, coefficients: Any) -> tf.Tensor:
+    def targets(self, outputs: Tensors, coefficients: Any) -> Any:
         """Outputs at the drawn points, interpolated from outputs at the examples.
 
         Args:
-            outputs: A model's outputs at the examples, shape `(batch, ..., outputs)`.
+            outputs: A model's outputs at the examples, shape `(batch, ..., outputs)`, or a list or
+                dict of such.
             coefficients: What `draw` returned for this batch.
 
         Returns:
-            Outputs of the same shape; by default those of `apply`.
+            Outputs of the same structure and shapes; by default those of `apply` to each of them.
         """
-        return self.apply(outputs, coefficients)
+        return keras.tree.map_structure(lambda leaf: self.apply(leaf, coefficients), outputs)
 
     def move_mask(self, mask: tf.Tensor, coefficients: Any) -> tf.Tensor:
         """Which positions of the moved examples are data, and not padding.

@@ -80,6 +80,12 @@ class Mixture(Region):
         """Whether all members interpolate logits."""
         return all(region.interpolates_targets for region in self.regions)
 
+    @property
+    def fixed(self) -> tuple[str, ...]:  # type: ignore[override]  # follows its members
+        """Names of inputs that stay as they are in all members."""
+        first, *others = (region.fixed for region in self.regions)
+        return tuple(name for name in first if all(name in names for names in others))
+
     def draw(
         self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None
     ) -> MixtureCoefficients:
@@ -100,7 +106,7 @@ class Mixture(Region):
         """See `Region.apply`."""
         return self._by_choice("apply", tensor, coefficients)
 
-    def targets(self, outputs: tf.Tensor, coefficients: MixtureCoefficients) -> tf.Tensor:
+    def targets(self, outputs: Tensors, coefficients: MixtureCoefficients) -> Any:
         """See `Region.targets`."""
         return self._by_choice("targets", outputs, coefficients)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
 from l2rkd_tf.regions.base import Region, register
@@ -128,36 +129,28 @@ class Swap(Region):
         leaves = named_leaves(tensor, self.fixed)
         numbers, groups = grouped(list(leaves.values()), self._channels)
         if groups != [tuple(group.shape)[1:] for group in swapped]:
-            return map_leaves(lambda _, leaf: self.targets(leaf, coefficients), tensor, self.fixed)
+            outputs = coefficients, self._channels
+            return map_leaves(lambda _, leaf: _move_output(leaf, *outputs), tensor, self.fixed)
         number = dict(zip(leaves, numbers, strict=True))
 
         def swap(name, leaf):
-            return self._swap(leaf, partners, swapped[number[name]])
+            return _swap(leaf, partners, swapped[number[name]], self._channels)
 
         return map_leaves(swap, tensor, self.fixed)
 
-    def targets(self, outputs: tf.Tensor, coefficients: SwapCoefficients) -> tf.Tensor:
+    def targets(self, outputs: Tensors, coefficients: SwapCoefficients) -> Any:
         """See `Region.targets`."""
-        partners, swapped = coefficients
-        outputs = tf.convert_to_tensor(outputs)
-        axes = axes_of(outputs.shape.rank, max(outputs.shape.rank - 2, 0), self._channels)
-        group = _group_along(outputs, axes, swapped)
-        if group is not None:
-            return self._swap(outputs, partners, group)
-        shares = [
-            tf.reduce_mean(tf.reshape(tf.cast(group, tf.float32), [tf.shape(group)[0], -1]), axis=1)
-            for group in swapped
-        ]
-        share = tf.add_n(shares) / len(shares)
-        return move_towards_partners(outputs, Coefficients(partners, share[:, None]))
+        return keras.tree.map_structure(
+            lambda leaf: _move_output(leaf, coefficients, self._channels), outputs
+        )
 
     def move_mask(self, mask: tf.Tensor, coefficients: SwapCoefficients) -> tf.Tensor:
         """See `Region.move_mask`: positions move with their cells; weights as well."""
         partners, swapped = coefficients
         group = _group_along(mask, range(1, mask.shape.rank), swapped)
         if group is None:
-            return self.targets(mask, coefficients)
-        return self._swap(mask, partners, group)
+            return _move_output(mask, coefficients, self._channels)
+        return _swap(mask, partners, group, self._channels)
 
     def at_fraction(self, coefficients: SwapCoefficients, fraction: TensorLike) -> Any:
         """Not defined: between an example and a corner there are no points of the region.
@@ -206,12 +199,6 @@ class Swap(Region):
         swapped.set_shape([leaf.shape[0], *positions])
         return swapped
 
-    def _swap(self, leaf, partners, swapped):
-        """A tensor with the partner's values where `swapped`, without arithmetic."""
-        axes = axes_of(leaf.shape.rank, swapped.shape.rank - 1, self._channels)
-        swapped = spread(swapped, leaf, axes, leading=1)
-        return tf.where(swapped, tf.gather(leaf, partners[:, 0]), leaf)
-
 
 def _draw_each(batch, counts, radius, seed):
     """Each cell with probability `radius`."""
@@ -237,6 +224,29 @@ def _draw_box(batch, counts, radius, seed):
         shape = [batch] + [-1 if other == axis else 1 for other in range(len(counts))]
         box &= tf.reshape(inside, shape)
     return box
+
+
+def _swap(leaf, partners, swapped, data_format):
+    """A tensor with the partner's values where `swapped`, without arithmetic."""
+    axes = axes_of(leaf.shape.rank, swapped.shape.rank - 1, data_format)
+    swapped = spread(swapped, leaf, axes, leading=1)
+    return tf.where(swapped, tf.gather(leaf, partners[:, 0]), leaf)
+
+
+def _move_output(output, coefficients, data_format):
+    """Outputs position by position, where they have the positions of inputs, or by the mean."""
+    partners, swapped = coefficients
+    output = tf.convert_to_tensor(output)
+    directions = max(output.shape.rank - 2, 0)
+    group = _group_along(output, axes_of(output.shape.rank, directions, data_format), swapped)
+    if group is not None:
+        return _swap(output, partners, group, data_format)
+    shares = [
+        tf.reduce_mean(tf.cast(group, tf.float32), axis=list(range(1, group.shape.rank)))
+        for group in swapped
+    ]
+    share = tf.add_n(shares) / len(shares)
+    return move_towards_partners(output, Coefficients(partners, share[:, None]))
 
 
 def _group_along(tensor, axes, swapped):

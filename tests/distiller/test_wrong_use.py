@@ -279,7 +279,7 @@ REGIONS = [
     ("region=Patch(...)", "Use regions.Segment\\(\\)", lambda: fit(build(region=Patch()))),
     (
         "grid",
-        "more cells than the image has pixels",
+        "more cells than the input has positions",
         lambda: fit(
             build(of_images(), of_images(), region=Patch(9)),
             np.zeros((8, 8, 8, 1), "float32"),

@@ -181,6 +181,20 @@ def test_fixed_inputs_stay_as_they_are(make):
         assert (region.targets(logits, drawn) != logits).numpy().any()
 
 
+def test_a_mixture_fixes_what_all_its_members_fix():
+    assert Mixture([Segment(fixed=("a", "b")), Swap(fixed=("c", "b"))]).fixed == ("b",)
+    assert Mixture([Segment(), Swap(fixed=("b",))]).fixed == ()
+
+
+@pytest.mark.parametrize("make", [Segment, Patch, Simplex, Swap])
+def test_outputs_of_the_name_of_a_fixed_input_move(make):
+    x, region = {"a": points((6, 4, 4, 2)), "b": points((6, 1))}, make(fixed=("b",))
+    drawn = region.draw(x, [1, 2])
+    moved = region.targets({"b": points((6, 3))}, drawn)
+    assert_same(moved, {"b": region.targets(points((6, 3)), drawn)})
+    assert (moved["b"] != points((6, 3))).numpy().any()
+
+
 def test_items_of_a_list_are_fixed_by_number():
     x = [points((6, 3)), points((6, 3))]
     for fixed in ((1,), ("1",)):
