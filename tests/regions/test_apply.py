@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2rkd_tf.regions import Ball, Patch, Simplex
+from l2rkd_tf.regions import Ball, Patch, Simplex, Swap
 from tests.references import losses as reference
 from tests.regions.helpers import (
     ALL,
@@ -54,6 +54,19 @@ def test_weights_of_positions_move_by_their_own_cells(inputs, mask):
     is_data = weights > 0.5
     both = is_data & tf.gather(is_data, drawn.partners[:, 0])
     np.testing.assert_array_equal(region.move_mask(is_data, drawn), both)
+
+
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=lambda shape: f"rank{len(shape)}")
+def test_targets_of_a_teacher_of_single_positions_are_exact(shape):
+    x, weights = points(shape), np.random.default_rng(1).normal(size=(shape[-1], 3))
+    for region, teacher in (
+        (Patch(grid=2), lambda x: x @ weights.astype("float32")),
+        (Swap(), lambda x: tf.nn.relu(x @ weights.astype("float32") - 0.5)),
+    ):
+        drawn = region.draw(x, [1, 2])
+        expected = teacher(region.apply(x, drawn))
+        np.testing.assert_allclose(region.targets(teacher(x), drawn), expected, atol=1e-6)
+        assert np.abs(expected - teacher(x)).max() > 0.1
 
 
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
