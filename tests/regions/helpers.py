@@ -26,10 +26,9 @@ MIXTURES = {
 }
 ALL = IN_BATCH | BALLS | MIXTURES
 SWAPS = {
-    "swap": lambda: Swap(radius=0.3),
     "swap_patches": lambda: Swap(grid=(4, 3), partner="nearest"),
     "swap_box": lambda: Swap(grid=4, contiguous=True, partner="same_class"),
-    "mixture_with_swap": lambda: Mixture([Swap(grid=3, contiguous=True), Segment(), Swap()]),
+    "mixture_with_swap": lambda: Mixture([Segment(), Swap(radius=0.3)]),
 }
 
 

@@ -238,7 +238,7 @@ def test_structures_without_a_partner_stay(region, batch):
     assert_same(chosen_rows(region.apply(inputs, region.draw(inputs, [1, 2]))), chosen_rows(inputs))
 
 
-@pytest.mark.parametrize("region", [Segment(), Patch(2), Simplex(), Swap()], ids=repr)
+@pytest.mark.parametrize("region", [Patch(2), Simplex(), Swap(contiguous=True)], ids=repr)
 def test_structures_are_drawn_in_graph_and_xla_as_in_eager_mode(region):
     inputs = inputs_of()
     del inputs["town"]  # XLA has no strings
