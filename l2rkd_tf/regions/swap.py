@@ -50,20 +50,20 @@ class Swap(Region):
     token ids and their mask, share their cells; others have their own. An input `(batch,)` or
     `(batch, 1)`, a column of a table, is one cell.
 
-    Outputs (`targets`) with the same positions next to their channels move position by position,
-    images and volumes also at another resolution. Others move by the mean share of positions that
-    are swapped, an approximation as in `Patch`. `apply` takes a tensor with the positions of the
-    inputs for inputs, and any other for outputs.
+    Outputs (`targets`) with the same positions in addition to their channels move position by
+    position, images and volumes also at another resolution. Others move by the mean fraction of
+    positions that are swapped, an approximation as in `Patch`. `apply` treats tensors with exactly
+    the positions of the inputs as inputs, and any others as outputs.
 
     Args:
-        radius: Probability that a cell is the partner's, in `(0, 1]`; the expected share of cells,
-            if `contiguous`.
+        radius: Probability that a cell is the partner's, in `(0, 1]`; if `contiguous`, the expected
+            fraction of the cells.
         grid: Cells in each direction, as in `Patch`, where a vector and `(batch, time)` have one
             direction. `None`: each position is a cell, which suits tokens and tables; give images a
             grid, since single pixels of two images are noise.
         contiguous: Whether the swapped cells are one span (of a sequence) or rectangle (of an
-            image) instead. Its share `s` of the cells is uniform on `[radius - w, radius + w]` with
-            `w = min(radius, 1 - radius)`: on `[0, 1]` for a radius of 0.5. In each of `d`
+            image) instead. It has a fraction `s` of the cells, uniform on `[radius - w, radius +
+            w]` with `w = min(radius, 1 - radius)`: on `[0, 1]` for a radius of 0.5. In each of `d`
             directions it has `s^(1/d)` of the cells, rounded up or down at random without bias,
             from a start that is uniform among those where it fits.
         partner: See `Segment`; `"nearest"` is that in the inputs that are floats or uint8 images.
