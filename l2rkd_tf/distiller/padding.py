@@ -2,6 +2,7 @@
 
 A sequence that is mixed with a shorter one is data only where both are: elsewhere it is padding, so
 that no position holds a mixture of data and padding, and models mask it as they mask the data.
+Swapped positions bring their padding along, and a fixed input keeps its own.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from l2rkd_tf.regions.leaves import named_leaves
 from l2rkd_tf.regions.points import RegionPoints
 from l2rkd_tf.utils.model_checks import all_layers
 
@@ -60,13 +62,14 @@ def padded(moved: Any, inputs: Any, values: Sequence[float | None], drawn: Regio
     if all(value is None for value in values):
         return moved
 
-    def pad(points, examples, value):
-        if value is None:
+    def pad(name, points, examples, value):
+        if value is None or name in drawn.fixed:
             return points
         # As in `keras.layers.Masking`: padding is a position at which all values are this one.
         is_data = tf.reduce_any(tf.not_equal(examples, tf.cast(value, examples.dtype)), axis=-1)
         is_data = drawn.mask_at_region(is_data)[..., None]
         return tf.where(is_data, points, tf.cast(value, points.dtype))
 
-    leaves = map(keras.tree.flatten, (moved, inputs))
-    return keras.tree.pack_sequence_as(moved, list(map(pad, *leaves, values)))
+    leaves = named_leaves(inputs)
+    points = map(pad, leaves, keras.tree.flatten(moved), leaves.values(), values)
+    return keras.tree.pack_sequence_as(moved, list(points))

@@ -151,7 +151,7 @@ def pe_bkd(grid: int | tuple[int, int] = 2, alpha: float = 1.0) -> dict[str, Any
     Example:
         >>> settings = pe_bkd(grid=2, alpha=0.5)
         >>> settings["region"].grid, settings["replace_fraction"]
-        ((2, 2), 0.7)
+        (2, 0.7)
 
     Reference: Deng, Zheng and Zhang, Personalized Education: Blind Knowledge Distillation (ECCV
     2022); settings from the authors' code.

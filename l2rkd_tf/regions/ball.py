@@ -1,13 +1,15 @@
 """Regions of noise around an example."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.regions.base import Region, in_float, mixable_leaves, register, scaled
+from l2rkd_tf.regions.base import Region, in_float, register, scaled
 from l2rkd_tf.regions.draws import in_unit_l2_ball, in_unit_linf_ball, normal, split
+from l2rkd_tf.regions.leaves import is_mixable, map_leaves, mixable_leaves, named_leaves
 from l2rkd_tf.utils.types import Config, TensorLike, Tensors
 from l2rkd_tf.utils.validation import check_choice
 
@@ -20,12 +22,14 @@ class Ball(Region):
 
     `x' = x + e` with `e` uniform in the ball `||e||_2 <= radius` (`norm="l2"`), uniform in the cube
     `max |e| <= radius` (`"linf"`), or normal with standard deviation `radius` in each coordinate
-    (`"gaussian"`, unbounded). Each of several inputs has its own ball. There is no corresponding
-    map of logits, so the targets must come from the teacher.
+    (`"gaussian"`, unbounded). Each of several inputs has its own ball; token ids, categories,
+    strings and masks next to them stay as they are. There is no corresponding map of logits, so the
+    targets must come from the teacher.
 
     Args:
         radius: Size of the ball, positive, in units of the input.
         norm: `"l2"`, `"linf"` or `"gaussian"`.
+        fixed: Names of inputs that stay as they are, see `Segment`.
 
     Raises:
         ValueError: If `radius` is not positive or `norm` is unknown, or if `apply` gets anything
@@ -42,37 +46,45 @@ class Ball(Region):
     max_radius = np.inf
     interpolates_targets = False
 
-    def __init__(self, radius: float, norm: Literal["l2", "linf", "gaussian"] = "l2") -> None:
-        super().__init__(radius)
+    def __init__(
+        self,
+        radius: float,
+        norm: Literal["l2", "linf", "gaussian"] = "l2",
+        fixed: Sequence[str | int] = (),
+    ) -> None:
+        super().__init__(radius, fixed)
         check_choice("norm", norm, tuple(_NORMS))
         self.norm = norm
 
     def draw(self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None) -> Any:
         """See `Region.draw`."""
-        seeds = iter(split(seed, len(mixable_leaves(inputs))))
+        seeds = iter(split(seed, len(mixable_leaves(inputs, self.fixed))))
 
-        def noise(leaf):
-            leaf = tf.convert_to_tensor(leaf)
-            if leaf.dtype == tf.bool:
-                return tf.zeros_like(leaf, tf.float32)
+        def noise(name, leaf):
+            if name in self.fixed or not is_mixable(leaf.dtype):
+                return tf.zeros(tf.shape(leaf))
             return self.radius_variable * _NORMS[self.norm](tf.shape(leaf), next(seeds))
 
-        return keras.tree.map_structure(noise, inputs)
+        return map_leaves(noise, inputs)
 
     def apply(self, tensor: Tensors, coefficients: Any) -> Any:
         """See `Region.apply`."""
+        keras.tree.assert_same_structure(tensor, coefficients)
+        noises = named_leaves(coefficients)
 
-        def add(leaf, noise):
-            leaf = tf.convert_to_tensor(leaf)
+        def add(name, leaf):
+            noise = noises[name]
             if not leaf.shape.is_compatible_with(noise.shape):
                 raise ValueError(
                     "`region=Ball(...)` maps inputs only, not logits or labels. "
                     f"Received: a tensor of shape {leaf.shape} where the inputs have shape "
                     f"{noise.shape}. Use region_targets='teacher'."
                 )
+            if not is_mixable(leaf.dtype):
+                return leaf
             return in_float(leaf, lambda point: point + tf.cast(noise, point.dtype))
 
-        return keras.tree.map_structure(add, tensor, coefficients)
+        return map_leaves(add, tensor, self.fixed)
 
     def move_mask(self, mask: tf.Tensor, coefficients: Any) -> tf.Tensor:
         """See `Region.move_mask`: padding stays where it is."""

@@ -1,12 +1,13 @@
 """The base class of regions, and what all regions share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from l2rkd_tf.regions.leaves import checked_fixed
 from l2rkd_tf.utils.types import Config, TensorLike, Tensors
 from l2rkd_tf.utils.validation import is_positive_float32
 
@@ -21,9 +22,12 @@ class Region:
 
     Args:
         radius: Size of the region, positive. A plain attribute that may be set at any time.
+        fixed: Names of inputs that stay as they are, for a subclass whose `draw` and `apply` leave
+            them out: keys of a dict, or numbers of a list; `"a/b"` for `inputs["a"]["b"]`.
 
     Raises:
-        ValueError: If `radius` is not a positive finite number, or above `max_radius`.
+        ValueError: If `radius` is not a positive finite number, or above `max_radius`, or `fixed`
+            is no sequence of names.
 
     Example:
         >>> class Towards(Region):
@@ -45,13 +49,16 @@ class Region:
     max_radius = 1.0
     #: Whether `apply` is meaningful for logits, so that targets can be interpolated.
     interpolates_targets = True
+    #: Names of inputs that stay as they are.
+    fixed: tuple[str, ...] = ()
 
-    def __init__(self, radius: float = 1.0) -> None:
+    def __init__(self, radius: float = 1.0, fixed: Sequence[str | int] = ()) -> None:
         with tf.init_scope():
             self.radius_variable = tf.Variable(
                 self._checked_radius(radius), dtype=tf.float32, trainable=False, name="radius"
             )
         self._radius = float(radius)
+        self.fixed = checked_fixed(fixed)
 
     @property
     def radius(self) -> float:
@@ -97,8 +104,9 @@ class Region:
             coefficients: What `draw` returned for this batch.
 
         Returns:
-            The moved batch, of the same structure, shapes and float dtypes (float32 for integers;
-            boolean for masks, see `move_mask`).
+            The moved batch, of the same structure, shapes and float dtypes (float32 for uint8 and
+            for one-hot integers; boolean for masks, see `move_mask`). Token ids, categories and
+            strings among the inputs keep their dtype: each is one of the examples'.
 
         Raises:
             ValueError: If the region has no map for such a tensor.
@@ -141,27 +149,29 @@ class Region:
             "`x + fraction * (boundary - x)`."
         )
 
-    def targets(self, outputs: tf.Tensor, coefficients: Any) -> tf.Tensor:
+    def targets(self, outputs: Tensors, coefficients: Any) -> Any:
         """Outputs at the drawn points, interpolated from outputs at the examples.
 
         Args:
-            outputs: A model's outputs at the examples, shape `(batch, outputs)`.
+            outputs: A model's outputs at the examples, shape `(batch, ..., outputs)`, or a list or
+                dict of such.
             coefficients: What `draw` returned for this batch.
 
         Returns:
-            Outputs of the same shape; by default those of `apply`.
+            Outputs of the same structure and shapes; by default those of `apply` to each of them.
         """
-        return self.apply(outputs, coefficients)
+        return keras.tree.map_structure(lambda leaf: self.apply(leaf, coefficients), outputs)
 
     def move_mask(self, mask: tf.Tensor, coefficients: Any) -> tf.Tensor:
         """Which positions of the moved examples are data, and not padding.
 
         Args:
-            mask: Which positions of the examples are data, boolean, shape `(batch, positions)`.
+            mask: Which positions of the examples are data, boolean, shape `(batch, *positions)`.
+                `Patch` and `Swap` also move weights of positions, which are floats.
             coefficients: What `draw` returned for this batch.
 
         Returns:
-            Boolean tensor of the same shape: by default, true where an example and all that it is
+            Tensor of the same shape and dtype: by default, true where an example and all that it is
             mixed with are data.
         """
         return self.apply(mask, coefficients)
@@ -178,7 +188,7 @@ class Region:
 
     def get_config(self) -> Config:
         """Arguments of the constructor."""
-        return {"radius": self.radius}
+        return {"radius": self.radius} | ({"fixed": self.fixed} if self.fixed else {})
 
     @classmethod
     def from_config(cls, config: Config) -> "Region":
@@ -188,31 +198,6 @@ class Region:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
-
-
-def mixable_leaves(inputs: Tensors) -> list[tf.Tensor]:
-    """Tensors of a structure of inputs, but for masks, checked for a dtype that can be mixed."""
-    leaves = []
-    for path, leaf in keras.tree.flatten_with_path(inputs):
-        leaf = tf.convert_to_tensor(leaf)
-        if leaf.dtype == tf.bool:
-            continue
-        if not (leaf.dtype.is_floating or leaf.dtype == tf.uint8):
-            name = "/".join(map(str, path))
-            raise ValueError(
-                "`inputs` must be floating-point or uint8 images: points between integers have "
-                f"no meaning. Received: an input {repr(name) + ' ' if name else ''}of dtype "
-                f"{leaf.dtype.name}. Move embeddings or one-hot encodings of token ids and "
-                "categories into the data, before the student and the teacher; cast integers that "
-                "are quantities to float32."
-            )
-        leaves.append(leaf)
-    if not leaves:
-        raise ValueError(
-            "`inputs` must be floating-point or uint8 images, and may hold masks with them. "
-            "Received: only masks, of dtype bool."
-        )
-    return leaves
 
 
 def in_float(tensor: TensorLike, function: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:

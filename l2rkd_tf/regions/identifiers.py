@@ -6,7 +6,9 @@ from l2rkd_tf.regions.ball import Ball
 from l2rkd_tf.regions.base import Region
 from l2rkd_tf.regions.linear import LinearRegion
 from l2rkd_tf.regions.mixture import Mixture
-from l2rkd_tf.regions.partner_regions import Patch, Segment, Simplex
+from l2rkd_tf.regions.partner_regions import Segment, Simplex
+from l2rkd_tf.regions.patch import Patch
+from l2rkd_tf.regions.swap import Swap
 from l2rkd_tf.utils.identifiers import from_identifier
 
 #: Classes of regions by their names.
@@ -17,6 +19,7 @@ REGIONS = {
     "patch": Patch,
     "segment": Segment,
     "simplex": Simplex,
+    "swap": Swap,
 }
 
 

@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from l2rkd_tf.features import model_outputs
 from l2rkd_tf.piecewise_linear.graph import run, trace
-from l2rkd_tf.regions.base import mixable_leaves, register, scaled
-from l2rkd_tf.regions.partner_regions import Segment
+from l2rkd_tf.regions.base import register, scaled
+from l2rkd_tf.regions.leaves import mixable_leaves
+from l2rkd_tf.regions.partner_regions import Coefficients, Segment
 from l2rkd_tf.utils.model_checks import check_models_are_built, output_activation
 from l2rkd_tf.utils.types import Config, Partner, TensorLike, Tensors
 from l2rkd_tf.utils.validation import is_number, is_positive_integer
@@ -153,7 +154,13 @@ class LinearRegion(Segment):
         self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None
     ) -> LinearCoefficients:
         """See `Region.draw`: the draw of a `Segment`, shrunk."""
-        partners, lam = super().draw(inputs, seed, labels)
+        partners, lam, marks = super().draw(inputs, seed, labels)
+        if marks:
+            raise ValueError(
+                "`region=LinearRegion(...)` needs inputs that can all be interpolated: "
+                "floating-point, uint8 images, and masks. Received: integers or strings next to "
+                "them. Use regions.Segment() or regions.Swap()."
+            )
         if self._teacher is None:
             raise ValueError(
                 "`region=LinearRegion(...)` has no teacher: it is not saved with the region. Call "
@@ -166,7 +173,7 @@ class LinearRegion(Segment):
 
     def apply(self, tensor: Tensors, coefficients: LinearCoefficients) -> Any:
         """See `Region.apply`."""
-        return super().apply(tensor, coefficients[:2])
+        return super().apply(tensor, Coefficients(*coefficients[:2]))
 
     def targets(self, outputs: tf.Tensor, coefficients: LinearCoefficients) -> tf.Tensor:
         """Teacher's outputs at the drawn points, interpolated up to the limit.

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.regions.base import Region, append_axes, mixable_leaves, register
+from l2rkd_tf.regions.base import Region, append_axes, register
 from l2rkd_tf.regions.draws import split, uniform
 from l2rkd_tf.utils.types import Config, TensorLike, Tensors
 from l2rkd_tf.utils.validation import is_number, is_weight
@@ -80,15 +80,21 @@ class Mixture(Region):
         """Whether all members interpolate logits."""
         return all(region.interpolates_targets for region in self.regions)
 
+    @property
+    def fixed(self) -> tuple[str, ...]:  # type: ignore[override]  # follows its members
+        """Names of inputs that stay as they are in all members."""
+        first, *others = (region.fixed for region in self.regions)
+        return tuple(name for name in first if all(name in names for names in others))
+
     def draw(
         self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None
     ) -> MixtureCoefficients:
         """See `Region.draw`."""
-        leaves = mixable_leaves(inputs)
+        batch = tf.shape(keras.tree.flatten(inputs)[0])[:1]
         choice_seed, *seeds = split(seed, 1 + len(self.regions))
         # The last bound is 1, which a uniform draw never reaches: it is left out of the sum.
         bounds = tf.constant(np.cumsum(self.weights)[:-1], tf.float32)
-        position = uniform(tf.shape(leaves[0])[:1], choice_seed)
+        position = uniform(batch, choice_seed)
         choice = tf.reduce_sum(tf.cast(position[:, None] >= bounds, tf.int32), axis=-1)
         coefficients = tuple(
             region.draw(inputs, region_seed, labels)
@@ -100,7 +106,7 @@ class Mixture(Region):
         """See `Region.apply`."""
         return self._by_choice("apply", tensor, coefficients)
 
-    def targets(self, outputs: tf.Tensor, coefficients: MixtureCoefficients) -> tf.Tensor:
+    def targets(self, outputs: Tensors, coefficients: MixtureCoefficients) -> Any:
         """See `Region.targets`."""
         return self._by_choice("targets", outputs, coefficients)
 
@@ -121,6 +127,10 @@ class Mixture(Region):
         ]
 
         def select(*candidates):
+            # A uint8 image stays one where it is swapped, and is float32 where it is mixed.
+            floats = [one.dtype for one in candidates if one.dtype.is_floating]
+            if floats:
+                candidates = [tf.cast(one, floats[0]) for one in candidates]
             chosen = candidates[0]
             for index, candidate in enumerate(candidates[1:], start=1):
                 is_chosen = tf.equal(coefficients.choice, index)

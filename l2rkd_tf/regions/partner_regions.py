@@ -1,19 +1,15 @@
 """Regions between an example and its partners in the batch."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.regions.base import (
-    Region,
-    append_axes,
-    in_float,
-    mixable_leaves,
-    register,
-    scaled,
-)
+from l2rkd_tf.regions.base import Region, in_float, register, scaled
+from l2rkd_tf.regions.cells import spread
 from l2rkd_tf.regions.draws import beta_quantiles, interpolate, split, uniform
+from l2rkd_tf.regions.leaves import map_leaves, mixable_leaves, position_axes, swapped_groups
 from l2rkd_tf.regions.partners import PARTNERS, draw_partners
 from l2rkd_tf.utils.types import Config, Partner, TensorLike, Tensors
 from l2rkd_tf.utils.validation import check_choice, is_positive_float32, is_positive_integer
@@ -24,12 +20,16 @@ class Coefficients(NamedTuple):
 
     Attributes:
         partners: Rows of the batch, int32, shape `(batch, num_partners)`.
-        lam: `lambda`, float32, shape `(batch, num_partners)`, or
-            `(batch, num_partners, rows, columns)` with one `lambda` for each cell of an image.
+        lam: `lambda`, float32, shape `(batch, num_partners)`, or `(batch, num_partners, *cells)`
+            with one `lambda` for each cell.
+        marks: Uniform numbers on `[0, 1)`, float32, shape `(batch,)`: one for each group of inputs
+            that cannot be interpolated, which are the partner's where the mark is below the mean
+            `lambda`. Empty if there are none.
     """
 
     partners: tf.Tensor
     lam: tf.Tensor
+    marks: tuple = ()
 
 
 @register
@@ -37,6 +37,11 @@ class Segment(Region):
     """The segment from each point towards one partner.
 
     `x' = x + lambda (x_1 - x)`, with `lambda` uniform on `[0, radius]`.
+
+    What cannot be interpolated, but comes with inputs that can (token ids, categories, strings in a
+    list or dict of inputs), is the partner's as a whole with probability `lambda`, and else the
+    example's own. Such inputs of equal positions, `(batch, time)` say, go together, with their
+    masks. Other masks are true where both examples' are.
 
     Args:
         radius: Largest `lambda`, in `(0, 1]`.
@@ -46,9 +51,12 @@ class Segment(Region):
         alpha: `None` for a uniform `lambda`; a positive number `c` for
             `lambda / radius ~ Beta(c, c)`, as in mixup. (Drawn by linear interpolation in a table
             of 4097 quantiles, since Beta samplers do not compile under XLA.)
+        fixed: Names of inputs that stay as they are, when inputs are a structure: keys of a dict,
+            or numbers of a list; `"a/b"` for `inputs["a"]["b"]`.
 
     Raises:
-        ValueError: If an argument is not as above.
+        ValueError: If an argument is not as above, no input can be interpolated, or `fixed` names
+            what is no input.
 
     Example:
         >>> region = Segment(radius=0.5)
@@ -56,14 +64,23 @@ class Segment(Region):
         >>> near = region.apply(x, region.draw(x, seed=[0, 0]))
         >>> bool(tf.reduce_all(tf.abs(near - x) <= 0.5))
         True
+        >>> inputs = {"age": x, "town": tf.constant(["Bonn", "Kyoto"]), "row": tf.constant([0, 1])}
+        >>> region = Segment(fixed=("row",))
+        >>> moved = region.apply(inputs, region.draw(inputs, seed=[0, 0]))
+        >>> moved["row"].numpy().tolist()
+        [0, 1]
 
     Reference: mixing pairs of inputs is from Zhang et al., mixup (arXiv:1710.09412), equation 1.
     """
 
     def __init__(
-        self, radius: float = 1.0, partner: Partner = "random", alpha: float | None = None
+        self,
+        radius: float = 1.0,
+        partner: Partner = "random",
+        alpha: float | None = None,
+        fixed: Sequence[str | int] = (),
     ) -> None:
-        super().__init__(radius)
+        super().__init__(radius, fixed)
         check_choice("partner", partner, PARTNERS)
         if alpha is not None and not is_positive_float32(alpha):
             raise ValueError(
@@ -76,15 +93,17 @@ class Segment(Region):
 
     def draw(self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None) -> Any:
         """See `Region.draw`."""
-        leaves = mixable_leaves(inputs)
-        partner_seed, weight_seed = split(seed, 2)
+        leaves = mixable_leaves(inputs, self.fixed)
+        partner_seed, weight_seed, *mark_seeds = _split(seed, inputs, self.fixed)
         partners = draw_partners(self.partner, leaves, labels, 1, partner_seed)
         cells = tf.constant(self._cells(leaves), tf.int32)
         shape = tf.concat([tf.shape(partners), cells], axis=0)
         fraction = uniform(shape, weight_seed)
         if self._quantiles is not None:
             fraction = interpolate(self._quantiles, fraction)
-        return Coefficients(partners, self.radius_variable * fraction)
+        return Coefficients(
+            partners, self.radius_variable * fraction, _draw_marks(partners, mark_seeds)
+        )
 
     def _cells(self, leaves):
         """Shape of the coefficients of one example and partner."""
@@ -93,15 +112,15 @@ class Segment(Region):
 
     def apply(self, tensor: Tensors, coefficients: Any) -> Any:
         """See `Region.apply`."""
-        return _move_towards_partners(tensor, coefficients)
+        return move_towards_partners(tensor, coefficients, self.fixed)
 
     def at_fraction(self, coefficients: Any, fraction: TensorLike) -> Any:
         """See `Region.at_fraction`: the largest `lambda` becomes `fraction * radius`."""
-        partners, lam = coefficients
+        lam = coefficients.lam
         largest = tf.reduce_max(lam, axis=list(range(1, lam.shape.rank)), keepdims=True)
         # If `lambda` is exactly 0, the direction is still that of the partner.
         direction = tf.where(largest > 0.0, tf.math.divide_no_nan(lam, largest), 1.0)
-        return Coefficients(partners, scaled(self.radius_variable * direction, fraction))
+        return coefficients._replace(lam=scaled(self.radius_variable * direction, fraction))
 
     def get_config(self) -> Config:
         """See `Region.get_config`."""
@@ -109,91 +128,6 @@ class Segment(Region):
             "partner": self.partner,
             "alpha": self.alpha,
         }
-
-
-@register
-class Patch(Segment):
-    """The axis-aligned box between an image and its partner, by patches.
-
-    As `Segment`, with one independent `lambda` for each cell of a `rows x columns` partition of the
-    image: `x'[i, j] = x[i, j] + lambda[cell(i, j)] (x_1[i, j] - x[i,
-    j])`. The points are those of a box with `x` and its partner at opposite corners. A tensor that
-    is not an image (logits, labels, a further tabular input) moves by the *mean* `lambda`, which is
-    an approximation: no linear map of the logits corresponds to a cell of the image.
-
-    Args:
-        grid: Cells in each direction: an integer, or `(rows, columns)`. Cells differ by at most one
-            pixel if the grid does not divide the image.
-        radius: Largest `lambda`, in `(0, 1]`.
-        partner: See `Segment`.
-        alpha: See `Segment`.
-        data_format: `"channels_last"`, `"channels_first"`, or `None`: that of the layers of the
-            distiller's models, or else of `keras.config.image_data_format()`.
-
-    Raises:
-        ValueError: If `grid`, `radius`, `partner`, `alpha` or `data_format` is not as above, no
-            input is an image (rank 4), or an image has fewer pixels than the grid has cells in a
-            direction.
-
-    Example:
-        >>> region = Patch(grid=2)
-        >>> x = tf.random.uniform((8, 28, 28, 1))
-        >>> coefficients = region.draw(x, seed=[0, 0])
-        >>> coefficients.lam.shape.as_list()
-        [8, 1, 2, 2]
-        >>> region.apply(x, coefficients).shape.as_list()
-        [8, 28, 28, 1]
-
-    Reference: mixing by patches for distillation is from PE-BKD (ECCV 2022), a later paper by the
-    authors of L2RKD.
-    """
-
-    def __init__(
-        self,
-        grid: int | tuple[int, int] = 4,
-        radius: float = 1.0,
-        partner: Partner = "random",
-        alpha: float | None = None,
-        data_format: str | None = None,
-    ) -> None:
-        super().__init__(radius, partner, alpha)
-        check_choice("data_format", data_format, (None, *_IMAGE_AXES))
-        self.grid = _checked_grid(grid)
-        self.data_format = data_format
-        self._data_format_of_models: str | None = None
-
-    def set_data_format(self, data_format: str | None) -> None:
-        """See `Region.set_data_format`; the argument `data_format` comes first."""
-        self._data_format_of_models = data_format
-
-    def _image_axes(self):
-        return _image_axes(self.data_format or self._data_format_of_models)
-
-    def apply(self, tensor: Tensors, coefficients: Any) -> Any:
-        """See `Region.apply`."""
-        return _move_towards_partners(tensor, coefficients, self._image_axes())
-
-    def _cells(self, leaves):
-        images = [leaf for leaf in leaves if leaf.shape.rank == 4]
-        if not images:
-            raise ValueError(
-                "`region=Patch(...)` needs images of shape (batch, rows, columns, channels). "
-                f"Received: inputs of shape {', '.join(str(leaf.shape) for leaf in leaves)}. "
-                "Use regions.Segment() for other inputs."
-            )
-        for image in images:
-            sizes = [image.shape[axis] for axis in self._image_axes()]
-            if any(size is not None and size < n for size, n in zip(sizes, self.grid, strict=True)):
-                raise ValueError(
-                    "`grid` must not have more cells than the image has pixels in a direction. "
-                    f"Received: grid={self.grid} for an image of {sizes[0]} x {sizes[1]} pixels"
-                )
-        return self.grid
-
-    def get_config(self) -> Config:
-        """See `Region.get_config`."""
-        given = {} if self.data_format is None else {"data_format": self.data_format}
-        return super().get_config() | {"grid": self.grid} | given
 
 
 @register
@@ -208,9 +142,11 @@ class Simplex(Region):
             has enough, at consecutive positions of the batch from a random start: shuffle the data,
             as usual.
         radius: Largest `sum_j lambda_j`, in `(0, 1]`.
+        fixed: See `Segment`. Inputs that cannot be interpolated are those of partner `j` with
+            probability `lambda_j`.
 
     Raises:
-        ValueError: If an argument is not as above.
+        ValueError: See `Segment`.
 
     Example:
         >>> region = Simplex(num_partners=2)
@@ -221,8 +157,10 @@ class Simplex(Region):
 
     """
 
-    def __init__(self, num_partners: int = 2, radius: float = 1.0) -> None:
-        super().__init__(radius)
+    def __init__(
+        self, num_partners: int = 2, radius: float = 1.0, fixed: Sequence[str | int] = ()
+    ) -> None:
+        super().__init__(radius, fixed)
         if not is_positive_integer(num_partners):
             raise ValueError(
                 "`num_partners` must be an integer of at least 1. "
@@ -234,86 +172,87 @@ class Simplex(Region):
         self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None
     ) -> Coefficients:
         """See `Region.draw`."""
-        leaves = mixable_leaves(inputs)
-        partner_seed, weight_seed = split(seed, 2)
+        leaves = mixable_leaves(inputs, self.fixed)
+        partner_seed, weight_seed, *mark_seeds = _split(seed, inputs, self.fixed)
         partners = draw_partners("random", leaves, labels, self.num_partners, partner_seed)
         # The gaps between sorted uniform numbers are uniform on the simplex.
         marks = tf.sort(uniform(tf.shape(partners), weight_seed), axis=-1)
         shares = tf.concat([marks[:, :1], marks[:, 1:] - marks[:, :-1]], axis=-1)
-        return Coefficients(partners, self.radius_variable * shares)
+        return Coefficients(
+            partners, self.radius_variable * shares, _draw_marks(partners, mark_seeds)
+        )
 
     def apply(self, tensor: Tensors, coefficients: Coefficients) -> Any:
         """See `Region.apply`."""
-        return _move_towards_partners(tensor, coefficients)
+        return move_towards_partners(tensor, coefficients, self.fixed)
 
     def at_fraction(self, coefficients: Coefficients, fraction: TensorLike) -> Coefficients:
         """See `Region.at_fraction`: the sum of all `lambda` becomes `fraction * radius`."""
-        partners, lam = coefficients
+        lam = coefficients.lam
         total = tf.reduce_sum(lam, axis=1, keepdims=True)
         shares = tf.math.divide_no_nan(lam, total)
         shares = tf.where(total > 0.0, shares, 1.0 / lam.shape[1])
-        return Coefficients(partners, scaled(self.radius_variable * shares, fraction))
+        return coefficients._replace(lam=scaled(self.radius_variable * shares, fraction))
 
     def get_config(self) -> Config:
         """See `Region.get_config`."""
         return super().get_config() | {"num_partners": self.num_partners}
 
 
-def default_region(inputs: Tensors, data_format: str | None = None) -> Region:
-    """The region used when none is given: `Patch(grid=4)` for images, `Segment()` otherwise.
+def move_towards_partners(
+    tensor: Tensors,
+    coefficients: Coefficients,
+    fixed: Sequence[str] = (),
+    data_format: str | None = None,
+) -> Any:
+    """`x + sum_j lambda_j (x_j - x)` for every tensor of a structure.
 
     Args:
-        inputs: Batch of points, or their symbolic `keras.KerasTensor`: one, a list or a dict.
-        data_format: Where images have their channels, as for `Patch`.
+        tensor: Batch of shape `(batch, ...)`, or a structure of such.
+        coefficients: `Coefficients`.
+        fixed: Names of leaves that stay as they are.
+        data_format: Where tensors have their channels, for a `lambda` of cells.
 
     Returns:
-        A `Region`. The grid is smaller than 4 if an image has fewer pixels than that.
+        The moved batch, of the same structure.
     """
-    images = [leaf for leaf in keras.tree.flatten(inputs) if len(leaf.shape) == 4]
-    if not images:
-        return Segment()
-    sizes = [[image.shape[axis] for image in images] for axis in _image_axes(data_format)]
-    grid = tuple(min([4, *(n for n in size if n is not None)]) for size in sizes)
-    return Patch(grid, data_format=data_format)
+    partners, lam, marks = Coefficients(*coefficients)
+    groups = swapped_groups(tensor, fixed) if keras.tree.is_nested(tensor) else {}
+    if len(set(groups.values())) != len(marks):  # outputs, which are not swapped
+        groups = {}
+
+    def move(name, leaf):
+        if name in groups:
+            return _take_whole(leaf, partners, lam, marks[groups[name]])
+        return in_float(leaf, lambda points: _interpolated(points, partners, lam, data_format))
+
+    return map_leaves(move, tensor, fixed)
 
 
-def _move_towards_partners(tensor, coefficients, image_axes=()):
-    """`x + sum_j lambda_j (x_j - x)` for every tensor of a structure."""
-    partners, lam = coefficients
-
-    def move(points):
-        own = tf.expand_dims(points, 1)
-        spread = tf.cast(_spread(lam, points, image_axes), points.dtype)
-        return points + tf.reduce_sum(spread * (tf.gather(points, partners) - own), axis=1)
-
-    return keras.tree.map_structure(lambda leaf: in_float(leaf, move), tensor)
+def _interpolated(points, partners, lam, data_format):
+    cells_fit = points.shape.rank == lam.shape.rank > 2
+    axes = position_axes(points.shape.rank, data_format) if cells_fit else ()
+    lam = spread(lam if axes else _mean_over_cells(lam), points, axes, leading=2)
+    difference = tf.gather(points, partners) - tf.expand_dims(points, 1)
+    return points + tf.reduce_sum(tf.cast(lam, points.dtype) * difference, axis=1)
 
 
-def _spread(lam, points, image_axes):
-    """`lambda` in the shape that multiplies `(batch, num_partners, ...)`, for these points."""
-    rank = points.shape.rank
-    if lam.shape.rank == 4 and rank == 4:
-        for axis, image_axis in zip((2, 3), image_axes, strict=True):
-            cells, pixels = lam.shape[axis], tf.shape(points)[image_axis]
-            lam = tf.gather(lam, tf.range(pixels) * cells // pixels, axis=axis)
-        return tf.expand_dims(lam, 2 if image_axes == (2, 3) else 4)
-    if lam.shape.rank == 4:
-        lam = tf.reduce_mean(lam, axis=(2, 3))
-    return append_axes(lam, rank + 1)
+def _take_whole(leaf, partners, lam, mark):
+    """Each example's leaf is that of partner `j` with probability `lambda_j`, or its own."""
+    bounds = tf.cumsum(_mean_over_cells(lam), axis=1)
+    choice = tf.reduce_sum(tf.cast(mark[:, None] >= bounds, tf.int32), axis=1)
+    rows = tf.concat([partners, tf.range(tf.shape(partners)[0])[:, None]], axis=1)
+    return tf.gather(leaf, tf.gather(rows, choice, batch_dims=1))
 
 
-_IMAGE_AXES = {"channels_last": (1, 2), "channels_first": (2, 3)}
+def _mean_over_cells(lam):
+    return tf.reduce_mean(lam, axis=list(range(2, lam.shape.rank))) if lam.shape.rank > 2 else lam
 
 
-def _image_axes(data_format):
-    return _IMAGE_AXES[data_format or keras.config.image_data_format()]
+def _split(seed, inputs, fixed):
+    """Seeds of partners, of `lambda`, and of each mark."""
+    return split(seed, 2 + len(set(swapped_groups(inputs, fixed).values())))
 
 
-def _checked_grid(grid):
-    cells = tuple(grid) if isinstance(grid, (list, tuple)) else (grid, grid)
-    if len(cells) != 2 or not all(is_positive_integer(count) for count in cells):
-        raise ValueError(
-            "`grid` must be an integer of at least 1, or two of them as (rows, columns). "
-            f"Received: grid={grid!r}"
-        )
-    return tuple(int(count) for count in cells)
+def _draw_marks(partners, seeds):
+    return tuple(uniform(tf.shape(partners)[:1], seed) for seed in seeds)

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.regions.draws import random_bits
+from l2rkd_tf.regions.leaves import is_mixable
 
 PARTNERS = ("random", "nearest", "same_class")
 
@@ -31,7 +32,14 @@ def _nearest(leaves, batch):
     flat = [
         tf.reshape(tf.cast(leaf, tf.float64), [batch, tf.reduce_prod(tf.shape(leaf)[1:])])
         for leaf in leaves
+        if is_mixable(leaf.dtype)
     ]
+    if not flat:
+        raise ValueError(
+            "`partner='nearest'` needs an input that is floating-point or a uint8 image, to "
+            "measure distances. Received: inputs of dtype "
+            f"{', '.join(leaf.dtype.name for leaf in leaves)}. Use partner='random'."
+        )
     points = tf.concat(flat, axis=1)
     norms = tf.reduce_sum(points**2, axis=1)
     distances = norms[:, None] + norms - 2.0 * tf.matmul(points, points, transpose_b=True)

@@ -38,6 +38,11 @@ class RegionPoints:
         self._data_rows = data_rows
         self._region_rows = region_rows
 
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """Names of inputs that are those of the examples: `Region.fixed`."""
+        return self._region.fixed
+
     def at_data(self, batch: Tensors) -> Any:
         """The part of the training examples."""
         return _rows(batch, self._data_rows)

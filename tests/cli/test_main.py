@@ -205,7 +205,7 @@ def test_names_of_flags_are_those_of_the_library():
 def test_regions_with_a_plus_are_a_mixture_in_equal_parts():
     region = parsing.parse_region("patch:grid=2 + segment")
     assert [type(part).__name__ for part in region.regions] == ["Patch", "Segment"]
-    assert region.regions[0].grid == (2, 2)
+    assert region.regions[0].grid == 2
     assert list(region.weights) == [0.5, 0.5]
     assert parsing.parse_region("") is None
 

@@ -46,7 +46,7 @@ def test_a_search_finds_the_best_of_its_trials_and_resumes(tmp_path):
 def test_all_parts_of_a_mixture_share_the_radius(text):
     region = parse_region(with_radius(text, 0.5))
     assert [type(part).__name__ for part in region.regions] == ["Patch", "Segment"]
-    assert region.regions[0].grid == (2, 2)
+    assert region.regions[0].grid == 2
     np.testing.assert_array_equal(region.weights, [0.5, 0.5])
     assert [part.radius for part in region.regions] == [0.5, 0.5]
     assert [name for name, _ in checks.read_region(with_radius(text, 0.5))] == ["patch", "segment"]

@@ -139,3 +139,44 @@ def test_region_points_of_uint8_inputs_stay_within_the_grey_levels():
     points = batch.region.inputs.numpy()
     assert set(points[::2].ravel()) == set(range(10))
     assert set(points[1::2].ravel()) == set(range(246, 256))
+
+
+def of_words(is_encoded, weights):
+    """A model of words: their numbers, or their one-hot encodings."""
+    if is_encoded:
+        first = [keras.Input((6, 5)), layers.Dense(3, use_bias=False)]
+    else:
+        first = [keras.Input((6,), dtype="int32"), layers.Embedding(5, 3)]
+    model = keras.Sequential([*first, layers.GlobalAveragePooling1D(), layers.Dense(CLASSES)])
+    model.set_weights(weights)
+    return model
+
+
+def test_token_ids_train_as_their_one_hot_encodings():
+    rng = np.random.default_rng(8)
+    ids, y = rng.integers(0, 5, (13, 6)).astype("int32"), rng.integers(0, CLASSES, 13)
+    shapes = (5, 3), (3, CLASSES), (CLASSES,)
+    weights = [[rng.normal(size=shape) for shape in shapes] for _ in range(2)]
+    encoded = np.eye(5, dtype="float32")[ids]
+    students = []
+    for x, region in ((ids, None), (encoded, regions.Swap())):
+        teacher, student = (of_words(x is encoded, each) for each in weights)
+        distiller = compiled(L2RKDDistiller(teacher, student, region=region, seed=0))
+        assert isinstance(distiller.region, regions.Swap)
+        history = fit_once(distiller, x, y)
+        assert history["region_loss"] != history["kd_loss"]
+        students.append(student)
+    assert_equal_weights(*students, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [regions.Swap, regions.Segment])
+def test_ids_keep_their_dtype_in_a_batch_and_fixed_series_their_padding(make):
+    rows = tf.range(6)
+    series = tf.where(tf.range(6) < rows[:, None], 1.0, 0.0)[..., None]
+    inputs = {"age": tf.cast(rows, tf.float32), "fixed": series, "ids": rows, "series": series}
+    options = {"seed": [0, 4], "num_points": 1, "mask_values": (None, 0.0, None, 0.0)}
+    drawn = draw_batch(make(fixed=("fixed",)), inputs, None, None, **options).region.inputs
+    assert drawn["ids"].dtype == tf.int32 and (drawn["ids"] != rows).numpy().any()
+    np.testing.assert_array_equal(drawn["fixed"], series)
+    assert (drawn["series"] != series).numpy().any()
+    assert set(drawn["series"].numpy().ravel()) == {0.0, 1.0}

@@ -30,7 +30,7 @@ def mixture_draw(rng):
 def reference_move(points, draw):
     """`reference.move` for the draws of all regions with a linear map."""
     if isinstance(draw, regions.MixtureCoefficients):
-        candidates = np.stack([reference.move(points, *part) for part in draw.coefficients])
+        candidates = np.stack([reference.move(points, *part[:2]) for part in draw.coefficients])
         return candidates[draw.choice.numpy(), np.arange(len(points))]
     return reference.move(points, draw.partners.numpy(), draw.lam.numpy())
 

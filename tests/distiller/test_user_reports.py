@@ -360,7 +360,7 @@ def test_stateful_students():
 
 
 def test_integer_columns_are_named():
-    x = {"age": np.zeros((4, 1), "float32"), "job": np.zeros((4, 1), "int64")}
+    x = {"is_new": np.zeros((4, 1), bool), "job": np.zeros((4, 1), "int64")}
     message = message_of(lambda: regions.Segment().draw(x, seed=[0, 0]))
     assert "an input 'job' of dtype int64" in message and "float32" in message
 

@@ -70,7 +70,7 @@ def test_an_example_of_weight_zero_has_no_influence_on_any_term(num_points):
     other_x[0], other_y[0] = 100.0, (y[0] + 1) % CLASSES
     draws = []
     for _ in range(num_points):
-        partners, weights = partner_draw(rng, 1)
+        partners, weights, _ = partner_draw(rng, 1)
         # It is nobody's partner.
         draws.append(regions.Coefficients(tf.maximum(partners, 1), weights))
     weights = example_weights(BATCH) * (np.arange(BATCH) > 0)

@@ -244,7 +244,7 @@ REGIONS = [
     ("num_partners", "at least 1", lambda: Simplex(num_partners=0)),
     ("grid", "at least 1", lambda: Patch(grid=0)),
     ("grid", "at least 1", lambda: Patch(grid=(2, 2.5))),
-    ("grid", "at least 1", lambda: Patch(grid=(2, 2, 2))),
+    ("grid", "at least 1", lambda: Patch(grid=())),
     ("regions", "at least one region", lambda: Mixture([])),
     ("regions", "at least one region", lambda: Mixture(Segment())),
     ("regions", "at least one region", lambda: Mixture([Segment, Ball(0.1)])),
@@ -279,13 +279,13 @@ REGIONS = [
     ("region=Patch(...)", "Use regions.Segment\\(\\)", lambda: fit(build(region=Patch()))),
     (
         "grid",
-        "more cells than the image has pixels",
+        "more cells than the input has positions",
         lambda: fit(
             build(of_images(), of_images(), region=Patch(9)),
             np.zeros((8, 8, 8, 1), "float32"),
         ),
     ),
-    ("inputs", "embeddings|cast integers", lambda: fit(build(of_tokens(), of_tokens()), TOKENS)),
+    ("inputs", "Swap", lambda: fit(build(of_tokens(), of_tokens(), region=Segment()), TOKENS)),
     ("inputs", "cast integers", lambda: fit(build(), np.arange(32).reshape(8, 4))),
 ]
 TRAINING = [

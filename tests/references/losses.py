@@ -58,18 +58,17 @@ def mse_gradient(teacher, student, temperature=1.0):
 
 
 def move(points, partners, weights):
-    """`x + sum_j lambda_j (x_j - x)`, by loops; weights `(batch, m)` or `(batch, m, r, c)`."""
+    """`x + sum_j lambda_j (x_j - x)`, by loops; weights `(batch, m)` or `(batch, m, *cells)`."""
     points, weights = np.asarray(points, np.float64), np.asarray(weights, np.float64)
     moved = points.copy()
     for i, x in enumerate(points):
         for j, partner in enumerate(partners[i]):
             difference = points[partner] - x
-            if weights.ndim == 4 and points.ndim == 4:
-                rows, columns = weights.shape[2:]
-                for a in range(x.shape[0]):
-                    for b in range(x.shape[1]):
-                        cell = (a * rows // x.shape[0], b * columns // x.shape[1])
-                        moved[i, a, b] += weights[i, j][cell] * difference[a, b]
+            if 2 < weights.ndim == points.ndim:
+                cells, sizes = weights.shape[2:], x.shape[:-1]
+                for place in np.ndindex(*sizes):
+                    cell = tuple(p * c // s for p, c, s in zip(place, cells, sizes, strict=True))
+                    moved[(i, *place)] += weights[i, j][cell] * difference[place]
             else:
                 moved[i] += weights[i, j].mean() * difference
     return moved

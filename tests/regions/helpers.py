@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.regions import Ball, Mixture, Patch, Segment, Simplex
+from l2rkd_tf.regions import Ball, Mixture, Patch, Segment, Simplex, Swap
 
 SHAPES = [(6, 5), (6, 4, 3), (6, 9, 7, 2), (6, 3, 4, 5, 2)]
 IMAGES = (6, 9, 7, 2)
@@ -25,6 +25,11 @@ MIXTURES = {
     "mixture_of_mixtures": lambda: Mixture([Mixture([Segment(), Ball(0.1)]), Ball(0.2, "linf")]),
 }
 ALL = IN_BATCH | BALLS | MIXTURES
+SWAPS = {
+    "swap_patches": lambda: Swap(grid=(4, 3), partner="nearest"),
+    "swap_box": lambda: Swap(grid=4, contiguous=True, partner="same_class"),
+    "mixture_with_swap": lambda: Mixture([Segment(), Swap(radius=0.3)]),
+}
 
 
 def points(shape=IMAGES, dtype="float32", seed=0):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2rkd_tf.regions import Ball, Patch, Simplex
+from l2rkd_tf.regions import Ball, Patch, Simplex, Swap
 from tests.references import losses as reference
 from tests.regions.helpers import (
     ALL,
@@ -31,15 +31,53 @@ def test_apply_moves_by_given_coefficients(shape, num_partners):
     np.testing.assert_allclose(moved, reference.move(x, partners, weights), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("cells", [(1, 1), (2, 3), (4, 4), (9, 7)])
+@pytest.mark.parametrize("cells", [(3,), (1, 1), (2, 3), (4, 4), (9, 7), (2, 3, 2)], ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"rank{len(shape)}")
-def test_apply_moves_images_by_cell_and_all_else_by_the_mean(shape, cells):
+def test_apply_moves_by_cell_where_directions_fit_and_all_else_by_the_mean(shape, cells):
     generator = np.random.default_rng(0)
     partners = generator.integers(0, 6, size=(6, 1)).astype("int32")
     weights = generator.uniform(size=(6, 1, *cells)).astype("float32")
     x = points(shape)
     moved = Patch().apply(x, (tf.constant(partners), tf.constant(weights)))
     np.testing.assert_allclose(moved, reference.move(x, partners, weights), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "mask"), [((6, 5, 2), (6, 5)), ((6, 5, 2), (6, 10)), ((6, 4, 6, 1), (6, 2, 3))]
+)
+def test_weights_of_positions_move_by_their_own_cells(inputs, mask):
+    region, weights = Patch(grid=2), points(mask)
+    drawn = region.draw(points(inputs), [1, 2])
+    expected = reference.move(weights[..., None], drawn.partners.numpy(), drawn.lam.numpy())
+    moved = region.move_mask(weights, drawn)
+    np.testing.assert_allclose(moved, expected[..., 0], rtol=0.0, atol=1e-6)
+    is_data = weights > 0.5
+    both = is_data & tf.gather(is_data, drawn.partners[:, 0])
+    np.testing.assert_array_equal(region.move_mask(is_data, drawn), both)
+
+
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=lambda shape: f"rank{len(shape)}")
+def test_targets_of_a_teacher_of_single_positions_are_exact(shape):
+    x, weights = points(shape), np.random.default_rng(1).normal(size=(shape[-1], 3))
+    for region, teacher in (
+        (Patch(grid=2), lambda x: x @ weights.astype("float32")),
+        (Swap(), lambda x: tf.nn.relu(x @ weights.astype("float32") - 0.5)),
+    ):
+        drawn = region.draw(x, [1, 2])
+        expected = teacher(region.apply(x, drawn))
+        np.testing.assert_allclose(region.targets(teacher(x), drawn), expected, atol=1e-6)
+        assert np.abs(expected - teacher(x)).max() > 0.1
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_labels_and_logits_of_sequences_move_by_the_mean(dtype):
+    region, labels = Patch(grid=5), tf.cast(np.eye(5)[LABELS % 5], dtype)
+    drawn = region.draw(points((6, 5, 5)), [1, 2])
+    lam = drawn.lam.numpy().mean(axis=2)
+    moved = region.apply(labels, drawn)
+    assert moved.dtype == tf.float32
+    expected = reference.move(labels, drawn.partners.numpy(), lam)
+    np.testing.assert_allclose(moved, expected, rtol=0.0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [*IN_BATCH, "mixture"])

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2rkd_tf.regions import Ball, Mixture, Patch, Region, Segment, default_region
+from l2rkd_tf.regions import Ball, Mixture, Patch, Region, Segment, default_region, get
 from tests.references import losses as reference
-from tests.regions.helpers import ALL, BALLS, IN_BATCH, LABELS, assert_same, draw, points
+from tests.regions.helpers import ALL, BALLS, IN_BATCH, LABELS, SWAPS, assert_same, draw, points
 
 
 class Towards(Region):
@@ -50,7 +50,7 @@ def test_a_wrong_radius_is_refused_and_changes_nothing(radius):
     assert region.radius_variable.numpy() == 0.5
 
 
-@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("make", (ALL | SWAPS).values(), ids=ALL | SWAPS)
 def test_configuration_survives_json(make):
     region = make()
     text = json.dumps(keras.saving.serialize_keras_object(region))
@@ -96,11 +96,20 @@ def channels_first():
     keras.config.set_image_data_format("channels_last")
 
 
-@pytest.mark.parametrize("grid", [2, (4, 3), (9, 7)])
-def test_patches_of_images_with_channels_first(channels_first, grid):
-    region, x = Patch(grid), points((6, 2, 9, 7))
+@pytest.mark.parametrize(
+    ("grid", "shape"),
+    [
+        (3, (6, 2, 5)),
+        (2, (6, 2, 9, 7)),
+        ((4, 3), (6, 2, 9, 7)),
+        ((9, 7), (6, 2, 9, 7)),
+        ((2, 1, 3), (6, 2, 3, 2, 4)),
+    ],
+)
+def test_patches_with_channels_first(channels_first, grid, shape):
+    region, x = Patch(grid), points(shape)
     coefficients = region.draw(x, [1, 2])
-    expected = reference.move(np.moveaxis(x, 1, -1), *(part.numpy() for part in coefficients))
+    expected = reference.move(np.moveaxis(x, 1, -1), coefficients.partners, coefficients.lam)
     moved = np.moveaxis(region.apply(x, coefficients), 1, -1)
     np.testing.assert_allclose(moved, expected, rtol=0.0, atol=1e-6)
 
@@ -140,3 +149,18 @@ def test_default_region_of_other_inputs(inputs):
     region = default_region(inputs)
     assert type(region) is Segment
     assert region.get_config() == Segment().get_config()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        (keras.Input((None,), dtype="int32"), "swap"),
+        (np.zeros((2, 4, 4, 1), "int64"), "swap"),
+        ({"ids": tf.zeros((2, 5), tf.int32), "mask": tf.ones((2, 5), tf.bool)}, "swap"),
+        (tf.constant([["a"], ["b"]]), "swap"),
+        ({"ids": tf.zeros((2, 5), tf.int32), "age": tf.zeros((2, 1))}, "segment"),
+        (tf.zeros((2, 5), tf.uint8), "segment"),
+    ],
+)
+def test_default_region_of_what_cannot_be_interpolated(inputs, expected):
+    assert default_region(inputs).get_config() == get(expected).get_config()

@@ -10,6 +10,7 @@ from tests.regions.helpers import (
     ALL,
     IMAGES,
     LABELS,
+    SWAPS,
     assert_same,
     differ,
     draw,
@@ -25,7 +26,7 @@ def is_exact(region):
     return not isinstance(region, Ball) and region.get_config().get("alpha") is None
 
 
-@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("make", (ALL | SWAPS).values(), ids=ALL | SWAPS)
 def test_draws_are_the_same_in_eager_mode_graph_and_xla(make):
     region = make()
 
@@ -47,7 +48,7 @@ def test_draws_are_the_same_in_eager_mode_graph_and_xla(make):
         np.testing.assert_allclose(moved, other_moved, rtol=0.0, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("make", (ALL | SWAPS).values(), ids=ALL | SWAPS)
 def test_draws_repeat_with_the_seed_and_differ_between_seeds(make):
     region, x = make(), points()
     assert_same(draw(region, x, (1, 2)), draw(region, x, (1, 2)))
@@ -55,7 +56,7 @@ def test_draws_repeat_with_the_seed_and_differ_between_seeds(make):
     assert differ(draw(region, x, (1, 2)), draw(region, x, (2, 2)))
 
 
-@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("make", (ALL | SWAPS).values(), ids=ALL | SWAPS)
 @pytest.mark.parametrize("batch", [0, 1], ids=["empty", "one"])
 def test_batches_without_a_partner_are_possible(make, batch):
     # A replica that has no part in the last batch of an epoch is given an empty one.
@@ -64,6 +65,30 @@ def test_batches_without_a_partner_are_possible(make, batch):
     assert moved.shape == x.shape
     if region.interpolates_targets:
         np.testing.assert_array_equal(moved, x)
+
+
+def test_draws_are_those_of_earlier_versions():
+    """Numbers that were printed by version 0.1.0 before cells had any number of directions."""
+    x = tf.reshape(tf.range(60, dtype=tf.float32), (3, 4, 5, 1)) / 60.0
+    region = Patch(grid=(2, 2), radius=0.9)
+    logits = tf.constant([[1.0, 2.0], [3.0, -1.0], [0.5, 0.25]])
+    drawn = region.draw(x, [3, 4])
+    assert drawn.partners.numpy().tolist() == [[2], [0], [0]]
+    assert drawn.lam.numpy().ravel().tolist() == [
+        *(0.38687238097190857, 0.8685781955718994, 0.040659550577402115, 0.7249834537506104),
+        *(0.7584414482116699, 0.38764217495918274, 0.07056114077568054, 0.6626105308532715),
+        *(0.2799299657344818, 0.8492998480796814, 0.07053495943546295, 0.5227230787277222),
+    ]
+    assert region.apply(logits, drawn).numpy().tolist() == [
+        [0.7473633289337158, 1.1157715320587158],
+        [2.0603723526000977, 0.4094414710998535],
+        [0.7153109908103943, 1.0035884380340576],
+    ]
+    assert region.apply(x, drawn).numpy()[:, ::3, ::4, 0].ravel().tolist() == [
+        *(0.2579149305820465, 0.6457188129425049, 0.277106374502182, 0.7999889850616455),
+        *(0.08051952719688416, 0.270785927772522, 0.5598129630088806, 0.42912980914115906),
+        *(0.48004668951034546, 0.16713345050811768, 0.8696433901786804, 0.6348512768745422),
+    ]
 
 
 @pytest.mark.parametrize("batch", [2, 3, 6])

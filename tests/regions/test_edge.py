@@ -79,7 +79,7 @@ def test_the_drawn_point_lies_on_the_way_to_the_boundary(make):
 def test_the_largest_or_the_sum_of_lambda_is_the_fraction_of_the_radius(name, fraction):
     region, x = IN_BATCH[name](), points()
     drawn = region.draw(x, [1, 2], LABELS)
-    partners, weights = region.at_fraction(drawn, fraction)
+    partners, weights, _ = region.at_fraction(drawn, fraction)
     np.testing.assert_array_equal(partners, drawn.partners)
     flat = weights.numpy().reshape(6, -1)
     reached = flat.sum(axis=1) if name == "simplex" else flat.max(axis=1)

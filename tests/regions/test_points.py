@@ -26,7 +26,7 @@ def in_float64(tensor):
 def test_points_lie_between_an_example_and_its_partners(name, shape, dtype):
     region, x = IN_BATCH[name](), points(shape, dtype)
     coefficients = draw(region, x)
-    partners, weights = (part.numpy() for part in coefficients)
+    partners, weights = coefficients.partners.numpy(), coefficients.lam.numpy()
     assert partners.shape == weights.shape == (6, 3 if name == "simplex" else 1)
     assert (weights >= 0.0).all() and (weights.sum(axis=1) <= region.radius).all()
     assert not (partners == np.arange(6)[:, None]).any()
@@ -48,8 +48,8 @@ def test_points_lie_between_an_example_and_its_partners(name, shape, dtype):
 def test_patch_points_have_one_coefficient_per_cell_and_lie_in_the_box(grid, dtype):
     region, x = Patch(grid=grid, radius=0.9), points(IMAGES, dtype)
     coefficients = draw(region, x)
-    partners, weights = (part.numpy() for part in coefficients)
-    assert weights.shape == (6, 1, *region.grid)
+    partners, weights = coefficients.partners.numpy(), coefficients.lam.numpy()
+    assert weights.shape == (6, 1, *(grid if isinstance(grid, tuple) else (grid, grid)))
     assert (weights >= 0.0).all() and (weights <= 0.9).all()
     moved = in_float64(region.apply(x, coefficients))
     start, end = in_float64(x), in_float64(x)[partners[:, 0]]
