@@ -39,14 +39,22 @@ METHODS = {
 
 # The sum over a replica's share of the batch has no part in a mean over the batch.
 SUMS_ACTIVITIES = tuple(map(int, keras.__version__.split(".")[:2])) < (3, 14)
-ACTIVITY = pytest.param(
-    "l2",
-    marks=pytest.mark.skipif(SUMS_ACTIVITIES, reason="Keras before 3.14 sums activity penalties"),
+WITH_ACTIVITY = [
+    pytest.mark.skipif(SUMS_ACTIVITIES, reason="Keras before 3.14 sums activity penalties")
+]
+
+
+@pytest.mark.parametrize(
+    ("methods", "activity"),
+    [
+        ("none", None),
+        pytest.param("of objects", None, marks=pytest.mark.stress),
+        pytest.param("of functions", None, marks=pytest.mark.stress),
+        pytest.param("none", "l2", marks=[*WITH_ACTIVITY, pytest.mark.stress]),
+        pytest.param("of objects", "l2", marks=WITH_ACTIVITY),
+        pytest.param("of functions", "l2", marks=WITH_ACTIVITY),
+    ],
 )
-
-
-@pytest.mark.parametrize("activity", [None, ACTIVITY])
-@pytest.mark.parametrize("methods", METHODS)
 def test_two_replicas_equal_one_device(methods, activity):
     x, y = images(15)  # batches of 8 and 7: the last is shared unequally
 

@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import run_on_two_workers, two_replicas
-from tests.programs.replica_cases import CASES, train
+from tests.programs.replica_cases import CASES, IN_STRESS, chosen_cases, train
 
 
 @pytest.fixture(scope="module")
 def of_one_device():
-    return {name: train(name, tf.distribute.get_strategy()) for name in CASES}
+    return {name: train(name, tf.distribute.get_strategy()) for name in chosen_cases()}
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +28,17 @@ def assert_equal(found, expected, name):
         np.testing.assert_allclose(found[what], value, rtol=0, atol=tolerance, err_msg=what)
 
 
-IN_STRESS = {"mse", "binary_kl"}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.stress] * (name in IN_STRESS)) for name in CASES],
+SOME_IN_STRESS = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.stress] * (name in IN_STRESS)) for name in CASES]
 )
+
+
+@SOME_IN_STRESS
 def test_two_replicas_equal_one_device(name, of_one_device):
     assert_equal(train(name, two_replicas()), of_one_device[name], name)
 
 
-@pytest.mark.parametrize("name", CASES)
+@SOME_IN_STRESS
 @pytest.mark.parametrize("worker", [0, 1])
 def test_two_workers_equal_one_device(worker, name, of_one_device, of_two_workers):
     found = {
