@@ -12,7 +12,7 @@ from l2rkd_tf.distiller.settings import Settings
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.utils.types import Features, Logs
 
-__all__ = ["FirstBatch", "check_shapes", "has_scaling"]
+__all__ = ["FirstBatch", "check_shapes", "check_weights", "has_scaling"]
 
 _LOG = "first_batch"
 # Sums of probabilities in half precision differ from 1 by less.
@@ -26,6 +26,8 @@ _SCALING = (
     keras.layers.Normalization,
     keras.layers.Rescaling,
 )
+# Tensors, and their specs, whose values are not in one block.
+_NOT_DENSE = (tf.RaggedTensor, tf.RaggedTensorSpec, tf.SparseTensor, tf.SparseTensorSpec)
 
 
 class FirstBatch:
@@ -156,8 +158,17 @@ def check_shapes(student: keras.Model, x: Any, y: Any) -> None:
         y: Labels, or `None`.
 
     Raises:
-        ValueError: If they are one example, as of a dataset without `batch`, or of unknown rank.
+        ValueError: If they are one example, as of a dataset without `batch`, of unknown rank, or
+            not dense.
     """
+    for leaf in keras.tree.flatten(x):
+        if isinstance(leaf, _NOT_DENSE):
+            raise ValueError(
+                "`x` must be dense tensors, since regions mix all values of examples. Received: "
+                f"{type(leaf).__name__}. For sequences of unequal length, use `.padded_batch(32)` "
+                "or RaggedTensor.to_tensor, and models that begin with keras.layers.Masking; for "
+                "sparse inputs, tf.sparse.to_dense or `.toarray()`."
+            )
     shapes = _shapes(x)
     if any(shape.rank is None for shape in shapes):
         raise ValueError(
@@ -173,6 +184,24 @@ def check_shapes(student: keras.Model, x: Any, y: Any) -> None:
             f"{[tuple(shape) for shape in shapes]}, which are one example. Add `.batch(32)` to "
             "the dataset."
         )
+
+
+def check_weights(sample_weight: Any) -> None:
+    """Checks that examples have one weight each.
+
+    Args:
+        sample_weight: Weights of a batch, or `None`.
+
+    Raises:
+        ValueError: If they have more.
+    """
+    for shape in _shapes(sample_weight):
+        if shape.rank is not None and shape.rank > 1 and shape[1:].num_elements() != 1:
+            raise ValueError(
+                "`sample_weight` must have one weight for each example, of shape (batch,). "
+                f"Received: weights of shape {tuple(shape)}. To weigh outputs, use a loss that "
+                "does so."
+            )
 
 
 def _shapes(tensors):

@@ -9,7 +9,8 @@ import tensorflow as tf
 from l2rkd_tf.distiller import keras_fixes
 from l2rkd_tf.distiller.batch import Batch, BatchSampler
 from l2rkd_tf.distiller.finite_check import NonFiniteGuard
-from l2rkd_tf.distiller.first_batch import FirstBatch, check_shapes, has_scaling
+from l2rkd_tf.distiller.first_batch import FirstBatch, check_shapes, check_weights, has_scaling
+from l2rkd_tf.distiller.fit_arguments import check_labels_are_numbers, checked_arguments
 from l2rkd_tf.distiller.forward import make_forwards
 from l2rkd_tf.distiller.method_term import MethodTerm, check_points_of_methods, method_terms
 from l2rkd_tf.distiller.objective import DivergenceTerm, HardLossTerm, Objective
@@ -231,14 +232,26 @@ class L2RKDDistiller(SavedDistiller):
         """As `keras.Model.fit`; teacher outputs that data carry must fit this distiller.
 
         Prints which layers methods compare, unless `verbose` is 0.
+
+        Raises:
+            ValueError: If data are empty, endless without a number of steps, not dense or not in
+                batches, labels are text, or weights are not one for each class or example.
         """
         check_origin(x, self.get_teacher(), self.divergence, self.from_logits)
+        arguments = checked_arguments(self.student, self.divergence, x, *args, **kwargs)
         if isinstance(x, tf.data.Dataset):
-            inputs, _, labels, _ = unpack_batch(x.element_spec)
-            check_shapes(self.student, inputs, labels)
+            self._check_batch(*unpack_batch(x.element_spec))
         self.first_batch.begin()
-        self._tell_layers(*args, **kwargs)
-        return super().fit(x, *args, **kwargs)
+        self._tell_layers(arguments.get("verbose", "auto"))
+        return super().fit(**arguments)
+
+    def _check_batch(self, x, cached, y, sample_weight):
+        """Checks of tensors, or of their specs, before anything is made of them."""
+        del cached
+        check_shapes(self.student, x, y)
+        check_weights(sample_weight)
+        if self.hard_weight > 0:
+            check_labels_are_numbers(y)
 
     def step_checks(self) -> list[Any]:
         """See `DistributedModel.step_checks`."""
@@ -274,7 +287,7 @@ class L2RKDDistiller(SavedDistiller):
         """The batch of a step, with its region points where any term needs some."""
         x, cached, y, sample_weight = unpack_batch(data)
         y, sample_weight = only_output(y), only_output(sample_weight)
-        check_shapes(self.student, x, y)
+        self._check_batch(x, cached, y, sample_weight)
         self._teacher.check(cached is not None)
         self._objective.check(y)
         if self.region is None:

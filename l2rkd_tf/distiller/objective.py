@@ -117,7 +117,7 @@ class HardLossTerm(_WeightedByNumber):
         points, outputs = batch.points_at(self.at), student[OUTPUT]
         check_labels_of_loss(self._distiller.loss, points.labels, outputs.shape[-1])
         loss = keras_fixes.compiled_loss(self._distiller, points.labels, outputs, points.weights)
-        return loss * distribution.num_replicas()
+        return tf.cast(loss, tf.float32) * distribution.num_replicas()  # Keras's are in `floatx`
 
     def is_computable(self, labels: Any) -> bool:
         """Whether there are labels, and a loss to compare them by."""
