@@ -158,8 +158,8 @@ def check_shapes(student: keras.Model, x: Any, y: Any) -> None:
         y: Labels, or `None`.
 
     Raises:
-        ValueError: If they are one example, as of a dataset without `batch`, of unknown rank, or
-            not dense.
+        ValueError: If they are one example, as of a dataset without `batch`, of unknown rank, not
+            dense, or not of the shape of the student's only input.
     """
     for leaf in keras.tree.flatten(x):
         if isinstance(leaf, _NOT_DENSE):
@@ -176,25 +176,61 @@ def check_shapes(student: keras.Model, x: Any, y: Any) -> None:
             "`output_signature` to Dataset.from_generator, or call `set_shape` on what "
             "tf.py_function or tf.numpy_function returns."
         )
-    ranks = [len(symbol.shape) for symbol in getattr(student, "inputs", None) or []]
-    lacks_an_axis = [shape.rank + 1 for shape in shapes] == ranks
-    if lacks_an_axis or any(shape.rank == 0 for shape in [*shapes, *_shapes(y)]):
+    expected = [tf.TensorShape(symbol.shape) for symbol in getattr(student, "inputs", None) or []]
+    lacks_an_axis = [shape.rank + 1 for shape in shapes] == [shape.rank for shape in expected]
+    is_example = lacks_an_axis and not all(map(_are_without_last_axis, shapes, expected))
+    if is_example or any(shape.rank == 0 for shape in [*shapes, *_shapes(y)]):
         raise ValueError(
             "`x` must be batches of examples. Received: inputs of shapes "
             f"{[tuple(shape) for shape in shapes]}, which are one example. Add `.batch(32)` to "
             "the dataset."
         )
+    if len(expected) == 1:  # Keras matches several inputs by their names
+        _check_only_input(student, x, shapes, *expected)
+
+
+def _check_only_input(student, x, shapes, expected):
+    """Checks that inputs are the one that a student takes."""
+    if isinstance(student, keras.Sequential) and isinstance(x, dict):
+        raise ValueError(
+            "`x` must be one tensor, as the student takes. Received: a dict with the keys "
+            f"{list(x)}. Map the dataset to inputs and labels, for example with "
+            "`.map(lambda example: (example['image'], example['label']))`."
+        )
+    for shape in shapes if len(shapes) == 1 else []:
+        # Keras itself removes a last axis of size 1.
+        if not (
+            shape[1:].is_compatible_with(expected[1:]) or _are_without_last_axis(expected, shape)
+        ):
+            lacks_axis = _are_without_last_axis(shape, expected)
+            raise ValueError(
+                f"`x` must have the shape of the student's input, {tuple(expected)}. Received: "
+                f"inputs of shape {tuple(shape)}."
+                + " Add the last axis: x[..., numpy.newaxis]."
+                * lacks_axis
+            )
+
+
+def _are_without_last_axis(shape, other):
+    """Whether a batch lacks nothing but the last axis, of size 1, of another one."""
+    is_longer = other.rank == shape.rank + 1 and other[-1] == 1
+    return is_longer and shape[1:].is_compatible_with(other[1:-1])
 
 
 def check_weights(sample_weight: Any) -> None:
-    """Checks that examples have one weight each.
+    """Checks that examples have one weight each, a number.
 
     Args:
         sample_weight: Weights of a batch, or `None`.
 
     Raises:
-        ValueError: If they have more.
+        ValueError: If they have more, or text.
     """
+    if any(getattr(leaf, "dtype", None) == tf.string for leaf in keras.tree.flatten(sample_weight)):
+        raise ValueError(
+            "`sample_weight` must be numbers. Received: text, as the third part of (x, y, "
+            "sample_weight). Leave out names with `.map(lambda x, y, name: (x, y))`."
+        )
     for shape in _shapes(sample_weight):
         if shape.rank is not None and shape.rank > 1 and shape[1:].num_elements() != 1:
             raise ValueError(

@@ -11,7 +11,7 @@ from keras import layers
 
 from l2rkd_tf import L2RKDDistiller, methods
 from tests.distiller.helpers import compiled, network, table
-from tests.helpers import CLASSES, cross_entropy
+from tests.helpers import CLASSES, convnet, cross_entropy
 
 X, Y = table()
 YES_NO = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -164,6 +164,48 @@ def test_sparse_matrices():
     matrix = pytest.importorskip("scipy.sparse").csr_matrix(np.maximum(X, 0.0))
     message = message_of(lambda: compiled(distiller_of()).fit(matrix, Y, verbose=0))
     assert "Received: SparseTensor" in message and ".toarray()" in message
+
+
+def test_names_in_the_place_of_weights():
+    names = np.array([f"{number}.jpg" for number in range(13)])
+    data = tf.data.Dataset.from_tensor_slices((X, Y, names)).batch(5)
+    message = message_of(lambda: fit_batches(compiled(distiller_of()), data))
+    assert "`sample_weight` must be numbers" in message and "lambda x, y, name: (x, y)" in message
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False])
+def test_examples_as_dicts(run_eagerly):
+    data = tf.data.Dataset.from_tensor_slices({"image": X, "label": Y}).batch(5)
+    distiller = compiled(distiller_of(), run_eagerly=run_eagerly)
+    message = message_of(lambda: fit_batches(distiller, data))
+    assert "Received: a dict with the keys ['image', 'label']" in message
+    pairs = data.map(lambda example: (example["image"], example["label"]))
+    wanted = fit_batches(compiled(distiller_of(), run_eagerly=run_eagerly), batches())
+    assert fit_batches(distiller, pairs) == wanted
+
+
+@pytest.mark.parametrize("as_dataset", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "advice"),
+    [((8, 8), "numpy.newaxis"), ((9, 8, 1), "9, 8, 1)."), ((8, 8, 3), "8, 3).")],
+)
+def test_images_of_another_shape(shape, advice, as_dataset):
+    images = np.random.default_rng(0).random((13, *shape), dtype="float32")
+    distiller = compiled(distiller_of(convnet(0), convnet(1)))
+    data = (batches(images), None) if as_dataset else (images, Y)
+    message = message_of(lambda: distiller.fit(*data, verbose=0))
+    assert message.startswith("`x` must have the shape of the student's input, (None, 8, 8, 1)")
+    assert advice in message
+
+
+def test_inputs_by_name_and_a_superfluous_axis():
+    """What Keras matches to the student's inputs is left to it."""
+    inputs = [keras.Input((1,), name="b"), keras.Input((3,), name="a")]
+    student = keras.Model(inputs, layers.Dense(CLASSES)(layers.Concatenate()(inputs)))
+    teacher = keras.Model(inputs, layers.Dense(CLASSES)(layers.Concatenate()(inputs)))
+    by_name = {"a": X[:, :3], "b": X[:, 3:]}
+    assert np.isfinite(fit(compiled(L2RKDDistiller(teacher, student)), by_name)["loss"])
+    assert np.isfinite(fit(compiled(distiller_of()), X[..., None])["loss"])
 
 
 TEXT = np.array(["cat", "cow", "dog"])
