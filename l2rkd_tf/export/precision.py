@@ -25,7 +25,7 @@ def float32_copy(student: keras.Model) -> keras.Model:
     """A model with the student's weights that computes in float32."""
     if declared_inputs(student) is None:
         raise ValueError(
-            "`student` is a subclassed model in half or double precision, which cannot be copied "
+            "`student` is a subclassed model in mixed or double precision, which cannot be copied "
             "in float32. Build one under the dtype policy 'float32', set its weights to "
             "`student.get_weights()`, and export that."
         )

@@ -115,5 +115,5 @@ class Double(keras.Model):
 def test_a_subclassed_student_in_double_precision_is_refused(tmp_path):
     student = Double()
     student(VECTORS)
-    with pytest.raises(ValueError, match="in half or double precision.*get_weights"):
+    with pytest.raises(ValueError, match="in mixed or double precision.*get_weights"):
         export.export_litert(student, tmp_path / "student.tflite", representative_data=VECTORS)

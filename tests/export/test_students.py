@@ -127,7 +127,7 @@ def test_subclassed_mixed_precision_student_is_refused(tmp_path):
     keras.config.set_dtype_policy("float32")
     data = np.ones((4, 4), "float32")
     student(data)
-    with pytest.raises(ValueError, match="subclassed model in mixed precision"):
+    with pytest.raises(ValueError, match="subclassed model in mixed or double precision"):
         export.export_litert(student, tmp_path / "student.tflite", None, data)
 
 
