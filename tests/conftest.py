@@ -24,8 +24,14 @@ context.pywrap_tfe = types.SimpleNamespace(
     **{**vars(context.pywrap_tfe), "TFE_ContextClearCaches": lambda handle: None}
 )
 
-# One operation in place of fifteen for each draw, with the same values on a CPU.
-random_ops_util._philox_scramble_seed = gen_stateless_random_ops_v2.stateless_random_get_key_counter
+# One operation in place of fifteen for a draw, with the same values on a CPU; not in graphs, which
+# XLA may compile: there the values are others.
+_scramble_seed = random_ops_util._philox_scramble_seed
+random_ops_util._philox_scramble_seed = lambda seed: (
+    gen_stateless_random_ops_v2.stateless_random_get_key_counter(seed)
+    if tf.executing_eagerly()
+    else _scramble_seed(seed)
+)
 
 CPUS = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(CPUS[0], [tf.config.LogicalDeviceConfiguration()] * 2)

@@ -22,6 +22,17 @@ _OF_PROBABILITIES = (
     "sparse_categorical_crossentropy",
 )
 
+# Keras's losses whose labels have the shape of the outputs. Some of them compare labels of shape
+# (batch, 1) with each output, and say nothing.
+_LOSSES_OF_OUTPUTS = frozenset(
+    {
+        "binarycrossentropy", "binaryfocalcrossentropy", "categoricalcrossentropy",
+        "categoricalfocalcrossentropy", "categoricalhinge", "cosinesimilarity", "dice", "hinge",
+        "huber", "kldivergence", "logcosh", "meanabsoluteerror", "meanabsolutepercentageerror",
+        "meansquarederror", "meansquaredlogarithmicerror", "poisson", "squaredhinge", "tversky",
+    }
+)  # fmt: skip
+
 # Metrics of one class among several.
 _OF_ONE_CLASS = (keras.metrics.CategoricalAccuracy, keras.metrics.SparseCategoricalAccuracy)
 
@@ -106,8 +117,18 @@ def _name_of(loss):
     return getattr(loss, "name", None) or getattr(loss, "__name__", None) or str(loss)
 
 
+def _keras_name(made):
+    """Name of the Keras loss that something is or extends, without underscores; or empty."""
+    is_object = isinstance(made, keras.losses.Loss)
+    for one in type(made).__mro__ if is_object else [made]:
+        name = getattr(one, "__name__", "")
+        if getattr(keras.losses, name or " ", None) is one:
+            return name.replace("_", "").lower()
+    return ""
+
+
 def check_labels_of_loss(loss: Any, labels: Any, outputs: Any) -> None:
-    """Checks that labels are class numbers for a sparse loss, and one-hot for one that is not.
+    """Checks that labels are class numbers for a sparse loss, and as outputs for one that is not.
 
     Args:
         loss: As in `check_loss`.
@@ -130,8 +151,7 @@ def _check_labels(loss, labels, outputs):
         return
     if _is_chosen_by_labels(loss):
         return
-    name = str(_name_of(_made(loss) if isinstance(loss, str) else loss))
-    name = name.replace("_", "").lower()
+    name = _keras_name(_made(loss))
     shape = tf.TensorShape(labels.shape)
     is_one_hot = shape.rank == outputs.rank and shape[-1] == num_outputs
     is_sparse = shape.rank == outputs.rank - 1 or (shape.rank == outputs.rank and shape[-1] == 1)
@@ -142,11 +162,12 @@ def _check_labels(loss, labels, outputs):
             f"labels of shape {tuple(shape)}, which are one-hot. Use CategoricalCrossentropy, or "
             "numpy.argmax(labels, axis=-1)."
         )
-    if name == "categoricalcrossentropy" and is_sparse:
+    if name in _LOSSES_OF_OUTPUTS and is_sparse:
         raise ValueError(
-            f"`loss` {_name_of(loss)!r} needs one-hot labels, of shape (batch,{axes} "
-            f"{num_outputs}). Received: labels of shape {tuple(shape)}, which are class numbers. "
-            "Use SparseCategoricalCrossentropy."
+            f"`loss` {_name_of(loss)!r} needs labels of the shape of the outputs, (batch,{axes} "
+            f"{num_outputs}), such as one-hot labels. Received: labels of shape {tuple(shape)}, "
+            "one number for each example. For class numbers, use SparseCategoricalCrossentropy, or "
+            f"keras.utils.to_categorical(y, {num_outputs})."
         )
 
 

@@ -75,12 +75,13 @@ class NonFiniteGuard:
         self._ages.assign(tf.zeros(len(self._names)))
         first = int(step.item() + 1 - ages.max())
         names = [name for name, age in zip(self._names, ages, strict=True) if age == ages.max()]
+        labels = "its labels (class numbers must be below the number of outputs) and weights, "
         raise FloatingPointError(
             f"NaN or Inf in {', '.join(self._names[name] for name in names)} at step {first}, "
             "counted from 0: training stopped. If several are named, the first one is the cause. "
-            f"Check batch {first} of the training data, the teacher, and the learning rate. The "
-            "student's weights may be unusable: restore its last checkpoint. With "
-            "check_finite=False, training continues."
+            f"Check batch {first} of the training data, {labels * (names[0] == 'hard_loss')}the "
+            "teacher, and the learning rate. The student's weights may be unusable: restore its "
+            "last checkpoint. With check_finite=False, training continues."
         )
 
 

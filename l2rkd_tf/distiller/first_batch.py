@@ -8,11 +8,12 @@ import keras
 import tensorflow as tf
 
 from l2rkd_tf.distiller.batch import Batch
+from l2rkd_tf.distiller.fit_arguments import check_labels_are_numbers
 from l2rkd_tf.distiller.heads import Heads
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.utils.types import Features, Logs
 
-__all__ = ["FirstBatch", "check_shapes", "has_scaling"]
+__all__ = ["FirstBatch", "check_batch", "has_scaling"]
 
 _LOG = "first_batch"
 # Sums of probabilities in half precision differ from 1 by less.
@@ -26,6 +27,8 @@ _SCALING = (
     keras.layers.Normalization,
     keras.layers.Rescaling,
 )
+# Tensors, and their specs, whose values are not in one block.
+_NOT_DENSE = (tf.RaggedTensor, tf.RaggedTensorSpec, tf.SparseTensor, tf.SparseTensorSpec)
 
 
 class FirstBatch:
@@ -162,7 +165,7 @@ def _look_like_probabilities(outputs, divergence):
     return right
 
 
-def check_shapes(student: keras.Model, x: Any, y: Any) -> None:
+def _check_shapes(student: keras.Model, x: Any, y: Any) -> None:
     """Checks that inputs and labels are a batch, of known rank.
 
     Args:
@@ -171,8 +174,17 @@ def check_shapes(student: keras.Model, x: Any, y: Any) -> None:
         y: Labels, or `None`.
 
     Raises:
-        ValueError: If they are one example, as of a dataset without `batch`, or of unknown rank.
+        ValueError: If they are one example, as of a dataset without `batch`, of unknown rank, not
+            dense, or not of the shape of the student's only input.
     """
+    for leaf in keras.tree.flatten(x):
+        if isinstance(leaf, _NOT_DENSE):
+            raise ValueError(
+                "`x` must be dense tensors, since regions mix all values of examples. Received: "
+                f"{type(leaf).__name__}. For sequences of unequal length, use `.padded_batch(32)` "
+                "or RaggedTensor.to_tensor, and models that begin with keras.layers.Masking; for "
+                "sparse inputs, tf.sparse.to_dense or `.toarray()`."
+            )
     shapes = _shapes(x)
     if any(shape.rank is None for shape in shapes):
         raise ValueError(
@@ -180,13 +192,69 @@ def check_shapes(student: keras.Model, x: Any, y: Any) -> None:
             "`output_signature` to Dataset.from_generator, or call `set_shape` on what "
             "tf.py_function or tf.numpy_function returns."
         )
-    ranks = [len(symbol.shape) for symbol in getattr(student, "inputs", None) or []]
-    lacks_an_axis = [shape.rank + 1 for shape in shapes] == ranks
-    if lacks_an_axis or any(shape.rank == 0 for shape in [*shapes, *_shapes(y)]):
+    expected = [tf.TensorShape(symbol.shape) for symbol in getattr(student, "inputs", None) or []]
+    lacks_an_axis = [shape.rank + 1 for shape in shapes] == [shape.rank for shape in expected]
+    is_example = lacks_an_axis and not all(map(_are_without_last_axis, shapes, expected))
+    if is_example or any(shape.rank == 0 for shape in [*shapes, *_shapes(y)]):
         raise ValueError(
             "`x` must be batches of examples. Received: inputs of shapes "
             f"{[tuple(shape) for shape in shapes]}, which are one example. Add `.batch(32)` to "
             "the dataset."
+        )
+    if len(expected) == 1:  # Keras matches several inputs by their names
+        _check_only_input(student, x, shapes, *expected)
+
+
+def _check_only_input(student, x, shapes, expected):
+    """Checks that inputs are the one that a student takes."""
+    if isinstance(student, keras.Sequential) and isinstance(x, dict):
+        raise ValueError(
+            "`x` must be one tensor, as the student takes. Received: a dict with the keys "
+            f"{list(x)}. Map the dataset to inputs and labels, for example with "
+            "`.map(lambda example: (example['image'], example['label']))`."
+        )
+    for shape in shapes if len(shapes) == 1 else []:
+        # Keras itself removes a last axis of size 1.
+        if not (
+            shape[1:].is_compatible_with(expected[1:]) or _are_without_last_axis(expected, shape)
+        ):
+            lacks_axis = _are_without_last_axis(shape, expected)
+            raise ValueError(
+                f"`x` must have the shape of the student's input, {tuple(expected)}. Received: "
+                f"inputs of shape {tuple(shape)}."
+                + " Add the last axis: x[..., numpy.newaxis]."
+                * lacks_axis
+            )
+
+
+def _are_without_last_axis(shape, other):
+    """Whether a batch lacks nothing but the last axis, of size 1, of another one."""
+    is_longer = other.rank == shape.rank + 1 and other[-1] == 1
+    return is_longer and shape[1:].is_compatible_with(other[1:-1])
+
+
+def check_batch(
+    student: keras.Model, x: Any, y: Any, sample_weight: Any, with_labels: bool
+) -> None:
+    """Checks of tensors, or of their specs, before anything is made of them.
+
+    Args:
+        student: Keras model.
+        x: Inputs of a batch.
+        y: Labels, or `None`.
+        sample_weight: Weights, or `None`.
+        with_labels: Whether labels are used.
+
+    Raises:
+        ValueError: If inputs are no batch, or labels or weights are text.
+    """
+    _check_shapes(student, x, y)
+    if with_labels:
+        check_labels_are_numbers(y)
+    if any(getattr(leaf, "dtype", None) == tf.string for leaf in keras.tree.flatten(sample_weight)):
+        raise ValueError(
+            "`sample_weight` must be numbers. Received: text, as the third part of (x, y, "
+            "sample_weight). Leave out names with `.map(lambda x, y, name: (x, y))`."
         )
 
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 from l2rkd_tf.distiller import keras_fixes
 from l2rkd_tf.distiller.batch import Batch, BatchSampler
 from l2rkd_tf.distiller.finite_check import NonFiniteGuard
-from l2rkd_tf.distiller.first_batch import FirstBatch, check_shapes, has_scaling
+from l2rkd_tf.distiller.first_batch import FirstBatch, check_batch, has_scaling
+from l2rkd_tf.distiller.fit_arguments import checked_arguments
 from l2rkd_tf.distiller.forward import make_forwards
 from l2rkd_tf.distiller.heads import make_heads
 from l2rkd_tf.distiller.method_term import (
@@ -250,14 +251,20 @@ class L2RKDDistiller(SavedDistiller):
         """As `keras.Model.fit`; teacher outputs that data carry must fit this distiller.
 
         Prints which layers methods compare, unless `verbose` is 0.
+
+        Raises:
+            ValueError: If data are empty, endless without a number of steps, not dense or not in
+                batches, labels are text, or weights are not one for each class or example.
         """
-        check_origin(x, self.get_teacher(), self.divergence, self.from_logits)
+        divergences = {head.name: head.divergence for head in self._heads.heads}
+        check_origin(x, self.get_teacher(), divergences, self.from_logits)
+        arguments = checked_arguments(self.student, self._heads, x, *args, **kwargs)
         if isinstance(x, tf.data.Dataset):
-            inputs, _, labels, _ = unpack_batch(x.element_spec)
-            check_shapes(self.student, inputs, labels)
+            inputs, _, labels, weights = unpack_batch(x.element_spec)
+            check_batch(self.student, inputs, labels, weights, self.hard_weight > 0)
         self.first_batch.begin()
-        self._tell_layers(*args, **kwargs)
-        return super().fit(x, *args, **kwargs)
+        self._tell_layers(arguments.get("verbose", "auto"))
+        return super().fit(**arguments)
 
     def step_checks(self) -> list[Any]:
         """See `DistributedModel.step_checks`."""
@@ -293,7 +300,7 @@ class L2RKDDistiller(SavedDistiller):
         """The batch of a step, with its region points where any term needs some."""
         x, cached, y, sample_weight = unpack_batch(data)
         y, sample_weight = map(self._only_output, (y, sample_weight))
-        check_shapes(self.student, x, y)
+        check_batch(self.student, x, y, sample_weight, self.hard_weight > 0)
         self._teacher.check(cached is not None)
         self._objective.check(y)
         if self.region is None:

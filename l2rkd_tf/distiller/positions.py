@@ -45,19 +45,29 @@ def spread_weights(weights: Any, outputs: Any) -> Any:
     Raises:
         ValueError: If there is one for neither each example nor each position.
     """
-    if weights is None or all(len(one.shape) < 3 for one in keras.tree.flatten(outputs)):
+    if weights is None:
         return weights
     if isinstance(weights, dict):
         return {name: spread_weights(one, outputs[name]) for name, one in weights.items()}
     if keras.tree.is_nested(weights):
         return [spread_weights(*pair) for pair in zip(weights, outputs, strict=True)]
     if keras.tree.is_nested(outputs):
+        if all(len(one.shape) < 3 for one in keras.tree.flatten(outputs)):
+            return weights
         return keras.tree.map_structure(lambda one: spread_weights(weights, one), outputs)
     return _spread(tf.convert_to_tensor(weights), outputs)
 
 
 def _spread(weights, outputs):
     positions, shape = outputs.shape[:-1], weights.shape
+    if outputs.shape.rank < 3:
+        if shape.rank > 1 and shape[1:].num_elements() != 1:
+            raise ValueError(
+                "`sample_weight` must have one weight for each example, of shape (batch,). "
+                f"Received: weights of shape {tuple(shape)}. To weigh outputs, use a loss that "
+                "does so."
+            )
+        return weights
     if shape.rank == positions.rank + 1 and shape[-1] == 1:
         weights = tf.squeeze(weights, -1)
     missing = positions.rank - weights.shape.rank

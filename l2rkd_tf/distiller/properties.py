@@ -48,6 +48,15 @@ class DistillerProperties(StudentModel):
             )
         return super().__getattribute__(name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Steps and terms hold the objects of the constructor.
+        if name in ("student", "distillation_losses") and name in self.__dict__:
+            raise AttributeError(
+                f"`{name}` of a distiller is fixed, since its steps would ignore another. Make a "
+                f"new one: L2RKDDistiller(distiller.get_teacher(), ..., {name}=...)."
+            )
+        super().__setattr__(name, value)
+
     @property
     def temperature(self) -> float | dict[str, float]:
         """Temperature `tau`, positive, or a dict by output name; may be set between epochs."""
@@ -164,8 +173,8 @@ class DistillerProperties(StudentModel):
         """`{name in the logs: (layers of the teacher, layers of the student)}`, given or found."""
         return {term.name: term.layers for term in self._method_terms()}
 
-    def _tell_layers(self, y=None, batch_size=None, epochs=1, verbose="auto", *args, **kwargs):
-        """Prints what methods compare; takes the arguments of `fit` after `x`."""
+    def _tell_layers(self, verbose):
+        """Prints what methods compare, as `verbose` of `fit` says."""
         features = self._student_forward.features_argument
         tell_layers(self._method_terms(), self.get_teacher(), self.student, features, verbose)
 

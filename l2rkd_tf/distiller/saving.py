@@ -8,6 +8,7 @@ import keras
 
 from l2rkd_tf.distiller.forward import Forward
 from l2rkd_tf.distiller.properties import DistillerProperties
+from l2rkd_tf.teacher_cache.fingerprints import hash_weights
 from l2rkd_tf.utils.types import Config, PathLike
 
 __all__ = ["SavedDistiller"]
@@ -19,6 +20,8 @@ class SavedDistiller(DistillerProperties):
     """Base class of distillers: their config, and the teacher's weights in whole-model files."""
 
     _student_forward: Forward
+    # Fingerprint of the teacher's weights, if a config made them: those of no training.
+    _untrained_teacher: str | None = None
 
     def save(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
         """Saves distiller and teacher, as `keras.Model.save`, in Keras's own format.
@@ -62,15 +65,40 @@ class SavedDistiller(DistillerProperties):
     def from_config(
         cls, config: Config, custom_objects: dict[str, Any] | None = None
     ) -> "SavedDistiller":
-        """Makes a distiller from `get_config()`."""
+        """Makes a distiller from `get_config()`; both models have new weights.
+
+        It trains once the teacher has been given its own: `distiller.get_teacher().set_weights`.
+        """
         objects = "teacher", "student", "region", "dtype", "distillation_losses", "features"
         deserialize = keras.saving.deserialize_keras_object
-        return cls(
+        distiller = cls(
             **{
                 name: deserialize(value, custom_objects) if name in objects else value
                 for name, value in config.items()
             }
         )
+        teacher = distiller.get_teacher()
+        if teacher is not None and teacher.weights:
+            distiller._untrained_teacher = hash_weights(teacher)
+        return distiller
+
+    def make_train_function(self, force: bool = False) -> None:
+        """As in Keras.
+
+        Raises:
+            ValueError: If the teacher has the random weights of a model that a config made.
+        """
+        teacher = self.get_teacher()
+        if self._untrained_teacher is not None and teacher is not None:
+            if hash_weights(teacher) == self._untrained_teacher:
+                raise ValueError(
+                    "`teacher` must be trained. Received: a distiller made by from_config or "
+                    "clone_model, or loaded from a file that is not .keras, whose teacher has new, "
+                    "random weights. Save with distiller.save('distiller.keras') and load that, or "
+                    "call distiller.get_teacher().set_weights(trained_teacher.get_weights())."
+                )
+            self._untrained_teacher = None
+        super().make_train_function(force)
 
     def save_assets(self, directory: str) -> None:
         """Stores the teacher's weights; Keras calls it only for whole-model files."""
@@ -84,5 +112,6 @@ class SavedDistiller(DistillerProperties):
         if teacher is None:
             return
         teacher.load_weights(os.path.join(directory, _TEACHER_FILE))
+        self._untrained_teacher = None
         if self.region is not None:
             self.region.set_teacher(teacher)

@@ -46,6 +46,7 @@ class StudentModel(keras_fixes.DistributedModel):
         self.student = student
         self._input_dtypes: tuple[str, ...] | None = None
         self._metrics_are_checked = False
+        self._weights_of_step: tuple[str, ...] | None = None
 
     def compile(
         self,
@@ -165,6 +166,27 @@ class StudentModel(keras_fixes.DistributedModel):
                 "`student.trainable = True`."
             )
         return self.trainable_weights
+
+    def make_train_function(self, force: bool = False) -> None:
+        """As in Keras.
+
+        Raises:
+            ValueError: If `trainable` has changed since `compile`. Keras would go on to train the
+                weights of the compiled step.
+        """
+        weights = tuple(weight.path for weight in self.trainable_weights) if self.built else None
+        if self.train_function is None:
+            self._weights_of_step = weights
+        elif self._weights_of_step is None:
+            self._weights_of_step = weights  # which the first step has made
+        elif weights != self._weights_of_step:
+            changed = sorted(set(weights or ()) ^ set(self._weights_of_step))
+            raise ValueError(
+                "`trainable` of the student's layers must not change after compile(), which would "
+                f"have no effect. Received: another `trainable` of the weights {changed}. Call "
+                "compile() again, with a new optimizer."
+            )
+        super().make_train_function(force)
 
     # Losses and metrics.
 

@@ -141,7 +141,7 @@ class HardLossTerm(_WeightedByNumber):
         check_labels_of_loss(self._distiller.loss, points.labels, outputs)
         weights = positions.spread_weights(points.weights, outputs)
         loss = keras_fixes.compiled_loss(self._distiller, points.labels, outputs, weights)
-        return loss * distribution.num_replicas()
+        return tf.cast(loss, tf.float32) * distribution.num_replicas()  # Keras's are in `floatx`
 
     def count(self, points: Points, student: Features) -> distribution.Count:
         """See `Term.count`: Keras leaves out masked positions, of each output by itself."""
@@ -230,6 +230,8 @@ def _divergence(head, targets, logits):
 def _share(values, examples, weights, outputs):
     """This replica's share of a mean over all replicas, of values of examples or positions."""
     mask = None if values.shape.rank == 1 else positions.mask_of(outputs)
+    if not any(map(keras.tree.is_nested, (weights, outputs))):
+        weights = positions.spread_weights(weights, outputs)
     weights = positions.weights_of(values, weights, mask)
     count = positions.count_values(values, examples, mask)
     return distribution.replica_share_of_weighted_mean(values, count, weights)

@@ -16,7 +16,7 @@ from l2rkd_tf.export.artifacts import (
 from l2rkd_tf.export.examples import Examples, RepresentativeData, examples_for
 from l2rkd_tf.export.parity import Limits
 from l2rkd_tf.export.paths import checked_file, checked_folder, report_path
-from l2rkd_tf.export.reference import check_student, reference_for
+from l2rkd_tf.export.reference import check_not_quantized, check_student, reference_for
 from l2rkd_tf.export.report import ExportError, ExportReport
 from l2rkd_tf.export.verdict import checked_comparison, warn_of_outliers
 from l2rkd_tf.utils.files import atomic_path
@@ -166,6 +166,7 @@ def export_litert(
         )
     limits = _checked_limits(tolerance, min_top1_agreement, quantization)
     check_student(student)
+    check_not_quantized(student)
     examples = examples_for(student, representative_data)
     _check_no_text(examples)
     if quantization == "int8":

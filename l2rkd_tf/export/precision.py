@@ -1,4 +1,4 @@
-"""Float32 copies of students in mixed precision."""
+"""Float32 copies of students that compute in another precision."""
 
 import keras
 import numpy as np
@@ -8,25 +8,25 @@ from l2rkd_tf.export.parity import compare
 from l2rkd_tf.export.report import ExportError
 from l2rkd_tf.utils.model_checks import all_layers
 
-__all__ = ["check_copy", "float32_copy", "is_half_precision"]
+__all__ = ["check_copy", "computes_in_float32", "float32_copy"]
 
 # As a fraction of the spread of the outputs. A measured float32 copy differs from its bfloat16
 # original by 0.005; one with misplaced weights by about the whole spread.
 _COPY_TOLERANCE = 0.1
-_HALF_PRECISION = ("float16", "bfloat16")
+_OTHER_PRECISIONS = ("float16", "bfloat16", "float64")
 
 
-def is_half_precision(layer: keras.layers.Layer) -> bool:
-    """Whether a layer, or a layer of a model, computes in float16 or bfloat16."""
-    return any(one.compute_dtype in _HALF_PRECISION for one in [layer, *all_layers(layer)])
+def computes_in_float32(model: keras.Model) -> bool:
+    """Whether no layer of a model computes in half or double precision."""
+    return not any(one.compute_dtype in _OTHER_PRECISIONS for one in [model, *all_layers(model)])
 
 
 def float32_copy(student: keras.Model) -> keras.Model:
     """A model with the student's weights that computes in float32."""
     if declared_inputs(student) is None:
         raise ValueError(
-            "`student` is a subclassed model in mixed precision, which cannot be copied in "
-            "float32. Build one under the dtype policy 'float32', set its weights to "
+            "`student` is a subclassed model in mixed or double precision, which cannot be copied "
+            "in float32. Build one under the dtype policy 'float32', set its weights to "
             "`student.get_weights()`, and export that."
         )
     copy = keras.models.clone_model(student, clone_function=_float32_layer, recursive=True)
@@ -39,7 +39,7 @@ def check_copy(original_outputs: np.ndarray, copy_outputs: np.ndarray) -> float:
     comparison = compare(original_outputs, copy_outputs)
     if not comparison.is_within(_COPY_TOLERANCE):
         raise ExportError(
-            "The float32 copy of the mixed-precision student differs from it by "
+            "The float32 copy of the student differs from it by "
             f"{comparison.max_abs_difference:.3g}, at outputs with a spread of "
             f"{comparison.output_spread:.3g}. Build the student under the dtype policy 'float32', "
             "set its weights to `student.get_weights()`, and export that."
@@ -59,13 +59,13 @@ def _float32_config(config):
         return config
     return {
         key: "float32"
-        if key == "dtype" and _names_half_precision(value)
+        if key == "dtype" and _names_other_precision(value)
         else _float32_config(value)
         for key, value in config.items()
     }
 
 
-def _names_half_precision(dtype):
+def _names_other_precision(dtype):
     if isinstance(dtype, dict):
         dtype = dtype.get("config", {}).get("name")
-    return isinstance(dtype, str) and dtype.endswith(_HALF_PRECISION)
+    return isinstance(dtype, str) and dtype.endswith(_OTHER_PRECISIONS)

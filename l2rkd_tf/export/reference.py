@@ -7,10 +7,12 @@ import numpy as np
 
 from l2rkd_tf.export.examples import Examples
 from l2rkd_tf.export.inference import student_outputs
+from l2rkd_tf.export.layer_search import describe, layers_of
 from l2rkd_tf.export.parity import check_finite
-from l2rkd_tf.export.precision import check_copy, float32_copy, is_half_precision
+from l2rkd_tf.export.precision import check_copy, computes_in_float32, float32_copy
+from l2rkd_tf.utils.model_checks import is_quantized
 
-__all__ = ["Reference", "check_student", "reference_for"]
+__all__ = ["Reference", "check_not_quantized", "check_student", "reference_for"]
 
 
 class Reference(NamedTuple):
@@ -30,7 +32,7 @@ def reference_for(student: keras.Model, examples: Examples) -> Reference:
     """The student or its float32 copy, on the examples."""
     outputs = student_outputs(student, examples.arrays)
     check_finite(outputs, "Keras student", examples.source)
-    if not is_half_precision(student):
+    if computes_in_float32(student):
         return Reference(student, examples, outputs, None)
     copy = float32_copy(student)
     copy_outputs = student_outputs(copy, examples.arrays)
@@ -38,7 +40,7 @@ def reference_for(student: keras.Model, examples: Examples) -> Reference:
 
 
 def check_student(student: keras.Model) -> None:
-    """Checks that the student is a built model, and not the model that distills it."""
+    """Checks that the student is a built model without a state, not the model that distills it."""
     if not isinstance(student, keras.Model):
         raise ValueError(f"`student` must be a `keras.Model`. Received: {type(student)}")
     if isinstance(getattr(student, "student", None), keras.Model):
@@ -49,4 +51,22 @@ def check_student(student: keras.Model) -> None:
     if not student.built:
         raise ValueError(
             "`student` must be built: call it on a batch, or start it with `keras.Input`."
+        )
+    stateful = [layer for layer in layers_of(student) if getattr(layer, "stateful", False)]
+    if stateful:
+        raise ValueError(
+            "`student` must not be stateful: an artifact cannot reset a state between two "
+            f"sequences. Received: the stateful layers {', '.join(map(describe, stateful))}. Build "
+            "the student again with stateful=False and set its weights to `student.get_weights()`."
+        )
+
+
+def check_not_quantized(student: keras.Model) -> None:
+    """Checks that it is left to LiteRT to quantize the student."""
+    quantized = [layer for layer in layers_of(student) if is_quantized(layer)]
+    if quantized:
+        raise ValueError(
+            "`student` must have float weights, which LiteRT quantizes itself. Received: layers "
+            f"that Keras has quantized, {', '.join(map(describe, quantized))}. Export the student "
+            "as it was before `quantize`, with quantization='dynamic' or 'int8'."
         )

@@ -26,6 +26,7 @@ __all__ = [
     "check_shares_nothing_trained",
     "check_takes_more_points",
     "data_format_of",
+    "is_quantized",
     "output_activation",
     "takes_integers",
 ]
@@ -73,6 +74,7 @@ def check_models(teacher: Any, student: Any) -> None:
                 f"`{argument}` must be a keras.Model. Received: {argument}={model!r} of type "
                 f"{type(model).__name__}.{_way_to_a_model(argument, model)}"
             )
+    _warn_of_quantized_student(student)
     if teacher is None:
         return
     if not teacher.built:
@@ -123,6 +125,21 @@ def _warn_of_larger_student(teacher, student):
         warnings.warn(
             f"`student` has more weights than `teacher`, {sizes[1]:,} and {sizes[0]:,}. If they "
             "are swapped: L2RKDDistiller(teacher, student) takes the teacher first.",
+            stacklevel=4,
+        )
+
+
+def _warn_of_quantized_student(student):
+    fixed = [
+        layer.name
+        for layer in all_layers(student)
+        if is_quantized(layer) and not getattr(layer, "lora_enabled", False)
+    ]
+    if fixed:
+        warnings.warn(
+            f"`student` has layers that Keras has quantized, {fixed}, whose kernels are not "
+            "trained. Train the student first and call `quantize` afterwards, or use "
+            "`enable_lora`.",
             stacklevel=4,
         )
 
@@ -323,6 +340,11 @@ def all_layers(model: Any) -> Iterator[keras.layers.Layer]:
     for layer in getattr(model, "layers", []):
         yield layer
         yield from all_layers(layer)
+
+
+def is_quantized(layer: keras.layers.Layer) -> bool:
+    """Whether `quantize` of Keras has made integers of a layer's weights."""
+    return isinstance(layer.dtype_policy, keras.dtype_policies.QuantizedDTypePolicy)
 
 
 def data_format_of(*models: keras.Model | None) -> str | None:

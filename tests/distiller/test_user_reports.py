@@ -455,7 +455,7 @@ def test_labels_of_the_other_kind_are_named():
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     distiller.compile("sgd", loss, run_eagerly=True)
     message = message_of(lambda: fit_once(distiller, x, y))
-    assert "which are class numbers" in message and "SparseCategoricalCrossentropy" in message
+    assert "one number for each" in message and "SparseCategoricalCrossentropy" in message
 
 
 # Strings and configs, as Keras takes them
