@@ -14,7 +14,7 @@ __all__ = ["Reference", "check_student", "reference_for"]
 
 
 class Reference(NamedTuple):
-    """A float32 model, the examples to compare on, and its outputs there.
+    """A float32 model, the examples to compare on, and its outputs there by name.
 
     `copy_difference` is the largest difference from the student when the model is a float32 copy
     of it, and `None` when the model is the student.
@@ -22,7 +22,7 @@ class Reference(NamedTuple):
 
     model: keras.Model
     examples: Examples
-    outputs: np.ndarray
+    outputs: dict[str, np.ndarray]
     copy_difference: float | None
 
 
