@@ -69,7 +69,8 @@ class Batch(NamedTuple):
         both: The points of `data`, then those of `region`: they pass through a model together.
         drawn: The draw that made the region points, or `None`.
         given: The inputs as they came from the dataset, before any cast.
-        cached: The teacher's outputs at the points of `original`, where the data carry them.
+        cached: The teacher's outputs at the points of `original`, where the data carry them: a
+            tensor, or a dict of several by name.
     """
 
     original: Points
@@ -78,7 +79,7 @@ class Batch(NamedTuple):
     both: Points
     drawn: RegionPoints | None
     given: Any = None
-    cached: tf.Tensor | None = None
+    cached: Any = None
 
     def points_at(self, where: Where) -> Points:
         """The points at `"data"`, `"region"` or `"both"`."""
@@ -144,7 +145,7 @@ class BatchSampler:
         inputs: Tensors,
         labels: Any,
         weights: TensorLike | None,
-        cached: tf.Tensor | None,
+        cached: Any,
         *,
         step: TensorLike,
         with_region: bool,

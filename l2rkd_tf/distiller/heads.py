@@ -67,6 +67,8 @@ class Outputs:
         """
         if self._heads[0].name is None:
             return [self._only(outputs)]
+        if len(self._heads) == 1 and not keras.tree.is_nested(outputs):
+            return [outputs]  # data may carry no more than what is compared
         found = named_outputs(outputs, self._names)
         names = [str(head.name) for head in self._heads]
         missing = [name for name in names if name not in found]
@@ -138,6 +140,13 @@ class Heads:
         self.from_logits = from_logits
         self.teacher = Outputs("teacher", self.heads, teacher_names, from_logits)
         self.student = Outputs("student", self.heads, student_names, from_logits)
+
+    @property
+    def divergence(self) -> Divergence | dict[str, Divergence]:
+        """The divergence of the only output, or a dict by output name."""
+        if self.heads[0].name is None:
+            return self.heads[0].divergence
+        return {str(head.name): head.divergence for head in self.heads}
 
     @property
     def temperature(self) -> float | dict[str, float]:

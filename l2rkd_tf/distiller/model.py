@@ -256,8 +256,7 @@ class L2RKDDistiller(SavedDistiller):
             ValueError: If data are empty, endless without a number of steps, not dense or not in
                 batches, labels are text, or weights are not one for each class or example.
         """
-        divergences = {head.name: head.divergence for head in self._heads.heads}
-        check_origin(x, self.get_teacher(), divergences, self.from_logits)
+        check_origin(x, self.get_teacher(), self._heads.divergence, self.from_logits)
         arguments = checked_arguments(self.student, self._heads, x, *args, **kwargs)
         if isinstance(x, tf.data.Dataset):
             inputs, _, labels, weights = unpack_batch(x.element_spec)

@@ -12,8 +12,8 @@ import tensorflow as tf
 from l2rkd_tf.export import child_process
 from l2rkd_tf.export.examples import Examples, batches
 from l2rkd_tf.export.layer_search import describe, named_in, rolled_recurrent
+from l2rkd_tf.export.outputs import concatenated, inference
 from l2rkd_tf.export.report import ExportError
-from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import PathLike, Quantization
 
 __all__ = ["Run", "run_litert", "run_saved_model", "write_litert", "write_saved_model"]
@@ -22,9 +22,9 @@ _LONGEST = 300  # characters of the converter's own message
 
 
 class Run(NamedTuple):
-    """Outputs of an artifact, its signature, and the version of the runtime."""
+    """Outputs of an artifact by name, its signature, and the version of the runtime."""
 
-    results: np.ndarray
+    results: dict[str, np.ndarray]
     inputs: list
     outputs: list
     versions: dict
@@ -40,7 +40,7 @@ def write_saved_model(
     # Not `model.export`: random layers augment in what it traces, with training=None.
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serve", lambda x: only_output(model(x, training=False)), [specs])
+    archive.add_endpoint("serve", lambda x: inference(model, x), [specs])
     archive.write_out(str(artifact), verbose=False)
 
 
@@ -49,13 +49,13 @@ def run_saved_model(artifact: pathlib.Path, named_arrays: Mapping[str, np.ndarra
     with tf.device("CPU"):
         model = tf.saved_model.load(str(artifact))
         serve = model.signatures["serving_default"]
-        results = [
-            serve(**{name: tf.constant(array) for name, array in batch.items()})["output_0"]
+        results = concatenated(
+            serve(**{name: tf.constant(array) for name, array in batch.items()})
             for batch in batches(named_arrays)
-        ]
+        )
     inputs = _saved_model_signature(serve.structured_input_signature[1])
     outputs = _saved_model_signature(serve.structured_outputs)
-    return Run(np.concatenate(results), inputs, outputs, {})
+    return Run(results, inputs, outputs, {})
 
 
 def _saved_model_signature(specs):
@@ -138,7 +138,7 @@ def run_litert(artifact: pathlib.Path, named_arrays: Mapping[str, np.ndarray]) -
     """Runs a `.tflite` file on one example at a time, which every such file accepts."""
     with tempfile.TemporaryDirectory(dir=artifact.parent) as name:
         folder = pathlib.Path(name)
-        outputs = folder / "outputs.npy"
+        outputs = folder / "outputs.npz"
         try:
             signature = child_process.call(
                 "run",
@@ -151,4 +151,7 @@ def run_litert(artifact: pathlib.Path, named_arrays: Mapping[str, np.ndarray]) -
             raise ExportError(
                 f"LiteRT converted this student, but cannot run the file: {_short(error)}"
             ) from error
-        return Run(np.load(outputs), **signature)
+        names = [output["name"] for output in signature["outputs"]]
+        with np.load(outputs) as arrays:
+            results = {name: arrays[f"arr_{place}"] for place, name in enumerate(names)}
+        return Run(results, **signature)

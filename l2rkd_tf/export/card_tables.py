@@ -72,19 +72,27 @@ def signature(exports: Sequence[Report]) -> str:
 
 
 def parity(exports: Sequence[Report]) -> str:
-    """How far the outputs of each file are from those of the Keras model."""
+    """How far the outputs of each file are from those of the Keras model; each of several."""
     header = ["file", "largest difference", "mean difference", "spread of the outputs"]
     header += ["tolerance, as a fraction of the spread", "top-1 agreement", "at least"]
     header += ["inputs", "from"]
-    names = ("max_abs_difference", "mean_abs_difference", "output_spread", "tolerance")
     rows = []
     for entry in exports:
-        top1 = entry["top1_agreement"]
-        agreement = _UNKNOWN if top1 is None else _percent(top1)
-        row = [entry["artifact"], *(f"{entry[name]:.3g}" for name in names), agreement]
-        row.append(_UNKNOWN if top1 is None else _percent(entry["min_top1_agreement"]))
-        rows.append([*row, entry["num_examples"], entry["example_source"]])
+        if len(entry["outputs"]) == 1:
+            rows.append(_parity(entry["artifact"], entry))
+            continue
+        for output in entry["outputs"]:
+            rows.append(_parity(f"{entry['artifact']}: {output['name']}", entry | output))
     return _table(header, rows)
+
+
+def _parity(name, entry):
+    """The row of a file or of one of its outputs."""
+    numbers = ("max_abs_difference", "mean_abs_difference", "output_spread", "tolerance")
+    row = [name, *(f"{entry[number]:.3g}" for number in numbers)]
+    for top1 in ("top1_agreement", "min_top1_agreement"):
+        row.append(_UNKNOWN if entry["top1_agreement"] is None else _percent(entry[top1]))
+    return [*row, entry["num_examples"], entry["example_source"]]
 
 
 def versions(exports: Sequence[Report], trained_with: Any) -> str:

@@ -14,11 +14,11 @@ from l2rkd_tf.export.artifacts import (
     write_saved_model,
 )
 from l2rkd_tf.export.examples import Examples, RepresentativeData, examples_for
-from l2rkd_tf.export.parity import Limits
+from l2rkd_tf.export.parity import Limits, worst
 from l2rkd_tf.export.paths import checked_file, checked_folder, report_path
 from l2rkd_tf.export.reference import check_not_quantized, check_student, reference_for
 from l2rkd_tf.export.report import ExportError, ExportReport
-from l2rkd_tf.export.verdict import checked_comparison, warn_of_outliers
+from l2rkd_tf.export.verdict import checked_comparisons, warn_of_outliers
 from l2rkd_tf.utils.files import atomic_path
 from l2rkd_tf.utils.types import PathLike, Quantization
 from l2rkd_tf.utils.validation import check_choice, is_number
@@ -42,10 +42,12 @@ def export_saved_model(
 
     The artifact is one folder with a `serving_default` signature. A dict of inputs keeps its
     keys as names; a named `keras.Input` keeps its name; any other input is called `input_0`,
-    `input_1` and so on. The output is `output_0`.
+    `input_1` and so on. The output is `output_0`. Several outputs are called as in the dict
+    that the student returns, or as the layers that make them; each is compared separately, with its
+    own spread, and all must agree with the student's.
 
     Args:
-        student: A built `keras.Model` with one output of shape `(batch, ...)`.
+        student: A built `keras.Model` with outputs of shape `(batch, ...)`, one or several by name.
         path: Folder to write, `str` or `pathlib.Path`. Missing parents are made. An older
             export at `path` is replaced once the new one has been verified.
         representative_data: Inputs for comparing the artifact with the student: arrays of shape
@@ -57,15 +59,15 @@ def export_saved_model(
             of the student's outputs: twice the distance from their median that all outputs of 90 %
             of the examples keep, so that a few outliers do not matter. Default: 1e-4.
         min_top1_agreement: Smallest accepted fraction of examples whose largest output is the same,
-            from 0 to 1. It does not apply to a student with one output; pass 0 for outputs that are
-            not classes. Default: 0.98.
+            from 0 to 1. It does not apply to outputs of one number; pass 0 for outputs that are not
+            classes. Default: 0.98.
 
     Returns:
         An `ExportReport`, also written to `<path>.json`.
 
     Raises:
-        ValueError: If `student` is not a built model with one output, `path` cannot be used,
-            `representative_data` does not fit the student's inputs or holds NaN or Inf, or
+        ValueError: If `student` is not a built model or its outputs are not as above, `path` cannot
+            be used, `representative_data` does not fit the student's inputs or holds NaN or Inf, or
             `tolerance` or `min_top1_agreement` is out of range.
         ExportError: If the student is random when it does not train, or outputs of the artifact are
             NaN or Inf, differ from the student's by more than `tolerance`, or agree with them less
@@ -104,8 +106,8 @@ def export_litert(
 
     Only LiteRT's built-in operations are used, so that every LiteRT runtime can run the file. It
     accepts any batch size, unless LiteRT cannot compute the student that way (recurrent layers):
-    then the file takes one example at a time, as the report's `inputs` show. Inputs and output are
-    named as in `export_saved_model`.
+    then the file takes one example at a time, as the report's `inputs` show. Inputs and outputs
+    are named as in `export_saved_model`.
 
     | `quantization` | weights | activations | default tolerance | measured |
     |---|---|---|---|---|
@@ -120,7 +122,7 @@ def export_litert(
     first operation quantizes and the last one dequantizes, with integer arithmetic in between.
 
     Args:
-        student: A built `keras.Model` with one output of shape `(batch, ...)`.
+        student: A built `keras.Model` with outputs of shape `(batch, ...)`, one or several by name.
         path: File to write, ending in `.tflite`, `str` or `pathlib.Path`. Missing parents are
             made. An older file is replaced once the new one has been verified.
         quantization: `None`, `"dynamic"`, `"float16"` or `"int8"`.
@@ -137,8 +139,8 @@ def export_litert(
         An `ExportReport`, also written to `<path>.json`.
 
     Raises:
-        ValueError: If `student` is not a built model with one output, `path` cannot be used,
-            `representative_data` does not fit the student's inputs or holds NaN or Inf, or
+        ValueError: If `student` is not a built model or its outputs are not as above, `path` cannot
+            be used, `representative_data` does not fit the student's inputs or holds NaN or Inf, or
             `tolerance` or `min_top1_agreement` is out of range.
         ExportError: If LiteRT cannot express the student, or its converter crashes, or for the
             reasons of `export_saved_model`. What was at `path` then stays.
@@ -214,7 +216,7 @@ def _checked_limits(tolerance, min_top1_agreement, quantization):
 
 def _report(artifact, run, reference, quantization, limits):
     """The report of an artifact that agrees with the student; raises if it does not."""
-    comparison = checked_comparison(run, reference, quantization, limits)
+    comparisons = checked_comparisons(run, reference, quantization, limits)
     files = _file_sizes(artifact)
     return ExportReport(
         artifact=artifact.name,
@@ -223,9 +225,9 @@ def _report(artifact, run, reference, quantization, limits):
         bytes=sum(files.values()),
         files=files,
         parameters=reference.model.count_params(),
-        **comparison._asdict(),
+        **worst(comparisons.values())._asdict(),
         **limits._asdict(),
-        num_examples=len(run.results),
+        num_examples=len(reference.examples.positions),
         example_source=reference.examples.source,
         input_range={
             name: [float(array.min()), float(array.max())]
@@ -233,11 +235,19 @@ def _report(artifact, run, reference, quantization, limits):
             if array.dtype != object
         },
         inputs=run.inputs,
-        outputs=run.outputs,
+        outputs=_described(run.outputs, comparisons),
         rebuilt_in_float32=reference.copy_difference is not None,
         rebuild_max_abs_difference=reference.copy_difference,
         versions={"keras": keras.__version__, "tensorflow": tf.__version__, **run.versions},
     )
+
+
+def _described(signature, comparisons):
+    """Each output of the signature, in the student's order; of several, with its differences."""
+    by_name = {output["name"]: output for output in signature}
+    if len(comparisons) == 1:
+        return signature
+    return [by_name[name] | one._asdict() for name, one in comparisons.items()]
 
 
 def _file_sizes(artifact):

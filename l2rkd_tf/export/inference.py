@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from l2rkd_tf.export.examples import batches
 from l2rkd_tf.export.layer_search import describe, inner_outputs, layer_of_variable
+from l2rkd_tf.export.outputs import ONLY_OUTPUT, concatenated, inference
 from l2rkd_tf.export.report import ExportError
 from l2rkd_tf.export.spread import robust_spread
-from l2rkd_tf.utils.outputs import only_output
 
 __all__ = ["student_outputs"]
 
@@ -20,13 +20,14 @@ _REPEATED_TOLERANCE = {True: 1e-4, False: 5e-2}
 _NUM_REPEATED = 4
 
 
-def student_outputs(student: keras.Model, arrays: Any) -> np.ndarray:
-    """The student's outputs on all examples, float32, shape `(examples, ...)`.
+def student_outputs(student: keras.Model, arrays: Any) -> dict[str, np.ndarray]:
+    """The student's outputs on all examples by name, float32, of shape `(examples, ...)`.
 
     They are those of `student(x, training=False)`. Its variables do not change.
 
     Raises:
-        ValueError: If the student has not one output of shape `(batch, ...)`.
+        ValueError: If an output does not have the shape `(batch, ...)`, or one of several has no
+            name of its own.
         ExportError: If an example alone has other outputs than in its batch: the student draws
             random numbers, or keeps or shares a state, although it does not train.
     """
@@ -42,7 +43,8 @@ def student_outputs(student: keras.Model, arrays: Any) -> np.ndarray:
     finally:
         for variable, before in state:
             variable.assign(before)
-    if not _equal(outputs, repeated, _REPEATED_TOLERANCE[bool(changed)]):
+    tolerance = _REPEATED_TOLERANCE[bool(changed)]
+    if not all(_equal(outputs[name], repeated[name], tolerance) for name in outputs):
         raise ExportError(_cause(student, arrays, changed))
     return outputs
 
@@ -56,17 +58,24 @@ def _few(arrays):
 def _run(student, inputs):
     # On the CPU, where the artifact runs: a GPU may round float32 products to fewer bits.
     with tf.device("CPU"):
-        outputs = [only_output(student(batch, training=False)) for batch in inputs]
-    if not tf.is_tensor(outputs[0]) or len(outputs[0].shape) < 2 or outputs[0].dtype == tf.string:
-        raise ValueError(
-            "`student` must have one output of numbers, of shape (batch, ...). Received: a student "
-            f"whose output is {keras.tree.map_structure(_describe_output, outputs[0])}."
-        )
-    return np.concatenate(outputs).astype("float32")
+        outputs = concatenated(_checked(student, batch) for batch in inputs)
+    return {name: array.astype("float32") for name, array in outputs.items()}
 
 
-def _describe_output(output):
-    return f"{output.dtype.name} {output.shape}"
+def _checked(student, batch):
+    """Outputs by name, all with a row of numbers for each example."""
+    outputs = inference(student, batch)
+    outputs = outputs if isinstance(outputs, dict) else {ONLY_OUTPUT: outputs}
+    count = len(keras.tree.flatten(batch)[0])
+    for output in outputs.values():
+        is_usable = tf.is_tensor(output) and output.dtype != tf.string and len(output.shape) > 1
+        if not is_usable or output.shape[0] != count:
+            raise ValueError(
+                "`student` must have outputs of numbers, of shape (batch, ...). Received: a "
+                f"student whose outputs for a batch of {count} are "
+                f"{', '.join(f'{one.dtype.name} {one.shape}' for one in outputs.values())}."
+            )
+    return outputs
 
 
 def _equal(outputs, repeated, tolerance):

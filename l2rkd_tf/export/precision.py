@@ -1,10 +1,13 @@
 """Float32 copies of students that compute in another precision."""
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 
 from l2rkd_tf.export.inputs import declared_inputs
-from l2rkd_tf.export.parity import compare
+from l2rkd_tf.export.outputs import of_output
+from l2rkd_tf.export.parity import compare_each
 from l2rkd_tf.export.report import ExportError
 from l2rkd_tf.utils.model_checks import all_layers
 
@@ -34,17 +37,21 @@ def float32_copy(student: keras.Model) -> keras.Model:
     return copy
 
 
-def check_copy(original_outputs: np.ndarray, copy_outputs: np.ndarray) -> float:
+def check_copy(
+    original_outputs: Mapping[str, np.ndarray], copy_outputs: Mapping[str, np.ndarray]
+) -> float:
     """Checks that a copy equals its student up to precision; returns the largest difference."""
-    comparison = compare(original_outputs, copy_outputs)
-    if not comparison.is_within(_COPY_TOLERANCE):
-        raise ExportError(
-            "The float32 copy of the student differs from it by "
-            f"{comparison.max_abs_difference:.3g}, at outputs with a spread of "
-            f"{comparison.output_spread:.3g}. Build the student under the dtype policy 'float32', "
-            "set its weights to `student.get_weights()`, and export that."
-        )
-    return comparison.max_abs_difference
+    comparisons = compare_each(original_outputs, copy_outputs)
+    for name, comparison in comparisons.items():
+        if not comparison.is_within(_COPY_TOLERANCE):
+            raise ExportError(
+                "The float32 copy of the student differs from it"
+                f"{of_output(name, comparisons)} by {comparison.max_abs_difference:.3g}, at "
+                f"outputs with a spread of {comparison.output_spread:.3g}. Build the student under "
+                "the dtype policy 'float32', set its weights to `student.get_weights()`, and "
+                "export that."
+            )
+    return max(comparison.max_abs_difference for comparison in comparisons.values())
 
 
 def _float32_layer(layer):

@@ -16,7 +16,7 @@ __all__ = ["Reference", "check_not_quantized", "check_student", "reference_for"]
 
 
 class Reference(NamedTuple):
-    """A float32 model, the examples to compare on, and its outputs there.
+    """A float32 model, the examples to compare on, and its outputs there by name.
 
     `copy_difference` is the largest difference from the student when the model is a float32 copy
     of it, and `None` when the model is the student.
@@ -24,7 +24,7 @@ class Reference(NamedTuple):
 
     model: keras.Model
     examples: Examples
-    outputs: np.ndarray
+    outputs: dict[str, np.ndarray]
     copy_difference: float | None
 
 

@@ -14,6 +14,9 @@ class ExportError(RuntimeError):
 class ExportReport:
     """What was exported, and how closely it matches the Keras student.
 
+    The differences and the spread of a student with several outputs are those of the output that
+    differs most, as a fraction of its spread, and `top1_agreement` is the lowest of all.
+
     Attributes:
         artifact: Name of the exported file or folder, without its parents.
         format: `"saved_model"` or `"litert"`.
@@ -28,14 +31,15 @@ class ExportReport:
             their median that all outputs of 90 % of the examples keep.
         tolerance: Largest accepted `max_abs_difference / output_spread`.
         top1_agreement: Fraction of examples (of positions, when the output has more than two
-            axes) with the same largest output; `None` for a student with one output.
+            axes) with the same largest output; `None` for outputs of one number.
         min_top1_agreement: Smallest accepted `top1_agreement`.
         num_examples: Number of inputs compared.
         example_source: `"representative_data"` or `"uniform [0, 1]"`.
         input_range: Smallest and largest value given to each input, by its name; without inputs
             that take text.
         inputs: Name, shape (`None` for any size) and dtype of each input of the artifact.
-        outputs: The same of its outputs.
+        outputs: The same of its outputs; of several, in addition the `max_abs_difference`,
+            `mean_abs_difference`, `output_spread` and `top1_agreement` of each.
         rebuilt_in_float32: Whether the student is in mixed precision and a float32 copy of it
             was exported.
         rebuild_max_abs_difference: Largest absolute difference between that copy and the

@@ -7,47 +7,52 @@ import numpy as np
 from l2rkd_tf.export.artifacts import Run
 from l2rkd_tf.export.examples import Examples, batches
 from l2rkd_tf.export.layer_search import describe, inner_outputs
-from l2rkd_tf.export.parity import Comparison, Limits, check_finite, compare
+from l2rkd_tf.export.outputs import of_output
+from l2rkd_tf.export.parity import Comparison, Limits, check_finite, compare_each
 from l2rkd_tf.export.reference import Reference
 from l2rkd_tf.export.report import ExportError
 from l2rkd_tf.export.spread import FRACTION, distances, outliers, robust_spread
 
-__all__ = ["checked_comparison", "warn_of_outliers"]
+__all__ = ["checked_comparisons", "warn_of_outliers"]
 
 _NUM_NAMED = 3
 _BATCH = 64
 _LEVELS = 255  # of 8 bits, between the smallest and the largest value
 
 
-def checked_comparison(
+def checked_comparisons(
     run: Run, reference: Reference, quantization: str | None, limits: Limits
-) -> Comparison:
-    """The differences of an artifact that agrees with its student; raises if it does not."""
+) -> dict[str, Comparison]:
+    """The differences of an artifact that agrees with its student, for each output.
+
+    Raises:
+        ExportError: If an output differs too much, or agrees too rarely.
+    """
     check_finite(run.results, "exported artifact", reference.examples.source)
-    comparison = compare(reference.outputs, run.results)
-    if comparison.is_within(limits.tolerance) and comparison.agrees(limits.min_top1_agreement):
-        return comparison
+    comparisons = compare_each(reference.outputs, run.results)
+    failed = [
+        _measured(comparison, of_output(name, comparisons), quantization, limits)
+        for name, comparison in comparisons.items()
+        if not comparison.is_within(limits.tolerance)
+        or not comparison.agrees(limits.min_top1_agreement)
+    ]
+    if not failed:
+        return comparisons
+    examples = reference.examples
+    compared = f"Compared on {len(examples.positions)} inputs from {examples.source}."
     reasons = _exact_reasons if quantization is None else _quantization_reasons
-    raise ExportError(
-        " ".join(
-            [
-                _measured(comparison, reference, quantization, limits),
-                *reasons(reference, quantization),
-            ]
-        )
-    )
+    raise ExportError(" ".join([*failed, compared, *reasons(reference, quantization)]))
 
 
-def _measured(comparison, reference, quantization, limits):
+def _measured(comparison, of_which, quantization, limits):
     largest, mean, spread, top1 = comparison
     agreement = ""
     if top1 is not None:
         agreement = f" Top-1 agreement: {top1:.3g}; min_top1_agreement={limits[1]:g}."
     return (
-        f"The export with quantization={quantization!r} differs from the Keras student by "
-        f"{largest:.3g} (mean {mean:.3g}), which is {largest / spread:.3g} of the spread "
-        f"{spread:.3g} of its outputs; tolerance={limits[0]:g}.{agreement} Compared on "
-        f"{len(reference.outputs)} inputs from {reference.examples.source}."
+        f"The export with quantization={quantization!r} differs from the Keras student{of_which} "
+        f"by {largest:.3g} (mean {mean:.3g}), which is {comparison.relative_difference:.3g} of the "
+        f"spread {spread:.3g} of its outputs; tolerance={limits[0]:g}.{agreement}"
     )
 
 

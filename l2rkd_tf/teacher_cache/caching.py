@@ -19,7 +19,7 @@ from l2rkd_tf.teacher_cache.inputs import with_outputs
 from l2rkd_tf.teacher_cache.origin import inputs_from, origin_of
 from l2rkd_tf.teacher_cache.source import Chunk, Source
 from l2rkd_tf.utils.files import atomic_path, remove_abandoned
-from l2rkd_tf.utils.outputs import only_output
+from l2rkd_tf.utils.outputs import tensor_or_dict
 from l2rkd_tf.utils.types import PathLike
 from l2rkd_tf.utils.validation import check_choice, check_flag, is_positive_integer
 
@@ -48,11 +48,12 @@ def cache_teacher(
     """Precomputes teacher outputs; returns a dataset that carries them.
 
     The inputs of the returned dataset, for `L2RKDDistiller.fit`, are `CachedInputs`: the inputs and
-    the teacher's outputs. Distillation on the training examples then never runs the teacher. With
-    `region_targets="interpolated"`, training never runs it at all, and the distiller can be created
-    with `teacher=None`. The dataset, and any dataset made from it (by `repeat`, for instance),
-    remembers its teacher: `fit` rejects it if the distiller has a different teacher, or if it holds
-    probabilities and the distiller expects logits.
+    the teacher's outputs, a dict by name if there are several. Distillation on the training
+    examples then never runs the teacher. With `region_targets="interpolated"`, training never runs
+    it at all, and the distiller can be created with `teacher=None`. The dataset, and any dataset
+    made from it (by `repeat`, for instance), remembers its teacher: `fit` rejects it if the
+    distiller has a different teacher, or if it holds probabilities and the distiller expects
+    logits.
 
     With a `path`, examples and outputs are stored in a folder whose name is a hash of the teacher
     (architecture and weights), the examples (in any order) and the options: other weights or other
@@ -67,7 +68,8 @@ def cache_teacher(
         dataset: `tf.data.Dataset` of batches `x`, `(x, y)` or `(x, y, sample_weight)` of numbers,
             one pass long; inputs and labels may be structures. Infinite datasets are rejected where
             TensorFlow can tell (not for generators).
-        teacher: Keras model. It runs in inference mode.
+        teacher: Keras model with outputs of shape `(batch, ..., outputs)`, one or several by name.
+            It runs in inference mode.
         path: Folder for this and other caches; `None` keeps the cache in memory.
         batch_size: Examples in a batch of the result; default: as in `dataset`. The last batch of a
             pass may be smaller.
@@ -88,8 +90,8 @@ def cache_teacher(
 
     Raises:
         ValueError: If `dataset` is not a finite dataset of batches of numbers or two of its passes
-            differ, `teacher` is not built or does not have one output, or another argument is not
-            as above.
+            differ, `teacher` is not built or its outputs are not as above, or another argument is
+            not as above.
         FloatingPointError: If teacher outputs are NaN or Inf in `dtype`.
         OSError: If a file cannot be written; earlier files remain.
 
@@ -111,16 +113,18 @@ def cache_teacher(
         known = source.fingerprint(verbose) if fingerprint is None else None
         runner = TeacherRunner(source, teacher, dtype, verbose)
         if path is None:
-            examples = _in_memory(runner, known, shuffle)
+            examples, names = _in_memory(runner, known, shuffle)
         else:
             content = fingerprint or known, source.structure, fingerprints.hash_model(teacher)
             name = fingerprints.hash_parts(_FORMAT, *content, dtype, str(compression))
             folder = pathlib.Path(path) / name
-            examples = _on_disk(folder, runner, known, compression, memory_bytes)
+            examples, names = _on_disk(folder, runner, known, compression, memory_bytes)
         batch_size = batch_size or source.batch_size()
     batches, cursor = examples.in_batches(batch_size, shuffle, seed)
     kind = inputs_from(origin_of(teacher))
-    cached = epoch_order.prefetched(batches.map(lambda *rows: _as_element(source, rows, kind)))
+    cached = epoch_order.prefetched(
+        batches.map(lambda *rows: _as_element(source, rows, names, kind))
+    )
     cached.cursor = cursor
     cached.num_examples = examples.number
     return cached
@@ -154,9 +158,10 @@ def _check_arguments(teacher, path, batch_size, dtype, compression, memory_bytes
         )
 
 
-def _as_element(source, rows, kind):
-    *components, outputs = rows
-    return with_outputs(source.as_element(components), outputs, kind)
+def _as_element(source, rows, names, kind):
+    components, outputs = rows[: source.num_components], rows[source.num_components :]
+    by_name = outputs[0] if names is None else dict(zip(names, outputs, strict=True))
+    return with_outputs(source.as_element(components), by_name, kind)
 
 
 @contextlib.contextmanager
@@ -175,18 +180,20 @@ def _from_the_beginning(dataset):
 
 
 def _in_memory(runner, known, shuffle):
+    """All examples, and the names of several outputs."""
     parts = [runner.rows(chunk) for chunk, _ in runner.chunks(known)]
     rows = [np.concatenate(part) for part in zip(*parts, strict=True)]
     if shuffle:
+        components = rows[: runner.source.num_components]
         # The order of a pass must not depend on that of the dataset, which may differ in a resumed
         # run or on another worker.
-        order_of_rows = np.argsort(fingerprints.hash_examples(rows[:-1]), kind="stable")
+        order_of_rows = np.argsort(fingerprints.hash_examples(components), kind="stable")
         rows = [part[order_of_rows] for part in rows]
-    return InMemory.of_arrays(rows)
+    return InMemory.of_arrays(rows), runner.names
 
 
 def _on_disk(folder, runner, known, compression, memory_bytes):
-    """The examples of a folder, which is first filled if it is not complete."""
+    """The examples of a folder, first filled if not complete, and the names of several outputs."""
     remove_abandoned(folder)
     manifest = _complete(folder)
     if manifest is None:
@@ -195,7 +202,8 @@ def _on_disk(folder, runner, known, compression, memory_bytes):
     specs = [tf.TensorSpec(*spec) for spec in manifest["components"]]
     paths = [str(folder / name) for name in manifest["shards"]]
     found = OnDisk(paths, manifest["num_examples"], specs, compression, memory_bytes)
-    return found.in_memory() if found.num_bytes <= memory_bytes else found
+    examples = found.in_memory() if found.num_bytes <= memory_bytes else found
+    return examples, manifest.get("outputs")
 
 
 def _complete(folder):
@@ -237,6 +245,8 @@ def _build(folder, runner, known, compression):
         "components": runner.component_specs(),
         "shards": names,
     }
+    if runner.names is not None:
+        manifest["outputs"] = runner.names
     manifest["digest"] = fingerprints.hash_parts(manifest)
     return _publish(manifest, folder)
 
@@ -261,13 +271,18 @@ class TeacherRunner:
         teacher: Keras model.
         dtype: Dtype of the stored outputs.
         verbose: Whether to show progress.
+
+    Attributes:
+        names: Names of the teacher's outputs, sorted; `None` for one, and before the first run.
     """
 
     def __init__(self, source: Source, teacher: keras.Model, dtype: str, verbose: bool) -> None:
         self.source = source
         self.dtype = dtype
-        self._teacher = tf.function(
-            lambda inputs: only_output(teacher(inputs, training=False)), reduce_retracing=True
+        self.names: list[str] | None = None
+        self._teacher = teacher
+        self._run = tf.function(
+            lambda inputs: teacher(inputs, training=False), reduce_retracing=True
         )
         self._progress = keras.utils.Progbar(None, verbose=int(verbose), unit_name="example")
 
@@ -291,9 +306,9 @@ class TeacherRunner:
             )
 
     def rows(self, chunk: Chunk) -> list[np.ndarray]:
-        """Components of a chunk, and the teacher's outputs as the last one."""
+        """Components of a chunk, and behind them the teacher's output, or each of several."""
         outputs = [self._outputs(batch) for batch in chunk.batches]
-        return [*chunk.components, np.concatenate(outputs)]
+        return [*chunk.components, *(np.concatenate(parts) for parts in zip(*outputs, strict=True))]
 
     def component_specs(self) -> list[list[Any]]:
         """Shape and dtype of each component of an example, the teacher's outputs last."""
@@ -301,18 +316,27 @@ class TeacherRunner:
         return [[list(component.shape[1:]), component.dtype.name] for component in rows]
 
     def _outputs(self, batch):
-        outputs = self._teacher(self.source.inputs(batch))
-        is_one = not keras.tree.is_nested(outputs) and outputs.shape.rank > 0
-        if not is_one or len(outputs) != len(batch[0]):
+        outputs = self._run(self.source.inputs(batch))
+        outputs = tensor_or_dict("teacher", self._teacher, outputs)
+        if not isinstance(outputs, dict):
+            return [self._checked("The outputs", outputs, len(batch[0]))]
+        self.names = sorted(outputs)
+        return [
+            self._checked(f"Values of the output {name!r}", outputs[name], len(batch[0]))
+            for name in self.names
+        ]
+
+    def _checked(self, values, output, count):
+        """An output of a batch in the stored dtype."""
+        if output.shape.rank == 0 or len(output) != count:
             raise ValueError(
-                "`teacher` must have one output of shape (batch, ..., outputs). Received: outputs "
-                f"of shape {keras.tree.map_structure(lambda output: output.shape, outputs)} for a "
-                f"batch of {len(batch[0])}"
+                "`teacher` must have outputs of shape (batch, ..., outputs). Received: an output "
+                f"of shape {output.shape} for a batch of {count}"
             )
-        outputs = np.asarray(tf.cast(outputs, self.dtype))
-        if not np.isfinite(outputs).all():
+        output = np.asarray(tf.cast(output, self.dtype))
+        if not np.isfinite(output).all():
             raise FloatingPointError(
-                f"The outputs of `teacher` are NaN or Inf in {self.dtype}. Check the teacher and "
+                f"{values} of `teacher` are NaN or Inf in {self.dtype}. Check the teacher and "
                 "its inputs; float32 holds larger numbers than float16."
             )
-        return outputs
+        return output

@@ -16,7 +16,7 @@ class CachedInputs(NamedTuple):
     Attributes:
         inputs: Tensor of shape `(batch, ...)`, or a structure of such.
         teacher_outputs: The teacher's outputs for them, shape `(batch, ..., outputs)`: logits,
-            if the distiller has `from_logits=True`.
+            if the distiller has `from_logits=True`. A dict by name of several outputs.
 
     Example:
         >>> x = CachedInputs(inputs=np.zeros((8, 4)), teacher_outputs=np.zeros((8, 3)))

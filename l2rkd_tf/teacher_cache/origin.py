@@ -8,6 +8,7 @@ import keras
 from l2rkd_tf.teacher_cache import fingerprints
 from l2rkd_tf.teacher_cache.inputs import CachedInputs
 from l2rkd_tf.utils.model_checks import check_activation, output_activation
+from l2rkd_tf.utils.outputs import names_of_outputs
 
 __all__ = ["Origin", "check_origin", "inputs_from", "origin_of"]
 
@@ -18,17 +19,19 @@ class Origin(NamedTuple):
     Attributes:
         weights: Fingerprint of its weights. Layer names do not matter: they differ between two
             models built by the same code.
-        activation: Name of its output activation; `None` if its graph does not show it.
+        activations: Names of its outputs, and of the activation of each as far as its graph shows
+            it; `()` if the graph does not show the outputs.
     """
 
     weights: str
-    activation: str | None
+    activations: tuple[tuple[str, str | None], ...]
 
 
 def origin_of(teacher: keras.Model) -> Origin:
     """The `Origin` of the outputs of this Keras model."""
-    activation = output_activation(teacher) if getattr(teacher, "outputs", None) else None
-    return Origin(fingerprints.hash_weights(teacher), activation)
+    names = names_of_outputs(teacher) or ()
+    activations = tuple((name, output_activation(teacher, at)) for at, name in enumerate(names))
+    return Origin(fingerprints.hash_weights(teacher), activations)
 
 
 @functools.cache
@@ -49,7 +52,8 @@ def check_origin(
     Args:
         data: What `fit` gets for `x`: a dataset, or anything else.
         teacher: The distiller's Keras model, or `None`.
-        divergence: Name of the divergence, or a dict of several by output name.
+        divergence: Name of the divergence, or a dict by output name, with `None` for outputs that
+            are not compared.
         from_logits: Whether outputs are logits.
 
     Raises:
@@ -60,10 +64,8 @@ def check_origin(
     x = keras.utils.unpack_x_y_sample_weight(element)[0]
     if not isinstance(x, CachedInputs) or x.origin is None:
         return
-    if isinstance(divergence, str):
-        check_activation(
-            "The teacher of the cached inputs `x`", x.origin.activation, divergence, from_logits
-        )
+    for subject, activation, of_output in _compared(x.origin.activations, divergence):
+        check_activation(subject, activation, of_output, from_logits)
     if teacher is not None and fingerprints.hash_weights(teacher) != x.origin.weights:
         raise ValueError(
             "`x` must carry the outputs of the distiller's own `teacher`. Received: a cache of a "
@@ -71,3 +73,20 @@ def check_origin(
             "cache_teacher, or pass teacher=None if the data carry everything needed; to use two "
             "teachers on purpose, map the data to CachedInputs(x.inputs, x.teacher_outputs)."
         )
+
+
+def _compared(activations, divergence):
+    """Words, activation and divergence of the teacher's outputs that are known to be compared."""
+    teacher = "teacher of the cached inputs `x`"
+    if len(activations) == 1:
+        ((name, activation),) = activations
+        if isinstance(divergence, dict) and len(divergence) == 1:
+            (divergence,) = divergence.values()
+        of_output = divergence.get(name) if isinstance(divergence, dict) else divergence
+        return [(f"The {teacher}", activation, of_output)] if of_output else []
+    by_name = divergence if isinstance(divergence, dict) else {}
+    return [
+        (f"The output {name!r} of the {teacher}", activation, by_name[name])
+        for name, activation in activations
+        if by_name.get(name)
+    ]

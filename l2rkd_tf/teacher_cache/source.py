@@ -115,6 +115,11 @@ class Source:
         """Structure and dtypes of an element, a string."""
         return repr(tf.nest.map_structure(lambda spec: spec.dtype.name, self._dataset.element_spec))
 
+    @property
+    def num_components(self) -> int:
+        """Number of components of a batch."""
+        return len(self._specs)
+
     def batch_size(self) -> int:
         """Number of examples in the largest batch that was read, or else in the first."""
         if not self._largest:

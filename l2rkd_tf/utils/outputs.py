@@ -12,6 +12,7 @@ __all__ = [
     "named_outputs",
     "names_of_outputs",
     "only_output",
+    "tensor_or_dict",
 ]
 
 
@@ -71,6 +72,33 @@ def named_outputs(outputs: Any, names: Sequence[str] | None) -> dict[str, Any]:
             f"{keras.tree.map_structure(lambda output: '*', outputs)}"
         )
     return outputs
+
+
+def tensor_or_dict(argument: str, model: keras.Model, outputs: Any) -> Any:
+    """What a model returned as one tensor, or as a dict by name of several.
+
+    Args:
+        argument: The argument that is the model, for messages.
+        model: The model.
+        outputs: What it returned.
+
+    Raises:
+        ValueError: If several outputs do not have different names.
+    """
+    outputs = only_output(outputs)
+    if not keras.tree.is_nested(outputs):
+        return outputs
+    leaves = keras.tree.flatten(outputs)
+    names = tuple(outputs) if isinstance(outputs, dict) else names_of_outputs(model) or ()
+    are_names = all(isinstance(name, str) and name for name in names)
+    if not are_names or len(set(names)) != len(leaves):
+        shapes = keras.tree.map_structure(lambda output: tuple(output.shape), outputs)
+        raise ValueError(
+            f"`{argument}` must give several outputs different names. Received: the names "
+            f"{list(names)} for outputs of shapes {shapes}. Return a dict: "
+            "`keras.Model(inputs, {name: output, ...})`."
+        )
+    return named_outputs(outputs, names)
 
 
 def names_of_outputs(model: keras.Model) -> tuple[str, ...] | None:

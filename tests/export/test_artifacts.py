@@ -10,15 +10,16 @@ import tensorflow as tf
 from keras import layers
 
 from l2rkd_tf import export
-from tests.export.helpers import conv_student, dense_student, listing, logits_of, spread
+from tests.export.helpers import (
+    conv_student,
+    dense_student,
+    listing,
+    logits_of,
+    run_litert,
+    spread,
+)
 
 QUANTIZATIONS = [None, "float16", "dynamic", "int8"]
-
-
-def run_litert(path, **inputs):
-    """Runs a file with TensorFlow's own interpreter, independently of the module under test."""
-    interpreter = tf.lite.Interpreter(model_path=str(path))
-    return interpreter.get_signature_runner()(**inputs)["output_0"]
 
 
 # Exact artifacts
@@ -48,7 +49,9 @@ def test_litert_computes_what_the_student_computes(tmp_path, images, batch_size)
     path = tmp_path / "student.tflite"
     export.export_litert(student, path, representative_data=images)
     batch = images[:batch_size]
-    np.testing.assert_allclose(run_litert(path, image=batch), logits_of(student, batch), atol=1e-5)
+    np.testing.assert_allclose(
+        run_litert(path, image=batch)["output_0"], logits_of(student, batch), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("quantization", [None, "int8"])

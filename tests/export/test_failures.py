@@ -13,18 +13,14 @@ from keras import layers
 
 from l2rkd_tf import export
 from l2rkd_tf.export.child import __main__ as child
-from tests.export.helpers import conv_student, dense_student, listing, logits_of, spread
-
-
-class OnlyInKeras(layers.Layer):
-    """Computes something else when it is traced for an export."""
-
-    def call(self, inputs):
-        return inputs if tf.executing_eagerly() else inputs * self.factor
-
-    def __init__(self, factor, **kwargs):
-        super().__init__(**kwargs)
-        self.factor = factor
+from tests.export.helpers import (
+    OnlyInKeras,
+    conv_student,
+    dense_student,
+    listing,
+    logits_of,
+    spread,
+)
 
 
 def unfaithful_student(factor=2.0):
@@ -106,12 +102,11 @@ def test_tensorflow_runs_the_file_where_litert_is_not_installed(tmp_path, monkey
     export.export_litert(student, tmp_path / "student.tflite", None, data)
     np.savez(tmp_path / "examples.npz", input_0=data)
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
-    names = ("student.tflite", "examples.npz", "outputs.npy")
+    names = ("student.tflite", "examples.npz", "outputs.npz")
     report = child.run(*(str(tmp_path / name) for name in names))
     assert report["versions"] == {"tf.lite": tf.__version__}
-    np.testing.assert_allclose(
-        np.load(tmp_path / "outputs.npy"), logits_of(student, data), atol=1e-5
-    )
+    with np.load(tmp_path / "outputs.npz") as outputs:
+        np.testing.assert_allclose(outputs["arr_0"], logits_of(student, data), atol=1e-5)
 
 
 @pytest.mark.parametrize("tolerance", [5.0, 0.01])

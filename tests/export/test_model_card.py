@@ -1,5 +1,6 @@
 """Wilson intervals, and the model card that says what is known of exports."""
 
+import dataclasses
 import json
 import os
 import re
@@ -109,6 +110,22 @@ def test_the_card_says_what_it_was_given():
     assert "Wilson" in card and "| versions | {" not in card
     assert "differ by up to 0.0625" in card and "clips values\n  outside them" in card
     assert "has not been measured" not in card
+
+
+def test_the_card_has_a_row_for_each_output():
+    measured = ("max_abs_difference", "mean_abs_difference", "output_spread", "top1_agreement")
+    rows = [
+        {"name": name, "shape": [1, 3], "dtype": "float32", **dict(zip(measured, row, strict=True))}
+        for name, row in {"a": (0.125, 0.0625, 20.5, 0.75), "b": (1.0, 0.5, 8.0, None)}.items()
+    ]
+    card = export.model_card_text([dataclasses.replace(REPORT, outputs=rows)])
+    assert set(card.splitlines()) >= {
+        "| digits.tflite | output | b | (1, 3) | float32 | not known |",
+        "| digits.tflite: a | 0.125 | 0.0625 | 20.5 | 0.15 | 75.00 % | 95.00 % | 128 | "
+        "representative_data |",
+        "| digits.tflite: b | 1 | 0.5 | 8 | 0.15 | not known | not known | 128 | "
+        "representative_data |",
+    }
 
 
 @pytest.mark.parametrize("license", [None, "apache-2.0"])

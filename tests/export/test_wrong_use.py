@@ -16,9 +16,19 @@ class FakeDistiller(keras.Model):
         self.student = dense_student()
 
 
-def two_outputs():
+def same_names():
+    inputs, head = keras.Input((4,)), layers.Dense(2, name="head")
+    return keras.Model(inputs, [head(inputs), head(-inputs)])
+
+
+def one_number():
     inputs = keras.Input((4,))
-    return keras.Model(inputs, [layers.Dense(2)(inputs), layers.Dense(3)(inputs)])
+    return keras.Model(inputs, {"a": layers.Dense(2)(inputs), "b": inputs[:, 0]})
+
+
+def of_no_batch():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, {"a": layers.Dense(2)(inputs), "b": keras.ops.sum(inputs, 0, True)})
 
 
 def unknown_size():
@@ -43,7 +53,15 @@ def unknown_size():
         ({"student": layers.Dense(3)}, "`student` must be a `keras.Model`"),
         ({"student": keras.Sequential([layers.Dense(3)])}, "`student` must be built"),
         ({"student": FakeDistiller()}, "Pass `distiller.student`"),
-        ({"student": two_outputs()}, "`student` must have one output"),
+        (
+            {"student": same_names()},
+            r"`student` must give several outputs different names.*'head', 'head'.*Return a dict",
+        ),
+        (
+            {"student": one_number()},
+            r"of shape \(batch, ...\).*32 are float32 \(32, 2\), float32 \(32",
+        ),
+        ({"student": of_no_batch()}, r"`student` must have outputs of numbers"),
         ({"student": unknown_size()}, "`representative_data` is required for the input"),
         ({"representative_data": np.zeros((3, 5))}, "must hold examples of the student's inputs"),
         ({"representative_data": np.zeros((0, 4))}, "must hold examples of the student's inputs"),

@@ -13,6 +13,16 @@ from tests.teacher_cache.helpers import EXAMPLES, QUIET, read
 CACHED = CachedInputs(*images(4))
 
 
+def same_names():
+    inputs, head = keras.Input((8, 8, 1)), keras.layers.Dense(3, name="head")
+    return keras.Model(inputs, [head(inputs), head(-inputs)])
+
+
+def one_number():
+    inputs = keras.Input((8, 8, 1))
+    return keras.Model(inputs, {"a": inputs, "b": keras.ops.sum(inputs)})
+
+
 class Rows(keras.layers.Layer):
     """Makes two rows of each."""
 
@@ -50,9 +60,13 @@ WRONG = {
     ),
     "no teacher": ({"teacher": None}, "`teacher` must be a keras.Model"),
     "unbuilt": ({"teacher": keras.Sequential([keras.layers.Dense(3)])}, "`teacher` must be"),
-    "maps": (
-        {"teacher": keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])},
-        "`teacher` must have one output",
+    "same names": (
+        {"teacher": same_names()},
+        "`teacher` must give several outputs different names.*'head', 'head'",
+    ),
+    "one number for the batch": (
+        {"teacher": one_number()},
+        "`teacher` must have outputs of shape .*of shape \\(\\) for a batch of 4",
     ),
     "rows": (
         {"teacher": keras.Sequential([keras.Input((8, 8, 1)), Rows()])},

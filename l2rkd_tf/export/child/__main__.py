@@ -46,20 +46,20 @@ def run(artifact: str, examples: str, outputs: str) -> dict:
     Args:
         artifact: Path of the `.tflite` file.
         examples: Path of an `.npz` file with arrays of shape `(examples, ...)` by input name.
-        outputs: Path of the `.npy` file to write.
+        outputs: Path of the `.npz` file to write, with an array for each output, in their order.
 
     Returns:
         The file's `inputs` and `outputs`, and the `versions` of the interpreter.
     """
     interpreter, versions = _interpreter(artifact)
+    # By name: the interpreter's own order of the outputs is not that of the model.
     runner = interpreter.get_signature_runner()
-    np.save(
-        outputs,
-        np.concatenate([runner(**example)["output_0"] for example in _one_at_a_time(examples)]),
-    )
+    details = runner.get_output_details()
+    results = [runner(**example) for example in _one_at_a_time(examples)]
+    np.savez(outputs, *(np.concatenate([one[name] for one in results]) for name in details))
     return {
         "inputs": _signature(runner.get_input_details()),
-        "outputs": _signature(runner.get_output_details()),
+        "outputs": _signature(details),
         "versions": versions,
     }
 
