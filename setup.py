@@ -21,12 +21,15 @@ EXTRAS = {
     "tensorboard": ["tensorboard>=2.18"],
     # `l2rkd tune`.
     "tuner": ["keras-tuner>=1.4.7"],
+    # Data of `examples/table.py`, `text.py` and `time_series.py`, which these packages contain.
+    "examples": ["django>=4.2", "scikit-learn>=1.4", "sktime>=0.30"],
 }
 # `python -m studies` and `python -m benchmarks.NAME`, from a clone.
 EXTRAS["studies"] = [*EXTRAS["data"], "pandas>=2.1"]
 # Tests, checks, documentation and distributions: what `make` needs.
 EXTRAS["test"] = [
     *EXTRAS["studies"],
+    *EXTRAS["examples"],
     *EXTRAS["litert"],
     *EXTRAS["tensorboard"],
     *EXTRAS["tuner"],

@@ -154,6 +154,70 @@ def test_keras_application_teacher(folder, capsys, monkeypatch):
     assert student == ("Student", "5,274")
 
 
+def outputs_of_file(path, inputs):
+    """Outputs of a LiteRT file for a dict of inputs, or for its only input."""
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(path))
+    named = inputs if isinstance(inputs, dict) else {"input_0": inputs}
+    return interpreter.get_signature_runner()(**named)["output_0"]
+
+
+@pytest.fixture
+def exported(monkeypatch):
+    """What an example exports: a list of the students."""
+    students = []
+    export_litert = l2rkd_tf.export.export_litert
+
+    def export(student, *arguments, **options):
+        students.append(student)
+        return export_litert(student, *arguments, **options)
+
+    monkeypatch.setattr(l2rkd_tf.export, "export_litert", export)
+    return students
+
+
+def test_table(folder, exported, capsys):
+    run("table", "--members=1", "--teacher_epochs=1", "--steps=2")
+    random = np.random.default_rng(0)
+    rows = {
+        "numbers": random.normal(size=(8, 8)).astype("float32"),
+        "sex": random.integers(2, size=(8, 1), dtype="int32"),
+        "decade": random.integers(8, size=(8, 1), dtype="int32"),
+    }
+    expected = exported[0].predict(rows, verbose=0)
+    np.testing.assert_allclose(outputs_of_file("student.tflite", rows), expected, atol=1e-5)
+    assert "Student: mean absolute error" in capsys.readouterr().out
+
+
+def test_text(folder, exported, capsys):
+    run("text", "--teacher_steps=2", "--steps=2")
+    text = b"Diese Seite ist nicht da".ljust(48, b"\0")
+    ids = np.frombuffer(text, np.uint8)[np.newaxis].astype("int32")
+    expected = exported[0].predict(ids, verbose=0)
+    found = outputs_of_file("student.tflite", ids)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert len(accuracies(capsys.readouterr().out)) == 3
+
+
+def test_messages_of_the_text_example_are_in_one_part(folder):
+    load = runpy.run_path(str(EXAMPLES / "text.py"), run_name="text")["load_messages"]
+    with flagsaver.flagsaver():
+        x, y, is_test = load()
+    assert set(y) == set(range(10))
+    assert 0.1 < is_test.mean() < 0.3
+    rows = np.c_[x, y]
+    parts = [{row.tobytes() for row in rows[mask]} for mask in (is_test, ~is_test)]
+    assert parts[0].isdisjoint(parts[1])
+
+
+def test_time_series(folder, exported, capsys):
+    run("time_series", "--teacher_steps=2", "--steps=2")
+    days = np.random.default_rng(0).normal(size=(8, 24, 1)).astype("float32")
+    expected = exported[0].predict(days, verbose=0)
+    found = outputs_of_file("student.tflite", days)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert "Student: 794 parameters, test accuracy" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("name", "argument", "message"),
     [

@@ -4,7 +4,7 @@ import numpy as np
 
 from l2rkd_tf.data.glyphs_draws import Draws, Style
 
-__all__ = ["render"]
+__all__ = ["cover", "paint", "render"]
 
 _SUBPIXELS = 4
 
@@ -22,11 +22,32 @@ def render(style: Style, masks: np.ndarray, labels: np.ndarray, draws: Draws) ->
     Returns:
         Uint8 array of shape `(images, size, size, channels)`.
     """
-    ink, paper = _colours(style, draws)
+    return paint(style, cover(style, masks, labels, draws), draws)
+
+
+def cover(style: Style, masks: np.ndarray, labels: np.ndarray, draws: Draws) -> np.ndarray:
+    """How much of each pixel is ink, float32 in `[0, 1]`, shape `(images, size, size)`.
+
+    The arguments are those of `render`.
+    """
     lines = _lines(style, masks, labels, draws.numbers)
-    coverage = _coverage(style, lines, draws.numbers)[..., np.newaxis]
+    return _coverage(style, lines, draws.numbers)
+
+
+def paint(style: Style, coverage: np.ndarray, draws: Draws) -> np.ndarray:
+    """Images of ink on paper, with shading and noise.
+
+    Args:
+        style: Their `Style`.
+        coverage: As returned by `cover`.
+        draws: The `Draws`.
+
+    Returns:
+        Uint8 array of shape `(images, size, size, channels)`.
+    """
+    ink, paper = _colours(style, draws)
     stddev = (style.noise * draws.numbers["noise"]).astype(np.float32)
-    image = paper + (ink - paper) * coverage + _shade(style, draws.numbers)
+    image = paper + (ink - paper) * coverage[..., np.newaxis] + _shade(style, draws.numbers)
     image += stddev[:, np.newaxis, np.newaxis, np.newaxis] * draws.noise
     return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
 

@@ -39,7 +39,8 @@ def load(
     WebP, BMP, GIF and TIFF files in `root/split/class/` or, for a split by seed, `root/class/`. The
     page "Your own images" says how folders and files are read. `"digits"`
     (1797 handwritten digits of 8x8 pixels), `"glyphs/gray16"` and `"glyphs/rgb32"` (characters of
-    many fonts, 62 classes) are part of this library and need no download. Order and augmentation of
+    many fonts, 62 classes) and `"glyph_scenes"` (digits, with the class of each pixel) are part of
+    this library and need no download. Order and augmentation of
     a pass depend only on `seed` and the number of the pass. Passes are counted from 0 with every
     iteration of the dataset, also under `repeat`; `cursor.set_batch` makes the next iteration start
     at any batch, so that an interrupted run resumes exactly: see

@@ -6,13 +6,13 @@ import re
 
 import tensorflow_datasets as tfds
 
-from l2rkd_tf.data import digits, folders, glyphs, offline
+from l2rkd_tf.data import digits, folders, glyph_scenes, glyphs, offline
 from l2rkd_tf.data.source import Source, require_size, resized
 from l2rkd_tf.utils.types import PathLike
 
 __all__ = ["find_dataset", "open_source", "open_split"]
 
-_NO_DOWNLOAD = (digits.Digits, glyphs.Glyphs)
+_NO_DOWNLOAD = (digits.Digits, glyphs.Glyphs, glyph_scenes.GlyphScenes)
 
 
 def open_source(
