@@ -13,7 +13,7 @@ import tensorflow as tf
 from l2rkd_tf.distiller import keras_fixes
 from l2rkd_tf.distiller.settings import Number
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
-from l2rkd_tf.utils.model_checks import check_from_logits, check_outputs
+from l2rkd_tf.utils.output_checks import check_from_logits, check_outputs
 from l2rkd_tf.utils.outputs import named_outputs, names_of_outputs, only_output
 from l2rkd_tf.utils.types import Divergence
 from l2rkd_tf.utils.validation import check_choice, is_weight

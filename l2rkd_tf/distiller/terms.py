@@ -18,7 +18,7 @@ from l2rkd_tf.distiller.settings import Number
 from l2rkd_tf.features import LOGITS, OUTPUT
 from l2rkd_tf.losses import DIVERGENCES
 from l2rkd_tf.utils import distribution
-from l2rkd_tf.utils.model_checks import check_number_of_outputs, check_outputs_agree
+from l2rkd_tf.utils.output_checks import check_number_of_outputs, check_outputs_agree
 from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import Features, Where
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from l2rkd_tf.features import model_outputs
 from l2rkd_tf.regions import Region
-from l2rkd_tf.utils.model_checks import check_outputs_agree
+from l2rkd_tf.utils.output_checks import check_outputs_agree
 from l2rkd_tf.utils.types import Data, TensorLike, Tensors
 from l2rkd_tf.utils.validation import is_number, is_positive_float32, is_positive_integer
 

@@ -8,7 +8,8 @@ import tensorflow as tf
 from l2rkd_tf.features import feature_model
 from l2rkd_tf.geometry.evaluation import batched, outputs_of_both, per_example, ratio_and_stderr
 from l2rkd_tf.methods.jacobian import draw_directions, projected_gradients
-from l2rkd_tf.utils.model_checks import check_models_agree, check_models_are_built
+from l2rkd_tf.utils.model_checks import check_models_are_built
+from l2rkd_tf.utils.output_checks import check_models_agree
 from l2rkd_tf.utils.outputs import flat_outputs
 from l2rkd_tf.utils.types import Data
 from l2rkd_tf.utils.validation import checked_seed, is_positive_integer

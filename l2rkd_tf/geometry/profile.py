@@ -18,11 +18,8 @@ from l2rkd_tf.geometry.evaluation import (
 )
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
 from l2rkd_tf.regions import Region
-from l2rkd_tf.utils.model_checks import (
-    check_models_agree,
-    check_models_are_built,
-    check_number_of_outputs,
-)
+from l2rkd_tf.utils.model_checks import check_models_are_built
+from l2rkd_tf.utils.output_checks import check_models_agree, check_number_of_outputs
 from l2rkd_tf.utils.outputs import mean_over_positions
 from l2rkd_tf.utils.types import Data, Divergence, TensorLike
 from l2rkd_tf.utils.validation import check_choice, checked_seed

@@ -14,11 +14,8 @@ from l2rkd_tf.geometry.evaluation import (
     per_example,
 )
 from l2rkd_tf.regions import Region
-from l2rkd_tf.utils.model_checks import (
-    check_models_agree,
-    check_models_are_built,
-    check_number_of_outputs,
-)
+from l2rkd_tf.utils.model_checks import check_models_are_built
+from l2rkd_tf.utils.output_checks import check_models_agree, check_number_of_outputs
 from l2rkd_tf.utils.outputs import mean_over_positions
 from l2rkd_tf.utils.types import Data, TensorLike
 from l2rkd_tf.utils.validation import checked_seed, is_positive_integer

@@ -12,7 +12,8 @@ from l2rkd_tf.piecewise_linear.graph import run, trace
 from l2rkd_tf.regions.base import register, scaled
 from l2rkd_tf.regions.leaves import mixable_leaves
 from l2rkd_tf.regions.partner_regions import Coefficients, Segment
-from l2rkd_tf.utils.model_checks import check_models_are_built, output_activation
+from l2rkd_tf.utils.model_checks import check_models_are_built
+from l2rkd_tf.utils.output_checks import output_activation
 from l2rkd_tf.utils.types import Config, Partner, TensorLike, Tensors
 from l2rkd_tf.utils.validation import is_number, is_positive_integer
 

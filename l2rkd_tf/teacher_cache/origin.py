@@ -7,7 +7,7 @@ import keras
 
 from l2rkd_tf.teacher_cache import fingerprints
 from l2rkd_tf.teacher_cache.inputs import CachedInputs
-from l2rkd_tf.utils.model_checks import check_activation, output_activation
+from l2rkd_tf.utils.output_checks import check_activation, output_activation
 from l2rkd_tf.utils.outputs import names_of_outputs
 
 __all__ = ["Origin", "check_origin", "inputs_from", "origin_of"]
