@@ -1,5 +1,6 @@
 """The short examples run, with a few steps each, and print and write what they promise."""
 
+import functools
 import pathlib
 import re
 import runpy
@@ -11,6 +12,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 import l2rkd_tf
+from l2rkd_tf.data import glyph_scenes
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 PROGRAMS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
@@ -216,6 +218,21 @@ def test_time_series(folder, exported, capsys):
     found = outputs_of_file("student.tflite", days)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert "Student: 794 parameters, test accuracy" in capsys.readouterr().out
+
+
+def test_segmentation(folder, exported, capsys, monkeypatch):
+    counts = {"train": 32, "validation": 16, "test": 16}
+    monkeypatch.setattr(glyph_scenes, "NUM_EXAMPLES", counts)
+    load = functools.partial(l2rkd_tf.data.load, data_dir=folder)
+    monkeypatch.setattr(l2rkd_tf.data, "load", load)
+    run("segmentation", "--teacher_steps=2", "--steps=2")
+    scenes = next(iter(load("glyph_scenes", "test", batch_size=16)))[0].numpy()
+    expected = exported[0].predict(scenes, verbose=0)
+    found = outputs_of_file("student.tflite", scenes)
+    assert found.shape == (16, 32, 32, 2)
+    # Integers of 8 bits.
+    assert np.abs(found - expected).max() < 0.15 * np.ptp(expected)
+    assert "of the pixels" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
