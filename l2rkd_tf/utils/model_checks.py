@@ -115,7 +115,7 @@ def check_models_are_built(**models: object) -> None:
             )
 
 
-def given_models(teacher, student):
+def given_models(teacher: Any, student: Any) -> tuple[tuple[str, Any], ...]:
     """Arguments and their models; there is no teacher if the data carry its outputs."""
     both = (("teacher", teacher), ("student", student))
     return both[1:] if teacher is None else both
