@@ -8,6 +8,7 @@ page, which a browser does not show, say what differs from a page that a reader 
 - `<!-- not run: reason -->`, immediately before a block: it is compiled only, and listed below.
 """
 
+import functools
 import importlib.util
 import pathlib
 import re
@@ -157,6 +158,7 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
 def for_few_epochs(fit):
     """`fit` of Keras models, for two epochs at most."""
 
+    @functools.wraps(fit)  # the distiller reads its signature
     def short(self, *args, epochs=1, **kwargs):
         return fit(self, *args, epochs=min(epochs, 2), **kwargs)
 

@@ -218,6 +218,11 @@ def make_heads(
 
 def _compared(teacher, student, divergence):
     """Names of the compared outputs; `[None]` for the only one of each model."""
+    if not isinstance(divergence, (str, dict)):
+        raise ValueError(
+            "`divergence` must be a name, or a dict by output name. Received: "
+            f"divergence={divergence!r}"
+        )
     known = [names for names in (teacher, student) if names is not None]
     if all(len(names) == 1 for names in known):
         if not isinstance(divergence, dict) or (known and len(divergence) == 1):
