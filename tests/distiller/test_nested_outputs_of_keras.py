@@ -1,5 +1,7 @@
 """Which outputs the distillers of Keras and of this library take: a table of `from_keras.md`."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras import layers
 from l2rkd_tf import L2RKDDistiller
 from tests.helpers import ROOT
 
+VERSION = "3.15.1"  # of Keras, for which the page says it
 STRUCTURES = {
     "dict": lambda a, b: {"a": a, "b": b},
     "list": lambda a, b: [a, b],
@@ -17,12 +20,12 @@ STRUCTURES = {
 }
 # Teacher, student, whether Keras takes them, whether this library does.
 ROWS = {
-    "a dict each": ("dict", "dict", True, True),
-    "a list each": ("list", "list", True, True),
+    "a dict each": ("dict", "dict", False, True),
+    "a list each": ("list", "list", False, True),
     "a dict and a list with the same names": ("dict", "list", False, True),
     "a teacher with more outputs than the student": ("dict", "fewer", False, True),
     "a dict of several and a tensor with the name of one": ("dict", "one", False, True),
-    "dicts of dicts": ("nested", "nested", True, False),
+    "dicts of dicts": ("nested", "nested", False, False),
 }
 
 
@@ -66,14 +69,14 @@ def by_this_library(teacher, student):
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_of_the_table(row):
     teacher, student, of_keras, of_library = ROWS[row]
-    assert is_taken(lambda: by_keras(teacher, student)) == of_keras
+    if keras.__version__ == VERSION:
+        assert is_taken(lambda: by_keras(teacher, student)) == of_keras
     assert is_taken(lambda: by_this_library(teacher, student)) == of_library
     words = {True: "yes", False: "no"}
     lines = (ROOT / "docs/from_keras.md").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith(f"| {row} |")]
-    assert [cell.split()[0] for cell in line.split(" | ")[1:]] == [
-        words[of_keras], words[of_library],
-    ]  # fmt: skip
+    cells = [re.match(r"\w+", cell.strip())[0] for cell in line.split("|")[2:4]]
+    assert cells == [words[of_keras], words[of_library]]
 
 
 @pytest.mark.parametrize("kind", ["dict", "list"])
