@@ -12,15 +12,15 @@ import tensorflow as tf
 from l2rkd_tf.utils.types import Shape
 
 __all__ = [
-    "given_models",
-    "are_compatible",
     "all_layers",
+    "are_compatible",
     "check_inputs_agree",
     "check_models",
     "check_models_are_built",
     "check_shares_nothing_trained",
     "check_takes_more_points",
     "data_format_of",
+    "given_models",
     "is_quantized",
     "takes_integers",
 ]

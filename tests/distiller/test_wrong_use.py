@@ -260,7 +260,7 @@ REGIONS = [
     ("region", "such as regions.Segment\\(\\)", lambda: change(build(), region=None)),
     ("region_targets", "must be one of", lambda: build(region_targets="student")),
     ("divergence", "must be one of", lambda: build(divergence="js")),
-    ("divergence", "must be one of", lambda: build(divergence=TWO_NAMES)),
+    ("divergence", "must be a name, or a dict", lambda: build(divergence=TWO_NAMES)),
     (
         "region_targets='interpolated'",
         "Use region_targets='teacher'",

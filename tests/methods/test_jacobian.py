@@ -206,7 +206,7 @@ def test_inputs_without_a_gradient_are_named(inputs, features, name):
         projected_gradients(features, inputs, tf.ones((2, 1, 3)))
 
 
-@pytest.mark.parametrize("shape", [(2, 4), (2,), (2, 3, 1)])
+@pytest.mark.parametrize("shape", [(2, 4), (2,), (2, 3, 2)])
 def test_outputs_that_do_not_fit_the_directions(shape):
     with pytest.raises(ValueError, match="`directions` must have shape"):
         projected_gradients(
