@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow_datasets as tfds
 
-from l2rkd_tf.data import glyphs_draws, glyphs_fonts, glyphs_images
+from l2rkd_tf.data import glyphs, glyphs_draws, glyphs_fonts, glyphs_images
 
 __all__ = ["GlyphScenes"]
 
@@ -15,21 +15,9 @@ _DIGITS = 10
 _QUADRANTS = 4
 _PRESENT = 0.75
 NUM_EXAMPLES = {"train": 2_000, "validation": 500, "test": 500}
-_STYLE = glyphs_draws.Style(
-    size=_SIZE,
-    channels=1,
-    cap_height=(10.0, 14.0),
-    stretch=0.15,
-    turn=0.09,
-    shear=0.15,
-    shift=10.0,
-    footprint=(1.0, 2.0),
-    contrast=(0.4, 1.0),
-    tint=0.0,
-    shade=0.1,
-    noise=0.1,
-    neighbours=0.0,
-    gap=(0.0, 0.0),
+# As `glyphs/gray16`, on a larger image.
+_STYLE = dataclasses.replace(
+    glyphs.Glyphs.BUILDER_CONFIGS[0].style, size=_SIZE, cap_height=(10.0, 14.0), shift=10.0
 )
 
 

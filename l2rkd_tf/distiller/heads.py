@@ -225,7 +225,7 @@ def _compared(teacher, student, divergence):
         )
     known = [names for names in (teacher, student) if names is not None]
     if all(len(names) == 1 for names in known):
-        if not isinstance(divergence, dict) or (known and len(divergence) == 1):
+        if not isinstance(divergence, dict) or (teacher and len(divergence) == 1):
             return [None]
     for names in known:
         if len(set(names)) < len(names):
@@ -255,7 +255,13 @@ def _compared(teacher, student, divergence):
 
 def _check_names(argument, value, compared):
     """Checks that a dict by output name has an entry for each compared output, and no other."""
-    if not isinstance(value, dict) or set(value) == set(compared):
+    is_dict = isinstance(value, dict)
+    if argument == "output_weights" and value is not None and not (is_dict and any(value.values())):
+        raise ValueError(
+            "`output_weights` must be a dict by output name, of numbers that are not all 0, or "
+            f"None. Received: output_weights={value!r}"
+        )
+    if not is_dict or set(value) == set(compared):
         return
     if compared != [None] or len(value) != 1:
         raise ValueError(

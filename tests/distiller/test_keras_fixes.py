@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import layers
 
 from l2rkd_tf import L2RKDDistiller, regions
-from l2rkd_tf.distiller import keras_fixes
+from l2rkd_tf.distiller import keras_fixes, positions
 from l2rkd_tf.distiller.keras_fixes import DistributedModel
 from tests.helpers import (
     TokenClassifier,
@@ -63,6 +63,14 @@ def results_of(strategy, count):
     evaluation = distiller.evaluate(x, y, batch_size=8, return_dict=True, verbose=0)
     predictions = distiller.predict(x, batch_size=8, verbose=0)
     return history, evaluation, predictions, distiller.student.get_weights()
+
+
+def test_slices_of_outputs_still_lose_their_mask():
+    model = keras.Sequential([keras.Input((3, 2)), keras.layers.Masking(), keras.layers.Dense(1)])
+    outputs = model(tf.ones((4, 3, 2)))
+    assert keras_fixes.mask_of(outputs).shape == (4, 3)
+    assert keras_fixes.mask_of(outputs[:2]) is None
+    assert keras.ops.shape(keras_fixes.mask_of(positions.rows(outputs, slice(2)))) == (2, 3)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from l2rkd_tf import L2RKDDistiller, methods, regions
+from l2rkd_tf import L2RKDDistiller, methods, regions, teacher_cache
 from tests.helpers import (
     BATCH,
     RATE,
@@ -290,6 +290,8 @@ def test_settings_by_output_are_saved(tmp_path):
         ({"divergence": {"kind": "kl", "place": "l2"}}, "`divergence` must be one of"),
         ({"divergence": DIVERGENCE, "temperature": {"kind": 2.0}}, "`temperature` must be one num"),
         ({"divergence": DIVERGENCE, "output_weights": {"kind": 1, "place": -1}}, "not below 0"),
+        ({"divergence": DIVERGENCE, "output_weights": [1, 2]}, "must be a dict by output name"),
+        ({"divergence": DIVERGENCE, "output_weights": {"kind": 0, "place": 0}}, "not all 0"),
         (
             {"divergence": DIVERGENCE, "distillation_losses": "dist"},
             r"\['DIST'\] compare one output of each model",
@@ -314,3 +316,17 @@ def test_an_output_that_differs_is_named():
     models = [heads_model(rng, activation=activation)[0] for activation in (None, "softmax")]
     with pytest.raises(ValueError, match="The output 'kind' of `student` must output logits"):
         L2RKDDistiller(*models, divergence=DIVERGENCE)
+
+
+def test_data_carry_more_outputs_than_the_student_has():
+    rng = np.random.default_rng(10)
+    x, y = data(rng)
+    teacher, _ = heads_model(rng)
+    student = keras.Sequential([keras.Input((SIZE,)), layers.Dense(3, name="kind")])
+    carried = teacher_cache.CachedInputs(x, teacher.predict(x, verbose=0))
+    distiller = L2RKDDistiller(
+        None, student, divergence={"kind": "kl"}, region_targets="interpolated", seed=0
+    )
+    distiller.compile("sgd", losses()["kind"])
+    batches = tf.data.Dataset.from_tensors((carried, y["kind"]))
+    assert distiller.fit(batches, verbose=0).history["kd_loss"][0] > 0.0
