@@ -96,8 +96,8 @@ def _full_class_weight(class_weight, student, heads):
         raise ValueError(
             "`class_weight` must be None for students of several outputs, or with a class for each "
             f"position: Keras cannot weigh them. Received: class_weight={class_weight!r}. Pass "
-            "sample_weight=weights[y] for the labels y of an output, with an array `weights` of the "
-            "weights of classes."
+            "sample_weight=weights[y] for the labels y of an output, with an array `weights` of "
+            "the weights of classes."
         )
     divergence = heads.heads[0].divergence
     num_outputs = outputs[0].shape[-1] if outputs else None
