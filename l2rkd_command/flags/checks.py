@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 #: Names of regions and of published methods, as `l2rkd_tf.cli.common.parsing` builds them.
-REGIONS = ("ball", "patch", "segment", "simplex")
+REGIONS = ("ball", "patch", "segment", "simplex", "swap")
 METHODS = (
     "attention_transfer",
     "correlation_congruence",

@@ -123,7 +123,8 @@ class Study:
 
     Attributes:
         title: What it is about.
-        dataset: Dataset that needs no download.
+        dataset: Dataset that needs no download, as for `tasks.get`; empty where the name of each
+            pair is that of its dataset.
         pairs: `{name: Pair}`.
         methods: `{name: Method}`.
         fractions: Fractions of the training data.
@@ -195,6 +196,10 @@ class Study:
                 f"`settings_of` of {name!r} must be a method of the study. "
                 f"Received: {method.settings_of!r}"
             )
+
+    def dataset_of(self, pair):
+        """Name of the dataset of a pair."""
+        return self.dataset or pair
 
     def tuned_by(self, name):
         """Name of the method whose chosen settings a method is trained with."""

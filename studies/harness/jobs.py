@@ -1,8 +1,11 @@
 """The training runs of a study, and how validation chooses their settings."""
 
 import functools
+import hashlib
 
 import numpy as np
+
+from studies import tasks
 
 
 def make_job(study, phase, place, name, seed, settings):
@@ -21,15 +24,55 @@ def make_job(study, phase, place, name, seed, settings):
 
 
 def teacher_jobs(study):
-    """A run for each teacher, under the name of the first pair that has it."""
-    first = {pair.teacher: name for name, pair in reversed(study.pairs.items())}
-    return [{"phase": "teacher", "pair": name} for name in first.values()]
+    """A run for each teacher, under the name of the first pair that has it.
+
+    Where each seed divides the data anew, a run for each seed.
+    """
+    first = {}
+    for name, pair in study.pairs.items():
+        first.setdefault((study.dataset_of(name), pair.teacher), name)
+    return [
+        {"phase": "teacher", "pair": name} | seed
+        for (dataset, _), name in first.items()
+        for seed in _seeds_of_teachers(study, dataset)
+    ]
+
+
+def _seeds_of_teachers(study, dataset):
+    if not tasks.has_teacher_by_seed(dataset):
+        return [{}]
+    tuned = any(len(method.settings()) > 1 for method in study.methods.values())
+    return [{"seed": seed} for seed in (*study.seeds, *(study.tuning_seeds if tuned else ()))]
 
 
 def teachers_of_pairs(study, runs):
-    """`{pair: result}` from the results of `teacher_jobs`."""
-    found = {study.pairs[run["pair"]].teacher: run for run in runs}
-    return {name: found[pair.teacher] for name, pair in study.pairs.items()}
+    """`{pair: what is measured of its teacher}` from the results of `teacher_jobs`.
+
+    Of several teachers, those of the reported runs are averaged, and their digests are hashed.
+    """
+    found = {}
+    for run in runs:
+        if run.get("seed", study.seeds[0]) in study.seeds:
+            pair = study.pairs[run["pair"]]
+            found.setdefault((study.dataset_of(run["pair"]), pair.teacher), []).append(run)
+    return {
+        name: _one_teacher(found[study.dataset_of(name), pair.teacher])
+        for name, pair in study.pairs.items()
+    }
+
+
+def _one_teacher(runs):
+    if len(runs) == 1:
+        return runs[0]
+    digests = "".join(run["weights_sha256"] for run in runs)
+    return {
+        "phase": "teacher",
+        "pair": runs[0]["pair"],
+        "teachers": len(runs),
+        "weights_sha256": hashlib.sha256(digests.encode()).hexdigest(),
+        "parameters": runs[0]["parameters"],
+        "accuracy": float(np.mean([run["accuracy"] for run in runs])),
+    }
 
 
 def tuning_jobs(study):

@@ -8,50 +8,44 @@ import numpy as np
 from l2rkd_tf import geometry, methods
 from l2rkd_tf.cli.common import parsing, training
 from l2rkd_tf.utils import files
+from studies import tasks
 from studies.harness import batch_norm, measures, points
 
 
-def teacher_path(folder, study, network):
+def teacher_path(folder, study, job):
     """File of a teacher; runs of studies that share it also share the file."""
-    widths = "x".join(map(str, network.widths))
+    dataset, network = study.dataset_of(job["pair"]), study.pairs[job["pair"]].teacher
     words = [
-        study.dataset.replace("/", "_"), widths, network.convs_per_block, study.teacher_steps,
-        study.teacher_learning_rate,
+        dataset.replace("/", "_"), "x".join(map(str, network.widths)), network.convs_per_block,
+        study.teacher_steps, study.teacher_learning_rate,
     ]  # fmt: skip
+    if tasks.has_teacher_by_seed(dataset):
+        words.append(f"seed{job['seed']}")
     return os.path.join(folder, "_".join(map(str, words)) + ".keras")
 
 
 def train_teacher(job, study, folder):
     """Trains a teacher if its file is absent; returns what is measured of it."""
     keras.backend.clear_session()
-    network = study.pairs[job["pair"]].teacher
-    path = teacher_path(folder, study, network)
+    task, seed = tasks.get(study.dataset_of(job["pair"])), job.get("seed", 0)
+    path = teacher_path(folder, study, job)
     if not os.path.exists(path):
-        model, *_ = training.train_teacher(
-            study.dataset,
-            widths=network.widths,
-            convs_per_block=network.convs_per_block,
-            batch_size=study.batch_size,
-            steps_per_epoch=study.teacher_steps,
-            epochs=1,
-            learning_rate=study.teacher_learning_rate,
-            verbose=0,
-        )
+        model = task.train_teacher(study, study.pairs[job["pair"]].teacher, seed)
         with files.atomic_path(path) as temporary:
             model.save(temporary)
     model = keras.models.load_model(path)
-    _, _, test = training.load_splits(study.dataset, study.batch_size)
+    _, _, test = task.load(study.batch_size, seed=seed)
     names = [name for name in study.measures if name != "local_shape"]
     return {
         "weights_sha256": measures.weights_digest(model),
         "parameters": model.count_params(),
-        **measures.measure(model, test, names),
+        **task.measure(model, test, names),
     }
 
 
 def load_teacher(job, study, folder):
     """The trained teacher of a job."""
-    return keras.models.load_model(teacher_path(folder, study, study.pairs[job["pair"]].teacher))
+    return keras.models.load_model(teacher_path(folder, study, job))
 
 
 def train_student(job, study, folder):
@@ -66,11 +60,9 @@ def train_student(job, study, folder):
     keras.backend.clear_session()
     method = study.methods[job["method"]]
     chosen = {name: job[name] for name in study.methods[study.tuned_by(job["method"])].choose}
-    train, validation, test = training.load_splits(
-        study.dataset, study.batch_size, fraction=job["fraction"], seed=job["seed"]
-    )
-    network = study.pairs[job["pair"]].student
-    student = training.build_network(train, network.widths, job["seed"], network.convs_per_block)
+    task = tasks.get(study.dataset_of(job["pair"]))
+    train, validation, test = task.load(study.batch_size, job["fraction"], job["seed"])
+    student = task.build(study.pairs[job["pair"]].student, job["seed"])
     options = options_of(method, chosen)
     teacher = None if options is None else load_teacher(job, study, folder)
     trainee = build_trainee(method, options, teacher, student, job["seed"])
@@ -89,9 +81,9 @@ def train_student(job, study, folder):
     if job["phase"] == "test":
         if "local_shape" in study.measures:
             teacher = teacher or load_teacher(job, study, folder)
-        found = measures.measure(student, test, study.measures, teacher)
+        found = task.measure(student, test, study.measures, teacher)
     else:
-        found = measures.measure(student, validation)
+        found = task.measure(student, validation)
     return found | points.count_points(train.num_examples, steps, study.batch_size, trainee)
 
 
@@ -124,9 +116,8 @@ def build_trainee(method, options, teacher, student, seed):
 
 def rank_regions(job, study, folder):
     """Ranks the regions of `study.ranked`, best first, from the teacher and its inputs only."""
-    train, *_ = training.load_splits(
-        study.dataset, study.batch_size, fraction=job["fraction"], seed=job["seed"]
-    )
+    task = tasks.get(study.dataset_of(job["pair"]))
+    train, *_ = task.load(study.batch_size, job["fraction"], job["seed"])
     images = np.concatenate([images for images, _ in train.as_numpy_iterator()])
     candidates = {
         name: parsing.parse_region(study.methods[name].options["region"]) for name in study.ranked

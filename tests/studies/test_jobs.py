@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from l2rkd_tf.cli.common import training
+from studies import tasks
 from studies.harness import jobs, points, registry, runs
 from studies.harness.definitions import Method
 from tests.studies.made_up import made_up_runs
@@ -47,10 +47,7 @@ def networks():
 
     def make(dataset, network):
         if (dataset, network) not in made:
-            data, *_ = training.load_splits(dataset, 50, splits=("test", "", ""))
-            made[dataset, network] = training.build_network(
-                data, network.widths, 0, network.convs_per_block
-            )
+            made[dataset, network] = tasks.get(dataset).build(network, 0)
         return made[dataset, network]
 
     return make
@@ -60,7 +57,8 @@ def networks():
 def test_no_method_of_a_study_costs_more_than_plain_distillation(name, networks):
     study = registry.get(name)
     pair = next(iter(study.pairs.values()))
-    teacher, student = (networks(study.dataset, part) for part in (pair.teacher, pair.student))
+    dataset = study.dataset_of(next(iter(study.pairs)))
+    teacher, student = (networks(dataset, part) for part in (pair.teacher, pair.student))
     for key, method in study.methods.items():
         if method.batch_norm in ("two passes", "frozen in regions"):
             continue  # the same points in another order

@@ -1,0 +1,27 @@
+"""Data and networks of the studies, by kind of input: images, tables, series, texts, scenes.
+
+A study names its data; `get` finds the task, which loads them and builds the networks for them.
+This module does not import TensorFlow.
+"""
+
+import importlib
+
+#: Kinds whose examples a seed divides anew, so that each seed has a teacher of its own.
+BY_SEED = ("scenes", "series", "tables", "text")
+
+
+def has_teacher_by_seed(dataset):
+    """Whether each seed has its own division of the data, and its own teacher."""
+    return dataset.split("/")[0] in BY_SEED
+
+
+def get(dataset):
+    """The task of a dataset, `tables/wine` or `glyphs/gray16`, say.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    kind, _, name = dataset.partition("/")
+    if kind not in BY_SEED:
+        return importlib.import_module("studies.tasks.images").Images(dataset)
+    return importlib.import_module(f"studies.tasks.{kind}").task(name)

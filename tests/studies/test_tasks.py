@@ -1,0 +1,95 @@
+"""Data of the studies: parts, subsets and scores; and a teacher for each seed."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from studies import tasks
+from studies.harness import jobs, runs
+from studies.harness.definitions import Network, Pair
+from studies.tasks import arrays
+
+
+def rows_of(batches):
+    return np.concatenate([inputs.numpy()[:, 0] for inputs, _ in batches])
+
+
+@pytest.fixture
+def numbered():
+    """Ten groups of five examples in two classes; the input is the number of the example."""
+    numbers = np.arange(50, dtype="float32")
+    return arrays.Arrays(numbers[:, None], np.arange(50) % 2, None, groups=np.arange(50) // 5)
+
+
+def test_parts_are_divided_by_the_seed_and_keep_groups_together(numbered):
+    parts = [rows_of(part) for part in numbered.load(8, seed=3)]
+    assert sorted(np.concatenate(parts)) == list(range(50))
+    assert [len(part) for part in parts] == [30, 10, 10]
+    groups = [set(part // 5) for part in parts]
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
+    others = [rows_of(part) for part in numbered.load(8, seed=4)]
+    assert set(parts[2]) != set(others[2])
+
+
+def test_fractions_are_balanced_and_nested_and_leave_the_other_parts(numbered):
+    whole, small, smaller = (numbered.load(8, fraction, seed=0) for fraction in (1, 0.5, 0.2))
+    assert set(rows_of(smaller[0])) < set(rows_of(small[0])) < set(rows_of(whole[0]))
+    assert rows_of(small[0]).astype(int).tolist() != sorted(rows_of(small[0]))  # shuffled
+    labels = np.concatenate([labels for _, labels in small[0]])
+    assert abs(labels.mean() - 0.5) < 0.1
+    for part in (1, 2):
+        np.testing.assert_array_equal(rows_of(small[part]), rows_of(whole[part]))
+
+
+def test_mean_intersection_over_union():
+    labels, predicted = np.array([[0, 0], [1, 1]]), np.array([[0, 1], [1, 1]])
+    assert arrays.mean_iou(labels, predicted) == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "diabetes", "digits", "wine"])
+def test_tables_are_standardised_and_fit_their_networks(name):
+    task = tasks.get(f"tables/{name}")
+    train, _, test = task.load(1000)
+    (inputs, labels) = next(iter(train))
+    everything = np.concatenate([inputs["numbers"], *(part["numbers"] for part, _ in test)])
+    assert abs(everything.mean()) < 0.05
+    assert abs(everything.std() - 1) < 0.2
+    logits = task.build(Network(widths=(4,)), 0)(inputs)
+    assert logits.shape == (len(labels), int(labels.numpy().max()) + 1)
+
+
+def test_series_and_texts_fit_their_networks():
+    for name in ("series/italy_power_demand", "text/languages"):
+        task = tasks.get(name)
+        inputs, _ = next(iter(task.load(4)[0]))
+        assert task.build(Network(widths=(4, 4)), 0)(inputs).shape[0] == 4
+    texts = np.unique(np.concatenate([part for part, _ in task.load(512)[0]]), axis=0)
+    other = np.concatenate([part for part, _ in task.load(512)[2]])
+    assert not {text.tobytes() for text in texts} & {text.tobytes() for text in other}
+
+
+def test_each_seed_has_its_teacher_and_the_results_tell_their_mean(small, tmp_path):
+    network = Network(widths=(4,))
+    study = dataclasses.replace(
+        small,
+        dataset="",
+        pairs={"tables/wine": Pair(teacher=network, student=network)},
+        fractions=(0.5,),
+        seeds=(0, 1),
+        teacher_steps=8,
+        measures=(),
+        contrasts=(),
+    )
+    trained = jobs.teacher_jobs(study)
+    assert [job["seed"] for job in trained] == [0, 1, *study.tuning_seeds]
+    found = [job | runs.train_teacher(job, study, tmp_path) for job in trained[:2]]
+    assert found[0]["weights_sha256"] != found[1]["weights_sha256"]
+    assert len(list(tmp_path.glob("*.keras"))) == 2
+    mean = jobs.teachers_of_pairs(study, found + [trained[2] | {"accuracy": 0.0}])["tables/wine"]
+    assert mean["accuracy"] == pytest.approx((found[0]["accuracy"] + found[1]["accuracy"]) / 2)
+    settings = {("tables/wine", name): {"learning_rate": 0.1} for name in study.methods}
+    job = jobs.test_jobs(study, settings)[0]
+    result = runs.train_student(job, study, tmp_path)
+    assert result["steps"] == 8
+    assert 0 <= result["accuracy"] <= 100
