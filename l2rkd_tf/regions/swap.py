@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from l2rkd_tf.regions.base import Region, register
+from l2rkd_tf.regions.base import Region, register, scaled
 from l2rkd_tf.regions.cells import (
     DATA_FORMATS,
     at_positions,
@@ -153,15 +153,14 @@ class Swap(Region):
         return _swap(mask, partners, group, self._channels)
 
     def at_fraction(self, coefficients: SwapCoefficients, fraction: TensorLike) -> Any:
-        """Not defined: between an example and a corner there are no points of the region.
+        """See `Region.at_fraction`: this fraction of the swapped positions, the first ones, stays.
 
-        Raises:
-            NotImplementedError: Always.
+        Between two corners of a box of ids there are corners only. The drawn point is at the
+        boundary already; on the way to it, positions are swapped one after the other, in the order
+        of the input.
         """
-        raise NotImplementedError(
-            "Swap has corners only: there are no points between an example and the one it is "
-            "swapped to. Measure fractions of the way with regions.Patch() or regions.Segment(), "
-            "where inputs are floating-point."
+        return coefficients._replace(
+            swapped=tuple(_first_of(group, fraction) for group in coefficients.swapped)
         )
 
     def get_config(self) -> Config:
@@ -224,6 +223,14 @@ def _draw_box(batch, counts, radius, seed):
         shape = [batch] + [-1 if other == axis else 1 for other in range(len(counts))]
         box &= tf.reshape(inside, shape)
     return box
+
+
+def _first_of(swapped, fraction):
+    """The first of the swapped positions of each example, so many that they are this fraction."""
+    flat = tf.cast(tf.reshape(swapped, [tf.shape(swapped)[0], -1]), tf.float32)
+    count = tf.round(scaled(tf.reduce_sum(flat, axis=1, keepdims=True), fraction))
+    kept = tf.cumsum(flat, axis=1) <= count
+    return swapped & tf.reshape(kept, tf.shape(swapped))
 
 
 def _swap(leaf, partners, swapped, data_format):

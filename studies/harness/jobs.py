@@ -5,7 +5,7 @@ import hashlib
 
 import numpy as np
 
-from studies import tasks
+from studies.harness import tasks
 
 
 def make_job(study, phase, place, name, seed, settings):

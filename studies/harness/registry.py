@@ -12,7 +12,7 @@ def all_studies():
     modules = [
         importlib.import_module(f"studies.{module.name}")
         for module in pkgutil.iter_modules(studies.__path__)
-        if module.name not in ("__main__", "harness", "tasks")
+        if module.name not in ("__main__", "harness")
     ]
     return {
         name: value

@@ -8,8 +8,7 @@ import numpy as np
 from l2rkd_tf import geometry, methods
 from l2rkd_tf.cli.common import parsing, training
 from l2rkd_tf.utils import files
-from studies import tasks
-from studies.harness import batch_norm, measures, points
+from studies.harness import batch_norm, measures, points, tasks
 
 
 def teacher_path(folder, study, job):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2rkd_tf import callbacks, regions
+from l2rkd_tf import L2RKDDistiller, callbacks, regions
 from l2rkd_tf.callbacks import local_shape
 from l2rkd_tf.callbacks.base import take_points
 from l2rkd_tf.geometry import fidelity_profile
@@ -41,6 +41,22 @@ def test_monitor_logs_the_profile_of_the_current_student():
     agreement = (teacher.argmax(-1) == student.argmax(-1)).mean()
     assert history["val_fidelity_agreement_0.0"][-1] == pytest.approx(agreement)
     assert monitor.profile.num_points == 40
+
+
+def test_monitor_takes_token_ids():
+    ids = np.random.default_rng(0).integers(0, 5, (8, 6)).astype("int32")
+
+    def network():
+        pooled = [keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(3)]
+        return keras.Sequential(
+            [keras.Input((6,), dtype="int32"), keras.layers.Embedding(5, 4), *pooled]
+        )
+
+    distiller = L2RKDDistiller(network(), network(), seed=0)
+    distiller.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    monitor = callbacks.LocalShapeMonitor(ids)  # the default region is Swap()
+    history = distiller.fit(ids, np.arange(8) % 3, callbacks=[monitor], verbose=0).history
+    assert history["val_fidelity_kl_0.0"][0] != history["val_fidelity_kl_1.0"][0]
 
 
 def test_csv_logger_gets_monitored_values_which_repeat_between_measurements(tmp_path):

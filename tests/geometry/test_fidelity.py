@@ -1,11 +1,12 @@
 """The fidelity profile."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from l2rkd_tf import geometry
-from l2rkd_tf.regions import Ball, Mixture, Patch, Region, Segment, Simplex
+from l2rkd_tf.regions import Ball, Mixture, Patch, Region, Segment, Simplex, Swap
 from tests.geometry.helpers import assert_same, curved, logits, numbers, stderr
 from tests.references import losses as reference
 
@@ -38,6 +39,26 @@ def test_profile_equals_a_loop(region, temperature):
         np.testing.assert_allclose(profile.agreement_stderr[column], stderr(alike), rtol=1e-6)
     assert profile.num_points == 13
     np.testing.assert_array_equal(profile.fractions, np.float32(FRACTIONS))
+
+
+def test_profile_of_token_ids_equals_a_loop():
+    ids, region = np.random.default_rng(0).integers(0, 5, (7, 6)).astype("int32"), Swap()
+
+    def embedding(seed):
+        keras.utils.set_random_seed(seed)
+        pooled = [keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(3)]
+        return keras.Sequential(
+            [keras.Input((6,), dtype="int32"), keras.layers.Embedding(5, 4, "normal"), *pooled]
+        )
+
+    teacher, student = embedding(0), embedding(1)
+    profile = geometry.fidelity_profile(teacher, student, ids, region, FRACTIONS, seed=3)
+    drawn = region.draw(tf.constant(ids), [3, 0])
+    for column, fraction in enumerate(FRACTIONS):
+        points = region.apply(tf.constant(ids), region.at_fraction(drawn, fraction))
+        divergences = reference.kl(logits(teacher, points), logits(student, points), 1.0)
+        np.testing.assert_allclose(profile.kl[column], np.mean(divergences), rtol=1e-5)
+    assert len(set(profile.kl)) == 3
 
 
 @pytest.mark.parametrize("divergence", ["kl", "binary_kl"])

@@ -236,10 +236,32 @@ def test_a_mixture_with_swap_keeps_ids_and_mixes_images():
     assert moved.dtype == np.int32 and (moved == ids.numpy()).mean() < 1.0
 
 
-def test_a_corner_has_no_fractions():
-    region, ids = Swap(), tf.zeros((2, 3), tf.int32)
-    with pytest.raises(NotImplementedError, match=r"corners only.*regions.Patch\(\)"):
-        region.at_fraction(region.draw(ids, [0, 0]), 0.5)
+@pytest.mark.parametrize("region", [Swap(), Swap(contiguous=True), Swap(grid=2)])
+def test_on_the_way_to_a_corner_positions_are_swapped_one_after_the_other(region):
+    ids = tf.reshape(tf.range(40 * 9), (40, 9))
+    drawn = region.draw(ids, [0, 5])
+    corner = region.apply(ids, drawn).numpy() != ids.numpy()
+    earlier = np.zeros_like(corner)
+    for fraction in (0.0, 0.3, 0.7, 1.0):
+        part = region.apply(ids, region.at_fraction(drawn, fraction)).numpy()
+        swapped = part != ids.numpy()
+        partners = tf.gather(ids, drawn.partners[:, 0]).numpy()
+        np.testing.assert_array_equal(part[swapped], partners[swapped])
+        np.testing.assert_array_equal(swapped.sum(1), np.round(fraction * corner.sum(1)))
+        assert (earlier <= swapped).all()
+        earlier = swapped
+    np.testing.assert_array_equal(earlier, corner)
+
+
+def test_each_example_may_have_its_own_fraction():
+    inputs = {"ids": tf.reshape(tf.range(32), (4, 8)), "town": tf.range(4)}
+    region = Swap(radius=1.0)
+    drawn = region.draw(inputs, [0, 0])
+    moved = region.apply(inputs, region.at_fraction(drawn, tf.constant([0.0, 0.25, 0.5, 1.0])))
+    changed = moved["ids"].numpy() != inputs["ids"].numpy()
+    assert changed.sum(1).tolist() == [0, 2, 4, 8]
+    assert changed[1, :2].all()
+    assert (moved["town"].numpy() != inputs["town"].numpy()).tolist() == [False, False, False, True]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ import dataclasses
 
 import pytest
 
-from studies import tasks
-from studies.harness import jobs, points, registry, runs
+from studies.harness import jobs, points, registry, runs, tasks
 from studies.harness.definitions import Method
 from tests.studies.made_up import made_up_runs
 

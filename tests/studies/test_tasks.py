@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from studies import tasks
-from studies.harness import jobs, runs
+from studies.harness import jobs, runs, tasks
 from studies.harness.definitions import Network, Pair
-from studies.tasks import arrays
+from studies.harness.tasks import arrays
 
 
 def rows_of(batches):

@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 from sklearn import datasets
 
-from studies.tasks.arrays import Arrays
+from studies.harness.tasks.arrays import Arrays
 
 _CATEGORIES = {"sex": 2, "decade": 8}  # columns of `diabetes`, and how many values they have
 

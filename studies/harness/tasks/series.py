@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 from sktime import datasets
 
-from studies.tasks.arrays import Arrays
+from studies.harness.tasks.arrays import Arrays
 
 _LOADERS = {
     "arrow_head": datasets.load_arrow_head,

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from studies.tasks.arrays import Arrays
+from studies.harness.tasks.arrays import Arrays
 
 _LANGUAGES = (
     "ca", "cs", "da", "de", "es", "et", "fi", "fr", "hr", "hu", "id", "it", "lt", "lv", "nb", "nl",

@@ -23,5 +23,5 @@ def get(dataset):
     """
     kind, _, name = dataset.partition("/")
     if kind not in BY_SEED:
-        return importlib.import_module("studies.tasks.images").Images(dataset)
-    return importlib.import_module(f"studies.tasks.{kind}").task(name)
+        return importlib.import_module("studies.harness.tasks.images").Images(dataset)
+    return importlib.import_module(f"studies.harness.tasks.{kind}").task(name)

@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 
 from l2rkd_tf import data
-from studies.tasks.arrays import Arrays
+from studies.harness.tasks.arrays import Arrays
 
 
 def task(name):
