@@ -58,7 +58,8 @@ def masked_moments():
 
 
 def texts():
-    return [keras.Input((6,), dtype="int32"), layers.Embedding(9, 4, "normal"), layers.Flatten()]
+    wide = keras.initializers.RandomNormal(0, 1)
+    return [keras.Input((6,), dtype="int32"), layers.Embedding(9, 4, wide), layers.Flatten()]
 
 
 CASES = {
@@ -112,7 +113,7 @@ def trained(case, **options):
 def test_xla_and_two_replicas_equal_one_device_run_eagerly(case):
     one = trained(case, run_eagerly=True)
     kernel = made(case).student.get_weights()[-2]
-    assert np.abs(one.student.get_weights()[-2] - kernel).max() > 1e-2
+    assert np.abs(one.student.get_weights()[-2] - kernel).max() > 1e-3
     assert_equal_weights(trained(case, jit_compile=True).student, one.student, atol=1e-5)
     with two_replicas().scope():
         two = made(case)
