@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from l2rkd_tf import L2RKDDistiller, regions
+from l2rkd_tf import L2RKDDistiller, callbacks, regions
 from l2rkd_tf.distiller import keras_fixes
 from l2rkd_tf.distiller.region_at import HiddenPoints, features_behind
 from l2rkd_tf.features import OUTPUT
@@ -610,6 +610,15 @@ def test_ids_that_are_interpolated_are_told_both_ways_out():
     distiller = compiled(reading(region_at=None, region="segment"))
     with pytest.raises(ValueError, match=r"regions.Swap\(\).* or `region_at=`"):
         distiller.train_on_batch(*texts())
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [callbacks.LocalShapeMonitor(texts()), callbacks.BlindRegionSearch([regions.Swap()], texts())],
+)
+def test_measures_of_regions_in_inputs_are_refused(callback):
+    with pytest.raises(ValueError, match="only where regions are drawn in inputs.*region_at=\\('e"):
+        compiled(reading()).fit(*texts(), callbacks=[callback], verbose=0)
 
 
 def test_a_teacher_is_needed_for_its_answers_in_regions():
