@@ -93,11 +93,11 @@ class L2RKDDistiller(SavedDistiller):
         region: A `l2rkd_tf.regions.Region`, its name (`"patch"`) or its config. `None` means
             `Patch(grid=4)` for images (rank 4) and `Segment()` for other inputs.
         region_at: Layer behind which regions are drawn, such as the embedding of token ids: its
-            name or path (`"backbone/token_embedding"`), or a pair of such, the teacher's first. A
-            region point is what the rest of each model makes of the layer's output, moved by one
-            draw in both. What else the rest needs moves along: floats by the same map, and a mask,
-            boolean or called so, is true where it is in all that is mixed. `region=None` is then
-            `Segment()`. Both models need a graph.
+            name or path (`"backbone/token_embedding"`), or a pair of such, the teacher's first
+            (`None` where it is not run in regions). A region point is what the rest of each model
+            makes of the layer's output, moved by one draw in both. What else the rest needs moves
+            along: floats by the same map; a mask, boolean or called so, is true where it is in all
+            that is mixed. `region=None` is then `Segment()`. Both models need a graph.
         region_targets: `"teacher"` runs the teacher at `x'`. `"interpolated"` applies the region's
             linear map to the teacher's outputs at the training points instead: exact where the
             teacher is linear, and without a teacher pass.
@@ -142,7 +142,8 @@ class L2RKDDistiller(SavedDistiller):
     Raises:
         ValueError: If one of these arguments is out of its range or of another type, which the
             message names, or if teacher and student differ in inputs or number of outputs, share
-            weights that are trained, or end in an activation that `from_logits` rules out.
+            weights that are trained, end in an activation that `from_logits` rules out, or have no
+            such layers as `region_at` needs.
 
     Example:
         >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])

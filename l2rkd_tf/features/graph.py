@@ -128,7 +128,14 @@ def trace(model: Any, origins: Sequence[Origin] = (), recorder: "Recorder | None
 
 
 class Recorder:
-    """Calls layers, and notes what they output."""
+    """Calls layers, and notes what they output.
+
+    Attributes:
+        tensors: As in `Graph`.
+        layers: As in `Graph`.
+        origins: Of each tensor, by its `id`.
+        made_by: The layer that made a tensor, by the `id` of this, and the tensors it was given.
+    """
 
     def __init__(self) -> None:
         self.tensors: dict[str, Any] = {}
@@ -137,12 +144,12 @@ class Recorder:
         self.made_by: dict[int, tuple[Any, list[Any]]] = {}
         self._nested: dict[Any, tuple[Graph, keras.Model]] = {}
 
-    def start(self, inputs, origins):
+    def start(self, inputs: Any, origins: Sequence[Origin]) -> None:
         """Notes where the inputs come from; those of a whole model are nobody's."""
         for number, tensor in enumerate(keras.tree.flatten(inputs)):
             self.origins[id(tensor)] = origins[number] if number < len(origins) else Origin()
 
-    def __call__(self, layer, *args, **kwargs):
+    def __call__(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         """What the layer outputs."""
         given = [x for x in keras.tree.flatten((args, kwargs)) if id(x) in self.origins]
         if has_graph(layer):
@@ -194,7 +201,7 @@ class Recorder:
         self.tensors[path] = output
         self.layers[path] = LayerOutput(shape, *origin, layer_type, is_model)
 
-    def graph(self, inputs, outputs):
+    def graph(self, inputs: Any, outputs: Any) -> Graph:
         """All that was noted of a model."""
         self._mark_outputs(outputs)
         origins = [self.origins[id(x)] for x in keras.tree.flatten(outputs)]
