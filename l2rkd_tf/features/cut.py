@@ -126,7 +126,7 @@ class _Halves:
 
     Attributes:
         front: Model of what passes, and then of those of the tensors that come before it.
-        rest: Model of those that come after it.
+        rest: Model of those that come after it; `None` if there are none.
         is_behind: Which of the tensors come after it.
     """
 
@@ -139,7 +139,7 @@ class _Halves:
         # No output of a Keras model is an input of it that another one has made.
         after = [cutter.same(tensor) for tensor, is_behind in pairs if is_behind]
         self.front = _Part(graph.inputs, [*passing, *before], name=name)
-        self.rest = _Part(passing, after, name=f"{name}_rest")
+        self.rest: Any = _Part(passing, after, name=f"{name}_rest") if after else None
 
 
 class _Part(keras.Model):

@@ -507,6 +507,13 @@ def with_bypass(seed):
     return keras.Model(ids, outputs)
 
 
+def without_the_layer(seed):
+    """Uses the one output of a nested model that does not depend on the layer."""
+    ids, bypass = keras.Input((TIME,), dtype="int32"), with_bypass(seed)
+    inner = keras.Model(bypass.input, bypass.output, name="inner")
+    return keras.Model(ids, layers.Dense(CLASSES, name="top")(inner(ids)["b"]))
+
+
 def shorter(seed):
     """Keeps half of the positions."""
     ids = keras.Input((TIME,), dtype="int32")
@@ -547,6 +554,11 @@ REFUSALS = {
     "outputs that pass by": (
         lambda: pair(with_bypass),
         {"region_at": "embedding"},
+        "must name a layer that all outputs depend on",
+    ),
+    "no output that depends on it": (
+        lambda: pair(without_the_layer),
+        {"region_at": "inner/embedding"},
         "must name a layer that all outputs depend on",
     ),
     "gradients": (
