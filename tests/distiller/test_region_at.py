@@ -460,6 +460,23 @@ def test_implicit_masks_of_keras_hold_where_all_that_is_mixed_is_data():
     np.testing.assert_array_equal(keras_fixes.mask_of(outputs), is_data)
 
 
+@pytest.mark.parametrize("with_data", [False, True])
+def test_masks_of_dense_outputs_come_from_what_is_mixed(with_data):
+    x, _ = padded_texts()
+    ids = keras.Input((TIME,), dtype="int32")
+    hidden = layers.Embedding(TOKENS, 4, mask_zero=True, name="embedding")(ids)
+    cut = CutModel(keras.Model(ids, layers.Dense(2)(layers.Dropout(0.1)(hidden))), "embedding")
+    (hidden,) = cut.front(x["token_ids"], training=False).hidden
+    drawn = draw_points(regions.Segment(), hidden, [0, 0])
+    points = HiddenPoints(x["token_ids"], drawn, with_data)
+    outputs = features_behind(cut, points, False)[OUTPUT]
+    partners, _, _ = regions.Segment().draw(hidden, split([0, 0], 2)[1])
+    is_data = x["token_ids"] > 0
+    expected = is_data & is_data[partners.numpy()[:, 0]]
+    expected = np.concatenate([is_data, expected]) if with_data else expected
+    np.testing.assert_array_equal(keras_fixes.mask_of(outputs), expected)
+
+
 def test_a_transformer_is_distilled_behind_its_embedding():
     (x, y), teacher = padded_texts(), classifier(0)
     region_at = "backbone/token_embedding", "token_embedding"
