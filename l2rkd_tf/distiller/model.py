@@ -23,7 +23,7 @@ from l2rkd_tf.distiller.objective import Objective
 from l2rkd_tf.distiller.padding import mask_values
 from l2rkd_tf.distiller.region_at import layer_pair
 from l2rkd_tf.distiller.saving import SavedDistiller
-from l2rkd_tf.distiller.settings import Number, Settings
+from l2rkd_tf.distiller.settings import Settings
 from l2rkd_tf.distiller.teacher import Teacher
 from l2rkd_tf.distiller.terms import DivergenceTerm, HardLossTerm
 from l2rkd_tf.features import OUTPUT
@@ -199,15 +199,10 @@ class L2RKDDistiller(SavedDistiller):
         check_inputs_agree(teacher, student)
         compared = divergence, temperature, output_weights, from_logits
         self._heads = make_heads(teacher, student, *compared)
-        self._set_weights(hard_weight, kd_weight, region_weight)
+        self._make_weights(hard_weight, kd_weight, region_weight)
         methods = distillation_losses, distillation_loss_weights, distillation_losses_at
         self._set_parts(teacher, method_terms(*methods, teacher, student, features), features)
         self._set_first_region(region)
-
-    def _set_weights(self, hard_weight, kd_weight, region_weight):
-        self._hard_weight = Number("hard_weight", hard_weight)
-        self._kd_weight = Number("kd_weight", kd_weight)
-        self._region_weight = Number("region_weight", region_weight)
 
     def _set_parts(self, teacher, methods, features):
         self._objective = self._make_objective(methods)
