@@ -16,6 +16,7 @@ __all__ = [
     "DistillerCallback",
     "check_counts",
     "check_distiller",
+    "check_draws_in_inputs",
     "check_epoch",
     "take_points",
     "try_points",
@@ -56,6 +57,15 @@ def check_distiller(model: object, callback: str) -> None:
         raise ValueError(
             f"`callbacks` may contain a {callback} only in the fit() of an L2RKDDistiller. "
             f"Received: the fit() of {model!r} of type {type(model).__name__}"
+        )
+
+
+def check_draws_in_inputs(model: L2RKDDistiller, callback: str, way_out: str) -> None:
+    """Checks that a callback measures the regions in which a distiller is trained."""
+    if model.region_at is not None:
+        raise ValueError(
+            f"`callbacks` may contain a {callback} only where regions are drawn in inputs, as it "
+            f"draws them. Received: a distiller with region_at={model.region_at!r}. {way_out}"
         )
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from l2rkd_tf.callbacks.base import (
     DistillerCallback,
     check_counts,
+    check_draws_in_inputs,
     check_epoch,
     take_points,
     try_points,
@@ -103,6 +104,7 @@ class BlindRegionSearch(DistillerCallback):
     def set_model(self, model: L2RKDDistiller) -> None:
         """Called by Keras when training starts."""
         super().set_model(model)
+        check_draws_in_inputs(model, type(self).__name__, "Leave out one of them.")
         if model.region_targets == "interpolated":
             unfit = [region for region in self.regions if not region.interpolates_targets]
             if unfit:

@@ -11,6 +11,7 @@ from l2rkd_tf import plots
 from l2rkd_tf.callbacks.base import (
     DistillerCallback,
     check_counts,
+    check_draws_in_inputs,
     take_points,
     try_points,
 )
@@ -127,6 +128,9 @@ class LocalShapeMonitor(DistillerCallback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Reads the samples, the first time, and tries the region on a few of them."""
+        if self.region is None:
+            way_out = "Give the callback a region of inputs, or leave it out."
+            check_draws_in_inputs(self.model, type(self).__name__, way_out)
         self._values = None
         if self._points is None:
             self._points = take_points(self.data, self.max_points, self.seed)

@@ -1,6 +1,7 @@
 """A batch of a training step: its training points, its region points, and what belongs to them."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -8,6 +9,8 @@ import tensorflow as tf
 
 from l2rkd_tf.distiller import positions
 from l2rkd_tf.distiller.padding import padded
+from l2rkd_tf.distiller.region_at import HiddenPoints, hidden_of
+from l2rkd_tf.features.cut import State
 from l2rkd_tf.methods.jacobian import draw_directions
 from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.points import RegionPoints, count_moved, draw_points
@@ -32,7 +35,8 @@ class Points(NamedTuple):
     """Points and what belongs to each of them.
 
     Attributes:
-        inputs: Tensor of shape `(points, ...)`, or a structure of such.
+        inputs: Tensor of shape `(points, ...)`, or a structure of such; `HiddenPoints` where the
+            points are behind a layer.
         labels: As given to `fit`; `None` where the points have none.
         weights: Example weights; `None` for 1 each. A dict or list for several outputs.
         directions: What their outputs are projected on, shape `(points, projections, outputs)`;
@@ -71,6 +75,8 @@ class Batch(NamedTuple):
         given: The inputs as they came from the dataset, before any cast.
         cached: The teacher's outputs at the points of `original`, where the data carry them: a
             tensor, or a dict of several by name.
+        state: What the student's first part has returned at the points of `original`, where
+            regions are drawn behind a layer.
     """
 
     original: Points
@@ -80,6 +86,7 @@ class Batch(NamedTuple):
     drawn: RegionPoints | None
     given: Any = None
     cached: Any = None
+    state: State | None = None
 
     def points_at(self, where: Where) -> Points:
         """The points at `"data"`, `"region"` or `"both"`."""
@@ -152,6 +159,7 @@ class BatchSampler:
         projections: tuple[int, int] | None = None,
         whole_numbers: bool = False,
         mask_values: Sequence[float | None] = (),
+        front: Callable[[Any], State] | None = None,
     ) -> Batch:
         """The batch of a step.
 
@@ -166,6 +174,7 @@ class BatchSampler:
                 where a term compares gradients.
             whole_numbers: As in `draw_batch`.
             mask_values: As in `draw_batch`.
+            front: As in `draw_batch`.
 
         Returns:
             `Batch`.
@@ -190,6 +199,7 @@ class BatchSampler:
                 replace_fraction=self._replace_fraction,
                 whole_numbers=whole_numbers,
                 mask_values=mask_values,
+                front=front,
             )
         return batch._replace(given=inputs, cached=cached)
 
@@ -234,6 +244,7 @@ def draw_batch(
     seed: TensorLike,
     whole_numbers: bool = False,
     mask_values: Sequence[float | None] = (),
+    front: Callable[[Any], State] | None = None,
     **options: Any,
 ) -> Batch:
     """Draws region points for a batch: beside the training points, or in the place of some.
@@ -248,23 +259,28 @@ def draw_batch(
         whole_numbers: Whether points in the regions of uint8 inputs are rounded to whole grey
             levels, from 0 to 255.
         mask_values: Value of padding of each input, or `None`: see `padding`.
+        front: The student up to the layer behind which the region is drawn, or `None`.
         **options: `num_points` and `replace_fraction` of `draw_points`.
 
     Returns:
         `Batch`.
     """
     given = keras.tree.map_structure(tf.convert_to_tensor, inputs)
-    drawn = draw_points(region, given, seed, labels=labels, **options)
     inputs = _as_floats(given)
-    at_data, at_region = drawn.at_data(inputs), drawn.at_region(inputs)
-    at_region = padded(at_region, inputs, mask_values, drawn)
-    if whole_numbers:
-        at_region = keras.tree.map_structure(_to_grey_levels, given, at_region)
-    counts = distribution.global_counts(*map(num_rows, (inputs, at_data, at_region)))
+    state = None if front is None else front(inputs)
+    drawn_in = given if state is None else hidden_of(state)
+    drawn = draw_points(region, drawn_in, seed, labels=labels, **options)
+    at_data, at_region = drawn.at_data(inputs), HiddenPoints(inputs, drawn)
+    if state is None:
+        at_region = padded(drawn.at_region(inputs), inputs, mask_values, drawn)
+        if whole_numbers:
+            at_region = keras.tree.map_structure(_to_grey_levels, given, at_region)
+    rows = inputs, at_data, at_region if state is None else drawn.of_owner(inputs)
+    counts = distribution.global_counts(*map(num_rows, rows))
     original = Points(inputs, labels, weights, directions, counts[0])
     data = Points._make([at_data, *_if_given(drawn.at_data, original[1:4]), counts[1]])
     moved = Points._make([at_region, None, *_if_given(drawn.of_owner, original[2:4]), counts[2]])
-    return Batch(original, data, moved, _together(data, moved), drawn)
+    return Batch(original, data, moved, _together(data, moved), drawn, state=state)
 
 
 def _rows_of(features, chosen):
@@ -277,8 +293,11 @@ def num_rows(batch: Tensors) -> tf.Tensor:
 
 
 def _together(data, region):
+    is_hidden = isinstance(region.inputs, HiddenPoints)
     return Points(
-        _one_after_the_other(data.inputs, region.inputs),
+        dataclasses.replace(region.inputs, with_data=True)
+        if is_hidden
+        else _one_after_the_other(data.inputs, region.inputs),
         None,
         None if data.weights is None else _one_after_the_other(data.weights, region.weights),
         None

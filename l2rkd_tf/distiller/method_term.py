@@ -12,6 +12,7 @@ from absl import logging
 from l2rkd_tf.distiller.batch import Batch
 from l2rkd_tf.distiller.terms import Term
 from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT, layer_outputs
+from l2rkd_tf.features.cut import CutModel
 from l2rkd_tf.methods import FeatureMethod, LayersMethod, Method, TrainableMethod, get
 from l2rkd_tf.utils import distribution
 from l2rkd_tf.utils.types import DistillationLosses, FeatureFunction, Features, RegionTargets, Where
@@ -19,6 +20,7 @@ from l2rkd_tf.utils.validation import check_choice, is_weight
 
 __all__ = [
     "MethodTerm",
+    "check_layers_of_methods",
     "check_outputs_of_methods",
     "check_points_of_methods",
     "method_terms",
@@ -210,6 +212,33 @@ def check_points_of_methods(terms: Sequence[MethodTerm], region_targets: RegionT
             f"`{_AT}` must be 'data' with region_targets='interpolated', which does not run the "
             f"teacher at region points. Received: {at}. Use region_targets='teacher'."
         )
+
+
+def check_layers_of_methods(terms: Sequence[Term], *cuts: CutModel | None) -> None:
+    """Checks that methods compare at region points what there is behind a layer.
+
+    Args:
+        terms: The methods.
+        *cuts: The teacher and the student as cut behind a layer, or `None`.
+
+    Raises:
+        ValueError: If one compares gradients with respect to inputs, or a feature before the cut.
+    """
+    for term in terms:
+        if term.num_projections:
+            raise ValueError(
+                f"`{_METHODS}` must not compare gradients with respect to the inputs with "
+                f"region_at, since its region points have no inputs. Received: {term.name}. Leave "
+                "out one of them."
+            )
+        for layers, cut in zip(term.layers, cuts, strict=True):
+            early = [name for name in layers if cut is not None and name in cut.before]
+            if early and cut is not None and term.at != "data":
+                raise ValueError(
+                    f"`{_METHODS}` must compare layers behind region_at at region points. "
+                    f"Received: {term.name} at {term.at!r}, which compares {early}, while regions "
+                    f"begin behind {cut.path!r}. Use {_AT}='data'."
+                )
 
 
 def tell_layers(

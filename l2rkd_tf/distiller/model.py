@@ -21,20 +21,19 @@ from l2rkd_tf.distiller.method_term import (
 )
 from l2rkd_tf.distiller.objective import Objective
 from l2rkd_tf.distiller.padding import mask_values
+from l2rkd_tf.distiller.region_at import layer_pair
 from l2rkd_tf.distiller.saving import SavedDistiller
-from l2rkd_tf.distiller.settings import Number, Settings
+from l2rkd_tf.distiller.settings import Settings
 from l2rkd_tf.distiller.teacher import Teacher
 from l2rkd_tf.distiller.terms import DivergenceTerm, HardLossTerm
 from l2rkd_tf.features import OUTPUT
-from l2rkd_tf.regions import Region, default_region
+from l2rkd_tf.regions import Region
 from l2rkd_tf.teacher_cache.inputs import unpack_batch
 from l2rkd_tf.teacher_cache.origin import check_origin
 from l2rkd_tf.utils.model_checks import (
     check_inputs_agree,
     check_models,
-    check_shares_nothing_trained,
     check_takes_more_points,
-    data_format_of,
     takes_integers,
 )
 from l2rkd_tf.utils.types import (
@@ -42,7 +41,6 @@ from l2rkd_tf.utils.types import (
     DistillationLosses,
     Divergence,
     FeatureFunction,
-    Features,
     Logs,
     RegionTargets,
     Where,
@@ -94,6 +92,12 @@ class L2RKDDistiller(SavedDistiller):
             same names are compared. `distiller.student` is the trained model.
         region: A `l2rkd_tf.regions.Region`, its name (`"patch"`) or its config. `None` means
             `Patch(grid=4)` for images (rank 4) and `Segment()` for other inputs.
+        region_at: Layer behind which regions are drawn, such as the embedding of token ids: its
+            name or path (`"backbone/token_embedding"`), or a pair of such, the teacher's first
+            (`None` where it is not run in regions). A region point is what the rest of each model
+            makes of the layer's output, moved by one draw in both. What else the rest needs moves
+            along: floats by the same map; a mask, boolean or called so, is true where it is in all
+            that is mixed. `region=None` is then `Segment()`. Both models need a graph.
         region_targets: `"teacher"` runs the teacher at `x'`. `"interpolated"` applies the region's
             linear map to the teacher's outputs at the training points instead: exact where the
             teacher is linear, and without a teacher pass.
@@ -138,7 +142,8 @@ class L2RKDDistiller(SavedDistiller):
     Raises:
         ValueError: If one of these arguments is out of its range or of another type, which the
             message names, or if teacher and student differ in inputs or number of outputs, share
-            weights that are trained, or end in an activation that `from_logits` rules out.
+            weights that are trained, end in an activation that `from_logits` rules out, or have no
+            such layers as `region_at` needs.
 
     Example:
         >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -155,7 +160,8 @@ class L2RKDDistiller(SavedDistiller):
         ['accuracy', 'hard_loss', 'kd_loss', 'loss', 'region_loss']
 
     Reference: Deng and Zhang, Locally Linear Region Knowledge Distillation (arXiv:2010.04812). The
-    definition of a region is this library's own: see `l2rkd_tf.regions`.
+    definition of a region is this library's own: see `l2rkd_tf.regions`. Mixing behind an embedding
+    is from Liang et al., MixKD (arXiv:2011.00593).
     """
 
     def __init__(
@@ -164,6 +170,7 @@ class L2RKDDistiller(SavedDistiller):
         student: keras.Model,
         *,
         region: Region | str | Config | None = None,
+        region_at: str | tuple[str | None, str] | None = None,
         region_targets: RegionTargets = "teacher",
         temperature: float | dict[str, float] = 4.0,
         hard_weight: float = 0.1,
@@ -187,14 +194,12 @@ class L2RKDDistiller(SavedDistiller):
         super().__init__(student, name=name, **kwargs)
         self._settings = Settings(
             region_targets, num_region_points, replace_fraction, divergence, from_logits,
-            output_weights, check_finite, checked_seed(seed),
+            output_weights, check_finite, checked_seed(seed), layer_pair(region_at),
         )  # fmt: skip
         check_inputs_agree(teacher, student)
         compared = divergence, temperature, output_weights, from_logits
         self._heads = make_heads(teacher, student, *compared)
-        self._hard_weight = Number("hard_weight", hard_weight)
-        self._kd_weight = Number("kd_weight", kd_weight)
-        self._region_weight = Number("region_weight", region_weight)
+        self._make_weights(hard_weight, kd_weight, region_weight)
         methods = distillation_losses, distillation_loss_weights, distillation_losses_at
         self._set_parts(teacher, method_terms(*methods, teacher, student, features), features)
         self._set_first_region(region)
@@ -202,8 +207,9 @@ class L2RKDDistiller(SavedDistiller):
     def _set_parts(self, teacher, methods, features):
         self._objective = self._make_objective(methods)
         teacher_forward, self._student_forward = make_forwards(
-            teacher, self.student, methods, features, self._heads
-        )
+            teacher, self.student, methods, features, self._heads, self.region_at,
+            runs_teacher=self.region_targets == "teacher",
+        )  # fmt: skip
         for term in methods:
             term.validate(teacher, self.student)
         self._teacher = Teacher(
@@ -222,15 +228,6 @@ class L2RKDDistiller(SavedDistiller):
         )
         self.supports_jit = teacher is None or teacher.supports_jit
         self.built = self.student.built and all(term.is_built for term in methods)
-
-    def _set_first_region(self, region):
-        if region is None and getattr(self.student, "inputs", None):
-            region = self._default_region(self.student.inputs)
-        if region is not None:
-            self.region = region
-
-    def _default_region(self, inputs):
-        return default_region(inputs, data_format_of(self.student, self.get_teacher()))
 
     def _make_objective(self, methods: list[MethodTerm]) -> Objective:
         check_points_of_methods(methods, self.region_targets)
@@ -273,9 +270,10 @@ class L2RKDDistiller(SavedDistiller):
     def train_step(self, data: Any) -> Logs:
         """Draws region points, runs the teacher, updates the student; returns the logs."""
         step = tf.convert_to_tensor(keras_fixes.batch_number(self.optimizer))  # before the update
-        batch = self._sample(data, step)
-        teacher = self._teacher(batch)
         with tf.GradientTape() as tape:
+            batch = self._sample(data, step)
+            with tape.stop_recording():
+                teacher = self._teacher(batch)
             student = self._student_forward(batch, training=True)
             # Read before replicas meet in a reduction, where another one may run its student.
             regularization = self._regularization(batch.original.count)
@@ -322,27 +320,5 @@ class L2RKDDistiller(SavedDistiller):
             projections=projections,
             whole_numbers=takes_integers(self.get_teacher()) or takes_integers(self.student),
             mask_values=mask_values(x, self.student, self.get_teacher()),
+            front=self._student_forward.front,
         )
-
-    # The model as a Keras object.
-
-    def build(self, input_shape: Any) -> None:
-        """Makes the weights of a student, and those of methods, that no graph of layers tells.
-
-        The first step does it. To load weights before that, call it first.
-
-        Args:
-            input_shape: Shape of a batch of inputs, such as `(None, 28, 28, 1)`, or a structure of
-                such. Inputs are taken to be float32, if the distiller has not met any.
-        """
-
-        def trace(inputs: Any) -> list[Features | None]:
-            self.student(inputs, training=False)  # lets Keras note that it is built, and how
-            forwards = self._teacher.forward, self._student_forward
-            return [None if forward is None else forward.trace(inputs) for forward in forwards]
-
-        with tf.init_scope():
-            function = tf.function(trace).get_concrete_function(self._input_specs(input_shape))
-        self._objective.build(*function.structured_outputs)
-        self._heads.check(self.get_teacher(), self.student)
-        check_shares_nothing_trained(self.get_teacher(), self.student)

@@ -7,13 +7,12 @@ import keras
 
 from l2rkd_tf import regions
 from l2rkd_tf.distiller.batch import BatchSampler, PointsPerStep
-from l2rkd_tf.distiller.forward import Forward
 from l2rkd_tf.distiller.method_term import MethodTerm, tell_layers
+from l2rkd_tf.distiller.region_at import check_region
 from l2rkd_tf.distiller.settings import Number, Settings
 from l2rkd_tf.distiller.student_model import StudentModel
 from l2rkd_tf.distiller.summary import summary_of
-from l2rkd_tf.distiller.teacher import Teacher
-from l2rkd_tf.regions import Region
+from l2rkd_tf.regions import Region, Segment, default_region
 from l2rkd_tf.utils.model_checks import data_format_of
 from l2rkd_tf.utils.types import Config, Divergence, RegionTargets, Where
 
@@ -32,8 +31,6 @@ class DistillerProperties(StudentModel):
     _kd_weight: Number
     _region_weight: Number
     _sampler: BatchSampler
-    _student_forward: Forward
-    _teacher: Teacher
 
     def get_teacher(self) -> keras.Model | None:
         """The teacher, or `None`. A method: Keras would save what a property returns."""
@@ -93,6 +90,11 @@ class DistillerProperties(StudentModel):
     def region_weight(self, value: float) -> None:
         self._assign(self._region_weight, value)
 
+    def _make_weights(self, hard_weight, kd_weight, region_weight):
+        self._hard_weight = Number("hard_weight", hard_weight)
+        self._kd_weight = Number("kd_weight", kd_weight)
+        self._region_weight = Number("region_weight", region_weight)
+
     def _assign(self, number: Number, value: float) -> None:
         if number.assign(value):
             self._retrace()
@@ -114,14 +116,33 @@ class DistillerProperties(StudentModel):
                 "`region_targets='interpolated'` needs a region with a linear map of logits, such "
                 f"as regions.Segment(). Received: region={region!r}. Use region_targets='teacher'."
             )
+        student, teacher = self._student_forward, self._teacher.forward
+        if student.cut is not None:
+            check_region(region, None if teacher is None else teacher.cut, student.cut)
         region.set_data_format(data_format_of(self.student, self.get_teacher()))
         self._sampler.region = region
         self._retrace()
+
+    def _set_first_region(self, region):
+        if region is None and getattr(self.student, "inputs", None):
+            region = self._default_region(self.student.inputs)
+        if region is not None:
+            self.region = region
+
+    def _default_region(self, inputs):
+        if self.region_at is not None:
+            return Segment()
+        return default_region(inputs, data_format_of(self.student, self.get_teacher()))
 
     @property
     def region_targets(self) -> RegionTargets:
         """See the argument `region_targets`; fixed."""
         return self._settings.region_targets
+
+    @property
+    def region_at(self) -> tuple[str | None, str] | None:
+        """Layers of teacher and student, see the argument `region_at`; fixed."""
+        return self._settings.region_at
 
     @property
     def num_region_points(self) -> int:

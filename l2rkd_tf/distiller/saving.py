@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 
-from l2rkd_tf.distiller.forward import Forward
 from l2rkd_tf.distiller.properties import DistillerProperties
 from l2rkd_tf.teacher_cache.fingerprints import hash_weights
 from l2rkd_tf.utils.types import Config, PathLike
@@ -19,7 +18,6 @@ _TEACHER_FILE = "teacher.weights.h5"
 class SavedDistiller(DistillerProperties):
     """Base class of distillers: their config, and the teacher's weights in whole-model files."""
 
-    _student_forward: Forward
     # Fingerprint of the teacher's weights, if a config made them: those of no training.
     _untrained_teacher: str | None = None
 

@@ -34,6 +34,7 @@ class Settings:
     output_weights: dict[str, float] | None
     check_finite: bool
     seed: int
+    region_at: tuple[str | None, str] | None
 
     def __post_init__(self) -> None:
         """Checks all but the seed and what concerns outputs, which `make_heads` checks."""

@@ -9,15 +9,18 @@ import tensorflow as tf
 from l2rkd_tf.distiller import keras_fixes, positions
 from l2rkd_tf.distiller.batch import plain_batch
 from l2rkd_tf.distiller.compile_checks import check_metrics, only_entry
+from l2rkd_tf.distiller.forward import Forward
 from l2rkd_tf.distiller.heads import Heads
 from l2rkd_tf.distiller.objective import Losses, Objective
 from l2rkd_tf.distiller.settings import Settings
+from l2rkd_tf.distiller.teacher import Teacher
 from l2rkd_tf.distiller.terms import HardLossTerm
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.teacher_cache.inputs import split_inputs, unpack_batch
 from l2rkd_tf.utils import distribution
+from l2rkd_tf.utils.model_checks import check_shares_nothing_trained
 from l2rkd_tf.utils.outputs import names_of_outputs, only_output
-from l2rkd_tf.utils.types import Config, Logs, PathLike, Tensors
+from l2rkd_tf.utils.types import Config, Features, Logs, PathLike, Tensors
 
 __all__ = ["StudentModel"]
 
@@ -37,6 +40,8 @@ class StudentModel(keras_fixes.DistributedModel):
     _heads: Heads
     _objective: Objective
     _hard_loss: HardLossTerm
+    _student_forward: Forward
+    _teacher: Teacher
     _term_trackers: dict[str, keras.metrics.Mean]
 
     def __init__(self, student: keras.Model, **kwargs: Any) -> None:
@@ -136,6 +141,27 @@ class StudentModel(keras_fixes.DistributedModel):
         return keras.tree.pack_sequence_as(
             specs, [tf.TensorSpec(spec.shape, dtype) for spec, dtype in leaves]
         )
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights of a student, and those of methods, that no graph of layers tells.
+
+        The first step does it. To load weights before that, call it first.
+
+        Args:
+            input_shape: Shape of a batch of inputs, such as `(None, 28, 28, 1)`, or a structure of
+                such. Inputs are taken to be float32, if the distiller has not met any.
+        """
+
+        def trace(inputs: Any) -> list[Features | None]:
+            self.student(inputs, training=False)  # lets Keras note that it is built, and how
+            forwards = self._teacher.forward, self._student_forward
+            return [None if forward is None else forward.trace(inputs) for forward in forwards]
+
+        with tf.init_scope():
+            function = tf.function(trace).get_concrete_function(self._input_specs(input_shape))
+        self._objective.build(*function.structured_outputs)
+        self._heads.check(self.get_teacher(), self.student)
+        check_shares_nothing_trained(self.get_teacher(), self.student)
 
     def export(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
         """Raises a `ValueError`: it is the student that is exported, by `l2rkd_tf.export`."""

@@ -57,7 +57,10 @@ def _terms(distiller):
     for weight, where, (name, pair) in zip(weights, at, layers, strict=True):
         rows.append([name, weight, where, _layers(*pair)])
     table = _table(rows, ["term", "weight", "at", "compares"], floatfmt="g")
-    return f"{table}\n\nRegion: {distiller.region or 'chosen for the first batch'}"
+    region = distiller.region or "chosen for the first batch"
+    if distiller.region_at is not None:
+        region = f"{region}, behind the layers " + " - ".join(map(str, distiller.region_at))
+    return f"{table}\n\nRegion: {region}"
 
 
 def _divergence(distiller):

@@ -74,13 +74,13 @@ def _graph_features(model, names):
 
     def extract(inputs, training):
         output, *inner = extractor(inputs, training=training)
-        inner = map(_channels_last, inner, transposed)
+        inner = map(channels_last, inner, transposed)
         return {OUTPUT: output, **dict(zip(names, inner, strict=True))}
 
     return extract
 
 
-def _channels_last(feature, channels_first):
+def channels_last(feature, channels_first):
     return tf.einsum("bc...->b...c", feature) if channels_first else feature
 
 

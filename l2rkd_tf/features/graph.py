@@ -9,7 +9,7 @@ import keras
 
 from l2rkd_tf.utils.types import Shape
 
-__all__ = ["Graph", "LayerOutput", "has_graph", "trace"]
+__all__ = ["Graph", "LayerOutput", "Origin", "Recorder", "has_graph", "trace"]
 
 # Layers with weights that only shift and scale what they get: pixels stay pixels.
 _NORMALIZATIONS = (
@@ -22,7 +22,7 @@ _NORMALIZATIONS = (
 _ACTIVATIONS = ("Activation", "Cast", "Identity", "LogSoftmax", "Sigmoid", "Softmax")
 
 
-class _Origin(NamedTuple):
+class Origin(NamedTuple):
     """What a tensor comes from.
 
     `learned`: whether a layer with trained weights lies between the inputs and it.
@@ -75,7 +75,12 @@ class Graph:
     outputs: Any
     tensors: dict[str, Any]
     layers: dict[str, LayerOutput]
-    origins: list[_Origin]
+    origins: list[Origin]
+
+    @property
+    def all_tensors(self) -> list[Any]:
+        """The outputs, then those of the layers."""
+        return [*keras.tree.flatten(self.outputs), *self.tensors.values()]
 
 
 def has_graph(model: Any) -> bool:
@@ -86,7 +91,7 @@ def has_graph(model: Any) -> bool:
     return isinstance(model, functional) and type(model).call is functional.call
 
 
-def trace(model: keras.Model) -> Graph:
+def trace(model: Any, origins: Sequence[Origin] = (), recorder: "Recorder | None" = None) -> Graph:
     """Calls all layers of a model on new symbolic inputs.
 
     `layer.output` will not do: it belongs to the first graph that the layer was ever part of,
@@ -94,17 +99,14 @@ def trace(model: keras.Model) -> Graph:
 
     Args:
         model: A model with a graph.
+        origins: Those of the tensors that a nested model is called on.
+        recorder: What calls the layers; `None` for a new one.
 
     Returns:
         A `Graph` whose layers are those of the model. A layer of a nested model has the path
         `"model/layer"`.
     """
-    return _trace(model, ())
-
-
-def _trace(model: Any, origins: Sequence[_Origin]) -> Graph:
-    """As `trace`; `origins` are those of the tensors that a nested model is called on."""
-    recorder = _Recorder()
+    recorder = Recorder() if recorder is None else recorder
     if isinstance(model, keras.Sequential):
         inputs = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)
         recorder.start(inputs, origins)
@@ -125,84 +127,95 @@ def _trace(model: Any, origins: Sequence[_Origin]) -> Graph:
     return recorder.graph(inputs, outputs)
 
 
-class _Recorder:
-    """Calls layers, and notes what they output."""
+class Recorder:
+    """Calls layers, and notes what they output.
+
+    Attributes:
+        tensors: As in `Graph`.
+        layers: As in `Graph`.
+        origins: Of each tensor, by its `id`.
+        made_by: The layer that made a tensor, by the `id` of this, and the tensors it was given.
+    """
 
     def __init__(self) -> None:
         self.tensors: dict[str, Any] = {}
         self.layers: dict[str, LayerOutput] = {}
-        self._origins: dict[int, _Origin] = {}
-        self._made_by: dict[int, tuple[Any, list[Any]]] = {}
+        self.origins: dict[int, Origin] = {}
+        self.made_by: dict[int, tuple[Any, list[Any]]] = {}
         self._nested: dict[Any, tuple[Graph, keras.Model]] = {}
 
-    def start(self, inputs, origins):
+    def start(self, inputs: Any, origins: Sequence[Origin]) -> None:
         """Notes where the inputs come from; those of a whole model are nobody's."""
         for number, tensor in enumerate(keras.tree.flatten(inputs)):
-            self._origins[id(tensor)] = origins[number] if number < len(origins) else _Origin()
+            self.origins[id(tensor)] = origins[number] if number < len(origins) else Origin()
 
-    def __call__(self, layer, *args, **kwargs):
+    def __call__(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         """What the layer outputs."""
-        given = [x for x in keras.tree.flatten((args, kwargs)) if id(x) in self._origins]
+        given = [x for x in keras.tree.flatten((args, kwargs)) if id(x) in self.origins]
         if has_graph(layer):
             outputs = self._call_model(layer, args, kwargs)
         else:
             outputs = layer(*args, **kwargs)
-            origins = [self._origins[id(x)] for x in given]
+            origins = [self.origins[id(x)] for x in given]
             for output in keras.tree.flatten(outputs):
-                self._origins[id(output)] = _Origin(
+                self.origins[id(output)] = Origin(
                     _learns(layer) or any(origin.learned for origin in origins),
                     _is_trainable(layer) or any(origin.trainable for origin in origins),
                     _channels_first(layer, given, origins, output),
                 )
-        self._made_by.update({id(x): (layer, given) for x in keras.tree.flatten(outputs)})
-        self._note(layer.name, outputs, type(layer).__name__, has_graph(layer))
+        self.made_by.update({id(x): (layer, given) for x in keras.tree.flatten(outputs)})
+        self.note(layer.name, outputs, type(layer).__name__, has_graph(layer))
         return outputs
 
     def _call_model(self, model, args, kwargs):
         """Calls a nested model once, for its outputs and for those of its layers."""
-        origins = tuple(self._origins.get(id(x), _Origin()) for x in keras.tree.flatten(args))
+        origins = tuple(self.origins.get(id(x), Origin()) for x in keras.tree.flatten(args))
         key = id(model), origins
         if key not in self._nested:
-            graph = _trace(model, origins)
-            tensors = [*keras.tree.flatten(graph.outputs), *graph.tensors.values()]
-            self._nested[key] = graph, keras.Model(graph.inputs, tensors, name=model.name)
+            self._nested[key] = self.extractor(model, origins)
         graph, extractor = self._nested[key]
         found = keras.tree.flatten(extractor(*args, **kwargs))
         count = len(graph.origins)
         for tensor, origin in zip(found[:count], graph.origins, strict=True):
-            self._origins[id(tensor)] = origin
+            self.origins[id(tensor)] = origin
         for (path, layer), tensor in zip(graph.layers.items(), found[count:], strict=True):
-            origin = _Origin(layer.learned, layer.trainable, layer.channels_first)
-            self._origins[id(tensor)] = origin
-            self._note(f"{model.name}/{path}", tensor, layer.layer_type, layer.is_model)
+            origin = Origin(layer.learned, layer.trainable, layer.channels_first)
+            self.origins[id(tensor)] = origin
+            self.note(f"{model.name}/{path}", tensor, layer.layer_type, layer.is_model)
         return keras.tree.pack_sequence_as(graph.outputs, found[:count])
 
-    def _note(self, path, output, layer_type, is_model):
+    def extractor(self, model: Any, origins: Sequence[Origin]) -> tuple[Graph, Any]:
+        """A nested model's graph, and what returns its outputs and all that it has noted."""
+        graph = trace(model, origins)
+        return graph, keras.Model(graph.inputs, graph.all_tensors, name=model.name)
+
+    def note(self, path: str, output: Any, layer_type: str, is_model: bool) -> None:
+        """Notes what a layer has output."""
         self.layers.pop(path, None)
         self.tensors.pop(path, None)  # the last call counts, also for the order
         if keras.tree.is_nested(output):
             return
-        origin, shape = self._origins[id(output)], tuple(output.shape)
+        origin, shape = self.origins[id(output)], tuple(output.shape)
         if origin.channels_first:
             shape = (shape[0], *shape[2:], shape[1])
         self.tensors[path] = output
         self.layers[path] = LayerOutput(shape, *origin, layer_type, is_model)
 
-    def graph(self, inputs, outputs):
+    def graph(self, inputs: Any, outputs: Any) -> Graph:
         """All that was noted of a model."""
         self._mark_outputs(outputs)
-        origins = [self._origins[id(x)] for x in keras.tree.flatten(outputs)]
+        origins = [self.origins[id(x)] for x in keras.tree.flatten(outputs)]
         return Graph(inputs, outputs, self.tensors, self.layers, origins)
 
     def _mark_outputs(self, outputs):
         """Marks the layers that make the outputs, back to the one before an activation."""
         for output in keras.tree.flatten(outputs):
-            layer, given = self._made_by.get(id(output), (None, ()))
+            layer, given = self.made_by.get(id(output), (None, ()))
             while layer is not None:
                 self._mark(layer)
                 if type(layer).__name__ not in _ACTIVATIONS or len(given) != 1:
                     break
-                layer, given = self._made_by.get(id(given[0]), (None, ()))
+                layer, given = self.made_by.get(id(given[0]), (None, ()))
 
     def _mark(self, layer):
         paths = [layer.name]

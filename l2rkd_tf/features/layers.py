@@ -56,13 +56,16 @@ def layer_shapes(model: keras.Model) -> dict[str, Shape]:
     return {path: layer.shape for path, layer in layer_outputs(model).items()}
 
 
-def layer_path(model: keras.Model, name: str) -> str:
+def layer_path(
+    model: keras.Model, name: str, named_by: str = "`distillation_losses` compares"
+) -> str:
     """The path of a layer that a user names.
 
     Args:
         model: A model whose layers are connected in a graph.
         name: A path, such as `"backbone/conv1"`, or its end, such as `"conv1"`, where no other
             path ends in the same.
+        named_by: What names it, as the beginning of a message.
 
     Returns:
         The path.
@@ -84,11 +87,11 @@ def layer_path(model: keras.Model, name: str) -> str:
         return found[0]
     if found:
         raise ValueError(
-            f"`distillation_losses` compares the layer {name!r}, which several nested models in "
+            f"{named_by} the layer {name!r}, which several nested models in "
             f"the model {model.name!r} have. Use one of these paths: {found}"
         )
     raise ValueError(
-        f"`distillation_losses` compares the layer {name!r}, which the model {model.name!r} does "
+        f"{named_by} the layer {name!r}, which the model {model.name!r} does "
         f"not have, or not with one output.{_advice(name, paths)} Its layers: {paths}"
     )
 

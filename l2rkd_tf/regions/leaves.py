@@ -85,8 +85,9 @@ def mixable_leaves(inputs: Tensors, fixed: Sequence[str] = ()) -> list[tf.Tensor
     raise ValueError(
         "`inputs` must be floating-point or uint8 images, at least one of them: points between "
         f"integers or strings have no meaning. Received: {which} of dtype {dtype}. Use "
-        "regions.Swap(), which takes each part from one example or the other; or cast integers "
-        "that are quantities to float32."
+        "regions.Swap(), which takes each part from one example or the other; or `region_at=` of "
+        "the distiller, which draws the region behind an embedding; or cast integers that are "
+        "quantities to float32."
     )
 
 
