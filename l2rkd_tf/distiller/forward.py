@@ -10,6 +10,7 @@ from l2rkd_tf.distiller.heads import Heads, Outputs
 from l2rkd_tf.distiller.terms import Term
 from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT, feature_model
 from l2rkd_tf.methods.jacobian import projected_gradients
+from l2rkd_tf.teachers import features_of_given
 from l2rkd_tf.utils.types import FeatureFunction, Features
 
 __all__ = ["Forward", "make_forwards", "with_logits"]
@@ -83,6 +84,7 @@ class Forward:
 
 def make_forwards(
     teacher: keras.Model | None,
+    given: tuple[Any, Any],
     student: keras.Model,
     terms: Sequence[Term],
     features: FeatureFunction | None,
@@ -92,6 +94,7 @@ def make_forwards(
 
     Args:
         teacher: Keras model or `None`.
+        given: The teacher and the preprocessing that it was made of.
         student: Keras model.
         terms: The terms.
         features: As the argument of `L2RKDDistiller`.
@@ -102,7 +105,9 @@ def make_forwards(
     """
     layers = [{name for term in terms for name in term.layers[side]} for side in (0, 1)]
     return (
-        None if teacher is None else Forward(teacher, layers[0], features, heads.teacher),
+        None
+        if teacher is None
+        else Forward(teacher, layers[0], features_of_given(features, *given), heads.teacher),
         Forward(student, layers[1], features, heads.student),
     )
 

@@ -13,7 +13,7 @@ from l2rkd_tf.distiller.settings import Number, Settings
 from l2rkd_tf.distiller.student_model import StudentModel
 from l2rkd_tf.distiller.summary import summary_of
 from l2rkd_tf.distiller.teacher import Teacher
-from l2rkd_tf.regions import Region
+from l2rkd_tf.regions import Region, default_region
 from l2rkd_tf.utils.model_checks import data_format_of
 from l2rkd_tf.utils.types import Config, Divergence, RegionTargets, Where
 
@@ -36,7 +36,11 @@ class DistillerProperties(StudentModel):
     _teacher: Teacher
 
     def get_teacher(self) -> keras.Model | None:
-        """The teacher, or `None`. A method: Keras would save what a property returns."""
+        """The teacher as one Keras model that takes the student's inputs, or `None`.
+
+        Preprocessing, and the mean of several teachers, are part of it. A method: Keras would save
+        what a property returns.
+        """
         return self._teacher.model
 
     def __getattr__(self, name: str) -> Any:
@@ -117,6 +121,15 @@ class DistillerProperties(StudentModel):
         region.set_data_format(data_format_of(self.student, self.get_teacher()))
         self._sampler.region = region
         self._retrace()
+
+    def _set_first_region(self, region):
+        if region is None and getattr(self.student, "inputs", None):
+            region = self._default_region(self.student.inputs)
+        if region is not None:
+            self.region = region
+
+    def _default_region(self, inputs):
+        return default_region(inputs, data_format_of(self.student, self.get_teacher()))
 
     @property
     def region_targets(self) -> RegionTargets:
