@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from l2rkd_tf.distiller.batch import Batch, Points
 from l2rkd_tf.distiller.forward import Forward, with_logits
@@ -13,7 +12,7 @@ from l2rkd_tf.distiller.heads import Outputs
 from l2rkd_tf.distiller.objective import Needs, Objective
 from l2rkd_tf.distiller.settings import Settings
 from l2rkd_tf.features import LOGITS, OUTPUT
-from l2rkd_tf.teachers.callable_teacher import callable_teachers
+from l2rkd_tf.teachers.callable_teacher import errors_of_functions
 from l2rkd_tf.utils.model_checks import all_layers
 from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import Features, Logs
@@ -122,13 +121,8 @@ class Teacher:
         """The train function of a Keras model that raises what a teacher's function has raised."""
 
         def function(iterator):
-            try:
+            with errors_of_functions(self.model):
                 return train_function(iterator)
-            except tf.errors.OpError:
-                for one in callable_teachers(self.model):
-                    if one.failure is not None:
-                        raise one.failure from one.failure.__cause__
-                raise
 
         return function
 

@@ -1,5 +1,6 @@
 """A function outside of TensorFlow as a teacher."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from l2rkd_tf.utils.model_checks import all_layers
 from l2rkd_tf.utils.types import Config, Tensors
 from l2rkd_tf.utils.validation import is_positive_integer
 
-__all__ = ["CallableTeacher", "callable_teachers", "check_functions"]
+__all__ = ["CallableTeacher", "callable_teachers", "check_functions", "errors_of_functions"]
 
 _NumOutputs = int | tuple[int, ...]
 
@@ -190,6 +191,18 @@ def callable_teachers(model: keras.Model | None) -> Iterator[CallableTeacher]:
     for layer in (model, *all_layers(model)):
         if isinstance(layer, CallableTeacher):
             yield layer
+
+
+@contextlib.contextmanager
+def errors_of_functions(teacher: keras.Model | None) -> Iterator[None]:
+    """Raises what a teacher's function has raised where TensorFlow raises an error of its own."""
+    try:
+        yield
+    except tf.errors.OpError:
+        for one in callable_teachers(teacher):
+            if one.failure is not None:
+                raise one.failure from one.failure.__cause__
+        raise
 
 
 def check_functions(teacher: keras.Model | None) -> None:

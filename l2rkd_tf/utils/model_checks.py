@@ -73,6 +73,8 @@ def _way_to_a_model(argument, value):
             "`tf.saved_model.save(model, folder)`; what is saved is a teacher: "
             "`keras.layers.TFSMLayer(folder, call_endpoint='serving_default')`."
         )
+    if isinstance(value, (list, tuple)) and argument == "teacher":
+        return " Make one model of several teachers: `l2rkd_tf.models.ensemble(teachers)`."
     if isinstance(value, (str, os.PathLike)):
         return f" Load the model first: `keras.models.load_model({os.fspath(value)!r})`."
     if isinstance(value, keras.layers.Layer):
