@@ -59,6 +59,8 @@ def from_outputs(
     """
     check_order(batch_size, shuffle, seed)
     by_name = dict(outputs) if isinstance(outputs, Mapping) else {None: outputs}
+    if not by_name:
+        raise ValueError("`outputs` must hold at least one array. Received: an empty dict")
     arrays = [_checked(_words(name), array) for name, array in by_name.items()]
     source = Source(dataset)
     with source.from_the_beginning():

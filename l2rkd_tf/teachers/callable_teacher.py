@@ -107,7 +107,7 @@ class CallableTeacher(keras.Model):
                 raise
 
         shapes = list(self.output_shapes.values())
-        outputs = tf.numpy_function(answer, leaves, [tf.float32] * len(shapes))
+        outputs = tf.nest.flatten(tf.numpy_function(answer, leaves, [tf.float32] * len(shapes)))
         for output, shape in zip(outputs, shapes, strict=True):
             output.set_shape((leaves[0].shape[0], *shape))
         return self._in_structure(outputs)

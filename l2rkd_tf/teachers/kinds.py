@@ -59,7 +59,10 @@ def as_teacher(
         _check_is_built(member)
     if preprocessing is not None:
         preprocessing = _as_layer(preprocessing)
-        inputs = new_inputs(input_symbols(preprocessing) if inputs is None else inputs)
+        inputs = input_symbols(preprocessing) if inputs is None else inputs
+        if inputs is None:
+            raise _unknown_inputs("`teacher_preprocessing`")
+        inputs = new_inputs(inputs)
     taken = inputs if preprocessing is None else _preprocessed(preprocessing, inputs)
     is_ensemble = isinstance(teacher, (list, tuple))
     models = [_as_model(member, taken, is_ensemble) for member in members]
@@ -127,8 +130,6 @@ def _as_layer(preprocessing):
 
 def _preprocessed(layer, inputs):
     """Symbolic inputs of the teacher."""
-    if inputs is None:
-        raise _unknown_inputs("`teacher_preprocessing`")
     try:
         return layer(inputs, training=False)
     except Exception as error:
