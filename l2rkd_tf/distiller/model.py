@@ -22,7 +22,7 @@ from l2rkd_tf.distiller.method_term import (
 from l2rkd_tf.distiller.objective import Objective
 from l2rkd_tf.distiller.padding import mask_values
 from l2rkd_tf.distiller.saving import SavedDistiller
-from l2rkd_tf.distiller.settings import Number, Settings
+from l2rkd_tf.distiller.settings import Settings
 from l2rkd_tf.distiller.teacher import Teacher
 from l2rkd_tf.distiller.terms import DivergenceTerm, HardLossTerm
 from l2rkd_tf.features import OUTPUT
@@ -31,7 +31,6 @@ from l2rkd_tf.teacher_cache.inputs import unpack_batch
 from l2rkd_tf.teacher_cache.origin import check_origin
 from l2rkd_tf.teachers import as_teacher
 from l2rkd_tf.utils.model_checks import (
-    check_inputs_agree,
     check_models,
     check_shares_nothing_trained,
     check_takes_more_points,
@@ -199,18 +198,15 @@ class L2RKDDistiller(SavedDistiller):
             region_targets, num_region_points, replace_fraction, divergence, from_logits,
             output_weights, check_finite, checked_seed(seed),
         )  # fmt: skip
-        check_inputs_agree(teacher, student)
         compared = divergence, temperature, output_weights, from_logits
         self._heads = make_heads(teacher, student, *compared)
-        self._hard_weight = Number("hard_weight", hard_weight)
-        self._kd_weight = Number("kd_weight", kd_weight)
-        self._region_weight = Number("region_weight", region_weight)
+        self._make_weights(hard_weight, kd_weight, region_weight)
         methods = distillation_losses, distillation_loss_weights, distillation_losses_at
-        terms = method_terms(*methods, teacher, student, features)
-        self._set_parts(teacher, given, terms, features)
+        self._set_parts(teacher, given, features, *methods)
         self._set_first_region(region)
 
-    def _set_parts(self, teacher, given, methods, features):
+    def _set_parts(self, teacher, given, features, *losses_weights_at):
+        methods = method_terms(*losses_weights_at, teacher, self.student, features)
         self._objective = self._make_objective(methods)
         forward, self._student_forward = make_forwards(
             teacher, given, self.student, methods, features, self._heads

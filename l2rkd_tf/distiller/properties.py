@@ -97,6 +97,11 @@ class DistillerProperties(StudentModel):
     def region_weight(self, value: float) -> None:
         self._assign(self._region_weight, value)
 
+    def _make_weights(self, hard_weight, kd_weight, region_weight):
+        self._hard_weight = Number("hard_weight", hard_weight)
+        self._kd_weight = Number("kd_weight", kd_weight)
+        self._region_weight = Number("region_weight", region_weight)
+
     def _assign(self, number: Number, value: float) -> None:
         if number.assign(value):
             self._retrace()

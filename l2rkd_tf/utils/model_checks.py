@@ -30,7 +30,7 @@ __all__ = [
 
 
 def check_models(teacher: Any, student: Any) -> None:
-    """Checks that teacher, if any, and student are different Keras models."""
+    """Checks that teacher, if any, and student are different Keras models of the same inputs."""
     for argument, model in given_models(teacher, student):
         check_kind(argument, model, keras.Model)
     _warn_of_quantized_student(student)
@@ -43,6 +43,7 @@ def check_models(teacher: Any, student: Any) -> None:
         )
     check_shares_nothing_trained(teacher, student)
     _warn_of_larger_student(teacher, student)
+    check_inputs_agree(teacher, student)
 
 
 def check_kind(argument: str, value: Any, kind: type) -> None:
