@@ -15,10 +15,10 @@ from l2rkd_tf.utils.model_checks import (
     input_symbols,
     new_inputs,
 )
-from l2rkd_tf.utils.outputs import only_output
+from l2rkd_tf.utils.outputs import only_output, tensor_or_dict
 from l2rkd_tf.utils.types import Divergence, FeatureFunction, TeacherLike, TeacherPreprocessing
 
-__all__ = ["as_teacher", "features_of_given", "kind_without_layers"]
+__all__ = ["as_teacher", "features_of_given", "has_preprocessing", "kind_without_layers"]
 
 
 def as_teacher(
@@ -70,7 +70,17 @@ def as_teacher(
     model = models[0]
     if is_ensemble:
         model = ensemble(models, divergence=divergence, from_logits=from_logits)
-    return model if preprocessing is None else keras.Model(inputs, model(taken), name=model.name)
+    if preprocessing is None:
+        return model
+    outputs = tensor_or_dict("teacher", model, model(taken))
+    prepared = keras.Model(inputs, outputs, name=model.name)
+    prepared.has_preprocessing = True
+    return prepared
+
+
+def has_preprocessing(teacher: keras.Model) -> bool:
+    """Whether `as_teacher` has put preprocessing before a teacher."""
+    return getattr(teacher, "has_preprocessing", False)
 
 
 def features_of_given(

@@ -29,6 +29,7 @@ from tests.helpers import (
     linear,
     partner_draw,
     random_weights,
+    under_policy,
 )
 from tests.references import losses as reference
 
@@ -235,6 +236,41 @@ def test_a_cache_holds_the_outputs_behind_preprocessing(tmp_path):
     expected = compiled(live, run_eagerly=True).fit(batches(X, Y), verbose=0).history
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-6)
+
+
+def test_a_cache_made_without_preprocessing_is_refused():
+    teacher = convnet(1)
+    data = teacher_cache.cache_teacher(batches(X, Y), teacher, verbose=False)
+    scaled = L2RKDDistiller(
+        teacher, convnet(2), teacher_preprocessing=keras.layers.Rescaling(2.0), seed=0
+    )
+    with pytest.raises(ValueError, match="made without `teacher_preprocessing`"):
+        compiled(scaled).fit(data, verbose=0)
+
+
+def test_several_outputs_keep_their_names():
+    def heads(shape, seed):
+        keras.utils.set_random_seed(seed)
+        inputs = keras.Input(shape)
+        flat = keras.layers.Flatten()(inputs)
+        names = ("kind", "size")
+        return keras.Model(inputs, [keras.layers.Dense(3, name=name)(flat) for name in names])
+
+    teacher, student = heads(LARGE, 1), heads(SMALL, 2)
+    expected = np.mean(np.square(teacher(in_numpy(X))[1] - student(X)[1]))
+    options = {"divergence": {"kind": "kl", "size": "mse"}, "hard_weight": 0.0}
+    distiller = L2RKDDistiller(teacher, student, teacher_preprocessing=enlarge, **options)
+    distiller.compile("sgd", run_eagerly=True)
+    history = distiller.fit(X, verbose=0).history
+    assert history["size_kd_loss"][0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_half_precision_of_the_student_leaves_the_teacher_its_own():
+    teacher = large_network()
+    distiller, _ = train(teacher, enlarge, student=under_policy("mixed_float16", convnet, 2))
+    found = distiller.get_teacher()(X)
+    assert found.dtype == "float32"
+    np.testing.assert_allclose(found, teacher(in_numpy(X)), rtol=1e-5, atol=1e-6)
 
 
 def test_a_list_of_teachers_of_two_kinds_behind_preprocessing():
