@@ -63,13 +63,15 @@ def as_teacher(
         if inputs is None:
             raise _unknown_inputs("`teacher_preprocessing`")
         inputs = new_inputs(inputs)
-    taken = inputs if preprocessing is None else _preprocessed(preprocessing, inputs)
+    words = "teacher_preprocessing"
+    taken = inputs if preprocessing is None else _called(words, preprocessing, inputs)
     is_ensemble = isinstance(teacher, (list, tuple))
     models = [_as_model(member, taken, is_ensemble) for member in members]
     _check_takes(models, taken, preprocessing)
-    model = models[0]
     if is_ensemble:
         model = ensemble(models, divergence=divergence, from_logits=from_logits)
+    else:
+        (model,) = models
     if preprocessing is None:
         return model
     outputs = tensor_or_dict("teacher", model, model(taken))
@@ -138,15 +140,15 @@ def _as_layer(preprocessing):
     return keras.layers.Lambda(preprocessing, name="teacher_preprocessing", dtype="float32")
 
 
-def _preprocessed(layer, inputs):
-    """Symbolic inputs of the teacher."""
+def _called(argument, layer, inputs):
+    """Symbolic outputs of a layer at inference."""
     try:
         return layer(inputs, training=False)
     except Exception as error:
         shapes = keras.tree.map_structure(lambda symbol: tuple(symbol.shape), inputs)
         raise ValueError(
-            "`teacher_preprocessing` must take the student's inputs. Received: teacher_"
-            f"preprocessing={layer!r}, which fails for inputs of shape {shapes}: {error}"
+            f"`{argument}` must take the inputs that it gets. Received: {argument}={layer!r}, "
+            f"which fails for inputs of shape {shapes}: {error}"
         ) from error
 
 
@@ -158,7 +160,7 @@ def _as_model(teacher, taken, needs_graph):
     if taken is None:
         raise _unknown_inputs("`teacher`")
     inputs = new_inputs(taken)
-    return keras.Model(inputs, only_output(teacher(inputs)), name=teacher.name)
+    return keras.Model(inputs, only_output(_called("teacher", teacher, inputs)), name=teacher.name)
 
 
 def _unknown_inputs(argument):

@@ -279,6 +279,18 @@ def test_layers_need_students_with_known_inputs(tmp_path):
         L2RKDDistiller(as_saved_model(network(1), tmp_path), Subclassed())
 
 
+def test_layers_that_fail_for_the_inputs_are_named(tmp_path):
+    layer = as_saved_model(network(1), tmp_path)
+    student = keras.Sequential([keras.Input((7,)), keras.layers.Dense(CLASSES)])
+    with pytest.raises(ValueError, match=r"`teacher` must take the inputs.*\(None, 7\)"):
+        L2RKDDistiller(layer, student)
+
+
+def test_an_empty_list_is_no_teacher():
+    with pytest.raises(ValueError, match="`teachers` must be one or more"):
+        L2RKDDistiller([], network(2))
+
+
 # Files.
 
 

@@ -350,7 +350,10 @@ def test_a_student_without_known_inputs_needs_a_model_that_knows_them():
         (lambda: "resize", "`teacher_preprocessing` must be a Keras layer"),
         (lambda: keras.layers.Resizing, "`teacher_preprocessing` must be a Keras layer"),
         (lambda: keras.layers.Resizing(16, 16), r"turn the student's.*\(None, 16, 16, 1\)"),
-        (lambda: keras.layers.Reshape((3, 3)), r"take the student's inputs.*\(None, 8, 8, 1\)"),
+        (
+            lambda: keras.layers.Reshape((3, 3)),
+            r"`teacher_preprocessing` must take.*\(None, 8, 8, 1\)",
+        ),
     ],
 )
 def test_wrong_preprocessing_is_named(preprocessing, message):
