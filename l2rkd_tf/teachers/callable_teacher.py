@@ -200,8 +200,9 @@ def errors_of_functions(teacher: keras.Model | None) -> Iterator[None]:
         yield
     except tf.errors.OpError:
         for one in callable_teachers(teacher):
-            if one.failure is not None:
-                raise one.failure from one.failure.__cause__
+            failure, one.failure = one.failure, None
+            if failure is not None:
+                raise failure from failure.__cause__
         raise
 
 
