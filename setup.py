@@ -35,6 +35,8 @@ EXTRAS["test"] = [
     *EXTRAS["tuner"],
     "huggingface-hub>=0.24",
     "hypothesis>=6.100",
+    "onnx>=1.17",
+    "onnxruntime>=1.20",
     "pytest>=8",
     "pytest-xdist>=3",
 ]

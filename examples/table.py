@@ -34,8 +34,7 @@ def main(argv):
     test = patients.take(142).batch(142)
 
     members = [train_member(train) for _ in range(FLAGS.members)]
-    inputs = members[0].input
-    teacher = keras.Model(inputs, sum(member(inputs) for member in members) / len(members))
+    teacher = l2rkd_tf.models.ensemble(members, divergence="mse")
     teacher.compile(loss="mse", metrics=["mae"])
     student = build_network(width=16)
     distiller = l2rkd_tf.L2RKDDistiller(teacher, student, divergence="mse", seed=0)

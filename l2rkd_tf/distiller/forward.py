@@ -14,6 +14,7 @@ from l2rkd_tf.distiller.terms import Term
 from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT, feature_model
 from l2rkd_tf.features.cut import CutModel, State
 from l2rkd_tf.methods.jacobian import projected_gradients
+from l2rkd_tf.teachers import features_of_given
 from l2rkd_tf.utils.types import FeatureFunction, Features
 
 __all__ = ["Forward", "make_forwards", "with_logits"]
@@ -100,6 +101,7 @@ class Forward:
 
 def make_forwards(
     teacher: keras.Model | None,
+    given: tuple[Any, Any],
     student: keras.Model,
     terms: Sequence[Term],
     features: FeatureFunction | None,
@@ -111,6 +113,7 @@ def make_forwards(
 
     Args:
         teacher: Keras model or `None`.
+        given: The teacher and the preprocessing that it was made of.
         student: Keras model.
         terms: The terms.
         features: As the argument of `L2RKDDistiller`.
@@ -137,7 +140,11 @@ def make_forwards(
         cuts[1] = make_cut("student", student, region_at[1], layers[1])
         check_layers_of_methods(terms, *cuts)
     return (
-        None if teacher is None else Forward(teacher, layers[0], features, heads.teacher, cuts[0]),
+        None
+        if teacher is None
+        else Forward(
+            teacher, layers[0], features_of_given(features, *given), heads.teacher, cuts[0]
+        ),
         Forward(student, layers[1], features, heads.student, cuts[1]),
     )
 

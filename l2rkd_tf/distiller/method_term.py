@@ -14,6 +14,7 @@ from l2rkd_tf.distiller.terms import Term
 from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT, layer_outputs
 from l2rkd_tf.features.cut import CutModel
 from l2rkd_tf.methods import FeatureMethod, LayersMethod, Method, TrainableMethod, get
+from l2rkd_tf.teachers import kind_without_layers
 from l2rkd_tf.utils import distribution
 from l2rkd_tf.utils.types import DistillationLosses, FeatureFunction, Features, RegionTargets, Where
 from l2rkd_tf.utils.validation import check_choice, is_weight
@@ -287,8 +288,7 @@ def _comparison(term, outputs):
 
 
 def _layers(method, teacher, student, features):
-    if teacher is None:
-        _check_compares_outputs(method)
+    _check_compares_outputs(method, teacher, features)
     if isinstance(method, (FeatureMethod, LayersMethod)) and features is not None:
         method.use_given_layers()
         return tuple(method.teacher_layers), tuple(method.student_layers)
@@ -300,14 +300,18 @@ def _layers(method, teacher, student, features):
     return tuple((name,) if name else () for name in names)
 
 
-def _check_compares_outputs(method):
+def _check_compares_outputs(method, teacher, features):
+    """Checks that a method compares no more than outputs, where a teacher has nothing else."""
+    gradients = isinstance(method, Method) and method.num_projections
     inner = isinstance(method, (FeatureMethod, LayersMethod)) or getattr(
         method, "teacher_layer_name", None
     )
-    if inner or (isinstance(method, Method) and method.num_projections):
+    of_layers = inner and (features is None or teacher is None)
+    kind = kind_without_layers(teacher, bool(gradients)) if gradients or of_layers else None
+    if kind is not None:
         raise ValueError(
-            f"`{_METHODS}` must compare the models' outputs where `teacher` is None, since data "
-            f"carry no more of the teacher. Received: {method!r}. Pass the teacher."
+            f"`{_METHODS}` must compare the models' outputs where `teacher` is {kind}. Received: "
+            f"{method!r}. Pass one Keras model, or use a method that compares outputs."
         )
 
 

@@ -30,10 +30,11 @@ from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.regions import Region
 from l2rkd_tf.teacher_cache.inputs import unpack_batch
 from l2rkd_tf.teacher_cache.origin import check_origin
+from l2rkd_tf.teachers import as_teacher
 from l2rkd_tf.utils.model_checks import (
-    check_inputs_agree,
     check_models,
     check_takes_more_points,
+    input_symbols,
     takes_integers,
 )
 from l2rkd_tf.utils.types import (
@@ -43,6 +44,8 @@ from l2rkd_tf.utils.types import (
     FeatureFunction,
     Logs,
     RegionTargets,
+    TeacherLike,
+    TeacherPreprocessing,
     Where,
 )
 from l2rkd_tf.utils.validation import checked_seed
@@ -79,17 +82,21 @@ class L2RKDDistiller(SavedDistiller):
     regularization).
 
     `temperature`, `hard_weight`, `kd_weight`, `region_weight` and `region.radius` may be set
-    between epochs, by a callback for instance. The step is retraced only where a weight becomes
-    zero or stops being zero, which changes what it computes. `region` may be replaced; all other
-    settings are fixed.
+    between epochs, by a callback for instance, and `region` may be replaced; all other settings are
+    fixed. The step is retraced only where a weight becomes zero or stops being zero.
 
     Args:
         teacher: Trained Keras model that outputs logits of shape `(batch, ..., classes)`, or a dict
-            or list of several outputs. It runs in inference mode, is not changed, and is not part
-            of weight checkpoints. It is not run for batches that already carry its outputs
-            (`l2rkd_tf.teacher_cache`), and may be `None` where they carry all that is needed.
+            or list of several outputs; another Keras layer, such as `TFSMLayer`; a
+            `l2rkd_tf.CallableTeacher`; or a list of these, for their mean (`models.ensemble`). It
+            runs in inference mode, is not changed, and is not part of weight checkpoints. It is not
+            run for batches that already carry its outputs (`l2rkd_tf.teacher_cache`), and may be
+            `None` where they carry all that is needed.
         student: Keras model with outputs of the same shape; of several outputs, those with the
             same names are compared. `distiller.student` is the trained model.
+        teacher_preprocessing: Keras layer, model or registered function from the student's inputs
+            to the teacher's: of another size, scale or number of channels. It runs in inference
+            mode wherever the teacher does; regions stay in the student's inputs.
         region: A `l2rkd_tf.regions.Region`, its name (`"patch"`) or its config. `None` means
             `Patch(grid=4)` for images (rank 4) and `Segment()` for other inputs.
         region_at: Layer behind which regions are drawn, such as the embedding of token ids: its
@@ -166,9 +173,10 @@ class L2RKDDistiller(SavedDistiller):
 
     def __init__(
         self,
-        teacher: keras.Model | None,
+        teacher: TeacherLike | None,
         student: keras.Model,
         *,
+        teacher_preprocessing: TeacherPreprocessing | None = None,
         region: Region | str | Config | None = None,
         region_at: str | tuple[str | None, str] | None = None,
         region_targets: RegionTargets = "teacher",
@@ -190,30 +198,32 @@ class L2RKDDistiller(SavedDistiller):
         name: str = "l2rkd_distiller",
         **kwargs: Any,
     ) -> None:
+        given = teacher, teacher_preprocessing
+        teacher = as_teacher(*given, input_symbols(student), divergence, from_logits)
         check_models(teacher, student)
         super().__init__(student, name=name, **kwargs)
         self._settings = Settings(
             region_targets, num_region_points, replace_fraction, divergence, from_logits,
             output_weights, check_finite, checked_seed(seed), layer_pair(region_at),
         )  # fmt: skip
-        check_inputs_agree(teacher, student)
         compared = divergence, temperature, output_weights, from_logits
         self._heads = make_heads(teacher, student, *compared)
         self._make_weights(hard_weight, kd_weight, region_weight)
         methods = distillation_losses, distillation_loss_weights, distillation_losses_at
-        self._set_parts(teacher, method_terms(*methods, teacher, student, features), features)
+        self._set_parts(teacher, given, features, *methods)
         self._set_first_region(region)
 
-    def _set_parts(self, teacher, methods, features):
+    def _set_parts(self, teacher, given, features, *losses_weights_at):
+        methods = method_terms(*losses_weights_at, teacher, self.student, features)
         self._objective = self._make_objective(methods)
-        teacher_forward, self._student_forward = make_forwards(
-            teacher, self.student, methods, features, self._heads, self.region_at,
+        forward, self._student_forward = make_forwards(
+            teacher, given, self.student, methods, features, self._heads, self.region_at,
             runs_teacher=self.region_targets == "teacher",
         )  # fmt: skip
         for term in methods:
             term.validate(teacher, self.student)
         self._teacher = Teacher(
-            teacher_forward, self._objective, self._settings, self._heads.teacher
+            forward, self._objective, self._settings, self._heads.teacher, given
         )
         self._sampler = BatchSampler(self.seed, self.num_region_points, self.replace_fraction)
         # An attribute of its own: Keras finds and saves what methods train themselves.
@@ -226,7 +236,7 @@ class L2RKDDistiller(SavedDistiller):
             has_scaling(teacher) or has_scaling(self.student),
             lambda: self._objective.needs.region_points,
         )
-        self.supports_jit = teacher is None or teacher.supports_jit
+        self.supports_jit = self._teacher.supports_jit
         self.built = self.student.built and all(term.is_built for term in methods)
 
     def _make_objective(self, methods: list[MethodTerm]) -> Objective:
@@ -265,7 +275,7 @@ class L2RKDDistiller(SavedDistiller):
     def step_checks(self) -> list[Any]:
         """See `DistributedModel.step_checks`."""
         guard = self.non_finite_guard
-        return [self.first_batch, *([] if guard is None else [guard])]
+        return [self._teacher, self.first_batch, *([] if guard is None else [guard])]
 
     def train_step(self, data: Any) -> Logs:
         """Draws region points, runs the teacher, updates the student; returns the logs."""
@@ -285,10 +295,10 @@ class L2RKDDistiller(SavedDistiller):
         self._track(losses, batch.original.count)
         seen = batch.data
         logs = self.compute_metrics(seen.inputs, seen.labels, student["data"][OUTPUT], seen.weights)
-        answer = next((found for found in teacher.values() if OUTPUT in found), None)
-        logs |= self.first_batch.note(batch, answer, student["data"])
+        answers = [features for features in teacher.values() if OUTPUT in features]
+        logs |= self.first_batch.note(batch, answers[0] if answers else None, student["data"])
         if self.non_finite_guard is not None:
-            outputs = [features[OUTPUT] for features in teacher.values() if OUTPUT in features]
+            outputs = [features[OUTPUT] for features in answers]
             values = {"x": batch.given, "teacher": outputs, **losses.terms, "loss": losses.total}
             logs |= self.non_finite_guard.note(step, values)
         return logs

@@ -33,7 +33,11 @@ class DistillerProperties(StudentModel):
     _sampler: BatchSampler
 
     def get_teacher(self) -> keras.Model | None:
-        """The teacher, or `None`. A method: Keras would save what a property returns."""
+        """The teacher as one Keras model that takes the student's inputs, or `None`.
+
+        Preprocessing, and the mean of several teachers, are part of it. A method: Keras would save
+        what a property returns.
+        """
         return self._teacher.model
 
     def __getattr__(self, name: str) -> Any:

@@ -8,6 +8,7 @@ import keras
 
 from l2rkd_tf.distiller.properties import DistillerProperties
 from l2rkd_tf.teacher_cache.fingerprints import hash_weights
+from l2rkd_tf.teachers.callable_teacher import check_functions
 from l2rkd_tf.utils.types import Config, PathLike
 
 __all__ = ["SavedDistiller"]
@@ -44,9 +45,11 @@ class SavedDistiller(DistillerProperties):
     def get_config(self) -> Config:
         """Arguments of the constructor, with both models' architectures."""
         serialize = keras.saving.serialize_keras_object
+        teacher, preprocessing = self._teacher.given
         return super().get_config() | {
-            "teacher": serialize(self.get_teacher()),
+            "teacher": serialize(teacher),
             "student": serialize(self.student),
+            "teacher_preprocessing": serialize(preprocessing),
             "region": None if self.region is None else serialize(self.region),
             **dataclasses.asdict(self._settings),
             "temperature": self.temperature,
@@ -67,7 +70,10 @@ class SavedDistiller(DistillerProperties):
 
         It trains once the teacher has been given its own: `distiller.get_teacher().set_weights`.
         """
-        objects = "teacher", "student", "region", "dtype", "distillation_losses", "features"
+        objects = (
+            *("teacher", "student", "teacher_preprocessing", "region", "dtype"),
+            *("distillation_losses", "features"),
+        )
         deserialize = keras.saving.deserialize_keras_object
         distiller = cls(
             **{
@@ -84,9 +90,11 @@ class SavedDistiller(DistillerProperties):
         """As in Keras.
 
         Raises:
-            ValueError: If the teacher has the random weights of a model that a config made.
+            ValueError: If the teacher has the random weights of a model that a config made, or
+                lacks a function.
         """
         teacher = self.get_teacher()
+        check_functions(teacher)
         if self._untrained_teacher is not None and teacher is not None:
             if hash_weights(teacher) == self._untrained_teacher:
                 raise ValueError(

@@ -74,8 +74,14 @@ class StudentModel(keras_fixes.DistributedModel):
             **kwargs: As in Keras.
 
         Raises:
-            ValueError: If loss or metrics are given for several outputs of a student of one.
+            ValueError: If loss or metrics are given for several outputs of a student of one, or
+                `jit_compile=True` for a teacher that XLA cannot compile.
         """
+        if kwargs.get("jit_compile") is True and not self.supports_jit:
+            raise ValueError(
+                "`jit_compile` must be 'auto' or False: XLA cannot compile the teacher. Received: "
+                "jit_compile=True"
+            )
         self._metrics_are_checked = False
         if self._has_several_outputs:
             super().compile(

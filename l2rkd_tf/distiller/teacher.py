@@ -1,6 +1,7 @@
 """What the teacher answers at the points of a batch: live, cached or interpolated."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,8 +12,10 @@ from l2rkd_tf.distiller.heads import Outputs
 from l2rkd_tf.distiller.objective import Needs, Objective
 from l2rkd_tf.distiller.settings import Settings
 from l2rkd_tf.features import LOGITS, OUTPUT
+from l2rkd_tf.teachers.callable_teacher import errors_of_functions
+from l2rkd_tf.utils.model_checks import all_layers
 from l2rkd_tf.utils.outputs import only_output
-from l2rkd_tf.utils.types import Features
+from l2rkd_tf.utils.types import Features, Logs
 
 __all__ = ["Teacher"]
 
@@ -28,9 +31,11 @@ class Teacher:
         objective: Decides what is needed.
         settings: Those of the distiller.
         outputs: Finds the compared outputs among those of the teacher.
+        given: The arguments `teacher` and `teacher_preprocessing` of the distiller.
 
     Attributes:
         forward: The teacher's forward pass, or `None`.
+        given: As above: what files hold.
     """
 
     def __init__(
@@ -39,16 +44,25 @@ class Teacher:
         objective: Objective,
         settings: Settings,
         outputs: Outputs,
+        given: tuple[Any, Any],
     ) -> None:
         self.forward = forward
+        self.given = given
         self._objective = objective
         self._interpolates = settings.region_targets == "interpolated"
         self._outputs = outputs
 
     @property
     def model(self) -> keras.Model | None:
-        """The Keras model, or `None`."""
+        """The Keras model of the student's inputs, or `None`."""
         return None if self.forward is None else self.forward.model
+
+    @property
+    def supports_jit(self) -> bool:
+        """Whether XLA can compile all layers of the teacher."""
+        return self.model is None or all(
+            layer.supports_jit for layer in (self.model, *all_layers(self.model))
+        )
 
     def __call__(self, batch: Batch) -> dict[str, Features]:
         """The teacher's features by where the points are: `"data"`, `"region"`, `"both"`.
@@ -102,6 +116,15 @@ class Teacher:
             return 0 if known else batch_size
         at_data = data if needs.teacher_at_data and not known else 0
         return at_data + (region if needs.teacher_at_region else 0)
+
+    def checked(self, train_function: Callable[[Any], Logs]) -> Callable[[Any], Logs]:
+        """The train function of a Keras model that raises what a teacher's function has raised."""
+
+        def function(iterator):
+            with errors_of_functions(self.model):
+                return train_function(iterator)
+
+        return function
 
     def check(self, batch_is_cached: bool) -> None:
         """Checks that there is a teacher for what the active terms need.

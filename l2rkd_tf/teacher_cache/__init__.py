@@ -1,6 +1,7 @@
-"""Teacher outputs that are computed once and carried by the data."""
+"""Teacher outputs that are computed once, or elsewhere, and carried by the data."""
 
 from l2rkd_tf.teacher_cache.caching import cache_teacher
+from l2rkd_tf.teacher_cache.given import from_outputs
 from l2rkd_tf.teacher_cache.inputs import CachedInputs
 
-__all__ = ["CachedInputs", "cache_teacher"]
+__all__ = ["CachedInputs", "cache_teacher", "from_outputs"]

@@ -1,31 +1,30 @@
 """Datasets that carry their teacher's outputs."""
 
-import contextlib
 import json
 import os
 import pathlib
 import warnings
-from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.data import epoch_order
 from l2rkd_tf.teacher_cache import fingerprints, shards
-from l2rkd_tf.teacher_cache.examples import InMemory, OnDisk
-from l2rkd_tf.teacher_cache.inputs import with_outputs
+from l2rkd_tf.teacher_cache.datasets import as_dataset, check_order, in_memory
+from l2rkd_tf.teacher_cache.examples import OnDisk
 from l2rkd_tf.teacher_cache.origin import inputs_from, origin_of
-from l2rkd_tf.teacher_cache.source import Chunk, Source
+from l2rkd_tf.teacher_cache.runner import TeacherRunner
+from l2rkd_tf.teacher_cache.source import Source
+from l2rkd_tf.teachers import as_teacher
+from l2rkd_tf.teachers.callable_teacher import callable_teachers
 from l2rkd_tf.utils.files import atomic_path, remove_abandoned
-from l2rkd_tf.utils.outputs import tensor_or_dict
-from l2rkd_tf.utils.types import PathLike
+from l2rkd_tf.utils.model_checks import check_kind
+from l2rkd_tf.utils.types import PathLike, TeacherPreprocessing
 from l2rkd_tf.utils.validation import check_choice, check_flag, is_positive_integer
 
 __all__ = ["cache_teacher"]
 
-_SHARD_BYTES = 2**25
 _MANIFEST = "complete.json"
 _DTYPES = ("float32", "float16")
 _FORMAT = "1"  # to change when earlier files can no longer be read
@@ -33,9 +32,10 @@ _FORMAT = "1"  # to change when earlier files can no longer be read
 
 def cache_teacher(
     dataset: tf.data.Dataset,
-    teacher: keras.Model,
+    teacher: keras.layers.Layer,
     path: PathLike | None = None,
     *,
+    teacher_preprocessing: TeacherPreprocessing | None = None,
     batch_size: int | None = None,
     shuffle: bool = True,
     seed: int = 0,
@@ -68,9 +68,11 @@ def cache_teacher(
         dataset: `tf.data.Dataset` of batches `x`, `(x, y)` or `(x, y, sample_weight)` of numbers,
             one pass long; inputs and labels may be structures. Infinite datasets are rejected where
             TensorFlow can tell (not for generators).
-        teacher: Keras model with outputs of shape `(batch, ..., outputs)`, one or several by name.
-            It runs in inference mode.
+        teacher: Keras model with outputs of shape `(batch, ..., outputs)`, one or several by name;
+            another Keras layer, such as `TFSMLayer`; or a `l2rkd_tf.CallableTeacher`. It runs in
+            inference mode.
         path: Folder for this and other caches; `None` keeps the cache in memory.
+        teacher_preprocessing: That of the distiller, which turns inputs into the teacher's.
         batch_size: Examples in a batch of the result; default: as in `dataset`. The last batch of a
             pass may be smaller.
         shuffle: Whether each pass has a new order, a function of `seed` and the number of the pass;
@@ -90,8 +92,8 @@ def cache_teacher(
 
     Raises:
         ValueError: If `dataset` is not a finite dataset of batches of numbers or two of its passes
-            differ, `teacher` is not built or its outputs are not as above, or another argument is
-            not as above.
+            differ, `teacher` is not built or its outputs are not as above, it is a function without
+            a `version` and `path` is given, or another argument is not as above.
         FloatingPointError: If teacher outputs are NaN or Inf in `dtype`.
         OSError: If a file cannot be written; earlier files remain.
 
@@ -103,13 +105,16 @@ def cache_teacher(
         3
 
     """
-    _check_arguments(teacher, path, batch_size, dtype, compression, memory_bytes, fingerprint)
-    epoch_order.check_seed(seed)
-    check_flag("shuffle", shuffle)
+    check_order(batch_size, shuffle, seed)
+    _check_arguments(path, dtype, compression, memory_bytes, fingerprint)
     check_flag("verbose", verbose)
+    check_kind("teacher", teacher, keras.layers.Layer)
     source = Source(dataset)
+    teacher = as_teacher(teacher, teacher_preprocessing, source.symbols())
     source.check_batches_for(teacher)
-    with _from_the_beginning(dataset):
+    if path is not None:
+        _check_is_known(teacher)
+    with source.from_the_beginning():
         known = source.fingerprint(verbose) if fingerprint is None else None
         runner = TeacherRunner(source, teacher, dtype, verbose)
         if path is None:
@@ -120,29 +125,13 @@ def cache_teacher(
             folder = pathlib.Path(path) / name
             examples, names = _on_disk(folder, runner, known, compression, memory_bytes)
         batch_size = batch_size or source.batch_size()
-    batches, cursor = examples.in_batches(batch_size, shuffle, seed)
     kind = inputs_from(origin_of(teacher))
-    cached = epoch_order.prefetched(
-        batches.map(lambda *rows: _as_element(source, rows, names, kind))
-    )
-    cached.cursor = cursor
-    cached.num_examples = examples.number
-    return cached
+    return as_dataset(source, examples, names, kind, batch_size, shuffle, seed)
 
 
-def _check_arguments(teacher, path, batch_size, dtype, compression, memory_bytes, fingerprint):
-    if not isinstance(teacher, keras.Model) or not teacher.built:
-        raise ValueError(
-            "`teacher` must be a keras.Model that is built and trained. "
-            f"Received: teacher={teacher!r}"
-        )
+def _check_arguments(path, dtype, compression, memory_bytes, fingerprint):
     if path is not None and not (isinstance(path, (str, os.PathLike)) and str(path)):
         raise ValueError(f"`path` must be a folder, or None for memory. Received: path={path!r}")
-    if batch_size is not None and not is_positive_integer(batch_size):
-        raise ValueError(
-            "`batch_size` must be a positive integer, or None for that of the dataset. Received: "
-            f"batch_size={batch_size!r}"
-        )
     if dtype not in _DTYPES:
         raise ValueError(f"`dtype` must be one of {_DTYPES}. Received: dtype={dtype!r}")
     check_choice("compression", compression, (None, "GZIP"))
@@ -158,38 +147,22 @@ def _check_arguments(teacher, path, batch_size, dtype, compression, memory_bytes
         )
 
 
-def _as_element(source, rows, names, kind):
-    components, outputs = rows[: source.num_components], rows[source.num_components :]
-    by_name = outputs[0] if names is None else dict(zip(names, outputs, strict=True))
-    return with_outputs(source.as_element(components), by_name, kind)
-
-
-@contextlib.contextmanager
-def _from_the_beginning(dataset):
-    """Lets passes of a dataset from `l2rkd_tf.data.load` start at batch 0; restores its cursor."""
-    cursor = getattr(dataset, "cursor", None)
-    if cursor is None:
-        yield
-        return
-    batch = cursor.batch
-    cursor.set_batch(0)
-    try:
-        yield
-    finally:
-        cursor.set_batch(batch)
+def _check_is_known(teacher):
+    """Checks that files of a teacher can be told from those of others."""
+    for one in callable_teachers(teacher):
+        if one.version is None:
+            raise ValueError(
+                "`path` needs a teacher that can be told from others. Received: the function of "
+                f"{one.name!r}. Use CallableTeacher(..., version='...'), with another string for "
+                "each function, or path=None."
+            )
 
 
 def _in_memory(runner, known, shuffle):
     """All examples, and the names of several outputs."""
     parts = [runner.rows(chunk) for chunk, _ in runner.chunks(known)]
     rows = [np.concatenate(part) for part in zip(*parts, strict=True)]
-    if shuffle:
-        components = rows[: runner.source.num_components]
-        # The order of a pass must not depend on that of the dataset, which may differ in a resumed
-        # run or on another worker.
-        order_of_rows = np.argsort(fingerprints.hash_examples(components), kind="stable")
-        rows = [part[order_of_rows] for part in rows]
-    return InMemory.of_arrays(rows), runner.names
+    return in_memory(runner.source, rows, shuffle), runner.names
 
 
 def _on_disk(folder, runner, known, compression, memory_bytes):
@@ -261,82 +234,3 @@ def _publish(manifest, folder):
         return json.loads(path.read_text())
     except FileNotFoundError:  # another process found damage and rebuilds it
         return manifest
-
-
-class TeacherRunner:
-    """Runs a teacher on the examples of a source.
-
-    Args:
-        source: `Source`.
-        teacher: Keras model.
-        dtype: Dtype of the stored outputs.
-        verbose: Whether to show progress.
-
-    Attributes:
-        names: Names of the teacher's outputs, sorted; `None` for one, and before the first run.
-    """
-
-    def __init__(self, source: Source, teacher: keras.Model, dtype: str, verbose: bool) -> None:
-        self.source = source
-        self.dtype = dtype
-        self.names: list[str] | None = None
-        self._teacher = teacher
-        self._run = tf.function(
-            lambda inputs: teacher(inputs, training=False), reduce_retracing=True
-        )
-        self._progress = keras.utils.Progbar(None, verbose=int(verbose), unit_name="example")
-
-    def chunks(self, known: str | None) -> Iterator[tuple[Chunk, str]]:
-        """Chunks of one pass with their fingerprints; checks that they are the known examples.
-
-        Args:
-            known: Fingerprint of all examples, or `None`.
-        """
-        total = fingerprints.EMPTY
-        for chunk in self.source.chunks(_SHARD_BYTES):
-            fingerprint = chunk.fingerprint()
-            yield chunk, fingerprint
-            total = fingerprints.combine(total, fingerprint)
-            self._progress.add(chunk.num_examples)
-        if known not in (None, total):
-            raise ValueError(
-                "`dataset` must yield the same examples in every pass, in any order, since the "
-                "teacher's outputs belong to them. Received: a dataset whose passes differ. Cache "
-                "it before augmentation; regions replace augmentation."
-            )
-
-    def rows(self, chunk: Chunk) -> list[np.ndarray]:
-        """Components of a chunk, and behind them the teacher's output, or each of several."""
-        outputs = [self._outputs(batch) for batch in chunk.batches]
-        return [*chunk.components, *(np.concatenate(parts) for parts in zip(*outputs, strict=True))]
-
-    def component_specs(self) -> list[list[Any]]:
-        """Shape and dtype of each component of an example, the teacher's outputs last."""
-        rows = self.rows(Chunk([next(self.source.batches())]))
-        return [[list(component.shape[1:]), component.dtype.name] for component in rows]
-
-    def _outputs(self, batch):
-        outputs = self._run(self.source.inputs(batch))
-        outputs = tensor_or_dict("teacher", self._teacher, outputs)
-        if not isinstance(outputs, dict):
-            return [self._checked("The outputs", outputs, len(batch[0]))]
-        self.names = sorted(outputs)
-        return [
-            self._checked(f"Values of the output {name!r}", outputs[name], len(batch[0]))
-            for name in self.names
-        ]
-
-    def _checked(self, values, output, count):
-        """An output of a batch in the stored dtype."""
-        if output.shape.rank == 0 or len(output) != count:
-            raise ValueError(
-                "`teacher` must have outputs of shape (batch, ..., outputs). Received: an output "
-                f"of shape {output.shape} for a batch of {count}"
-            )
-        output = np.asarray(tf.cast(output, self.dtype))
-        if not np.isfinite(output).all():
-            raise FloatingPointError(
-                f"{values} of `teacher` are NaN or Inf in {self.dtype}. Check the teacher and "
-                "its inputs; float32 holds larger numbers than float16."
-            )
-        return output

@@ -7,6 +7,7 @@ import keras
 
 from l2rkd_tf.teacher_cache import fingerprints
 from l2rkd_tf.teacher_cache.inputs import CachedInputs
+from l2rkd_tf.teachers.kinds import has_preprocessing
 from l2rkd_tf.utils.output_checks import check_activation, output_activation
 from l2rkd_tf.utils.outputs import names_of_outputs
 
@@ -21,17 +22,20 @@ class Origin(NamedTuple):
             models built by the same code.
         activations: Names of its outputs, and of the activation of each as far as its graph shows
             it; `()` if the graph does not show the outputs.
+        preprocessed: Whether it got its inputs through `teacher_preprocessing`.
     """
 
     weights: str
     activations: tuple[tuple[str, str | None], ...]
+    preprocessed: bool
 
 
 def origin_of(teacher: keras.Model) -> Origin:
     """The `Origin` of the outputs of this Keras model."""
     names = names_of_outputs(teacher) or ()
     activations = tuple((name, output_activation(teacher, at)) for at, name in enumerate(names))
-    return Origin(fingerprints.hash_weights(teacher), activations)
+    weights = fingerprints.hash_weights(teacher)
+    return Origin(weights, activations, has_preprocessing(teacher))
 
 
 @functools.cache
@@ -58,7 +62,7 @@ def check_origin(
 
     Raises:
         ValueError: If they are probabilities and the distiller expects logits, or the reverse, or
-            if they come from another teacher.
+            if they come from another teacher, or not through the same preprocessing.
     """
     element = getattr(data, "element_spec", None)
     x = keras.utils.unpack_x_y_sample_weight(element)[0]
@@ -66,6 +70,13 @@ def check_origin(
         return
     for subject, activation, of_output in _compared(x.origin.activations, divergence):
         check_activation(subject, activation, of_output, from_logits)
+    if teacher is not None and has_preprocessing(teacher) != x.origin.preprocessed:
+        with_or_without = ("without", "with")[x.origin.preprocessed]
+        raise ValueError(
+            "`x` must carry outputs of the distiller's own `teacher`. Received: a cache that was "
+            f"made {with_or_without} `teacher_preprocessing`. Pass the same one to cache_teacher "
+            "and to the distiller."
+        )
     if teacher is not None and fingerprints.hash_weights(teacher) != x.origin.weights:
         raise ValueError(
             "`x` must carry the outputs of the distiller's own `teacher`. Received: a cache of a "

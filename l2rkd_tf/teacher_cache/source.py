@@ -1,5 +1,7 @@
 """The examples of a cache, as read from a dataset."""
 
+import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -109,6 +111,31 @@ class Source:
         single = [tuple(symbol.shape[1:]) for symbol in symbols if symbol is not None]
         if [spec.shape for spec in specs] == single:
             raise ValueError(self._must_give_batches())
+
+    def symbols(self) -> Any:
+        """Symbolic inputs of a teacher, in the structure of the dataset's inputs."""
+        numbers = itertools.count()
+
+        def symbol(spec):
+            dtype = "float32" if spec.dtype == tf.uint8 else spec.dtype.name
+            shape = (None, *spec.shape[1:])
+            return keras.KerasTensor(shape, dtype, name=f"input_{next(numbers)}")
+
+        return tf.nest.map_structure(symbol, self._inputs_of(self._dataset.element_spec))
+
+    @contextlib.contextmanager
+    def from_the_beginning(self) -> Iterator[None]:
+        """Lets passes of data from `l2rkd_tf.data.load` start at batch 0; restores their cursor."""
+        cursor = getattr(self._dataset, "cursor", None)
+        if cursor is None:
+            yield
+            return
+        batch = cursor.batch
+        cursor.set_batch(0)
+        try:
+            yield
+        finally:
+            cursor.set_batch(batch)
 
     @property
     def structure(self) -> str:

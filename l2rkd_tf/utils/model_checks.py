@@ -15,33 +15,27 @@ __all__ = [
     "all_layers",
     "are_compatible",
     "check_inputs_agree",
+    "check_kind",
     "check_models",
     "check_models_are_built",
     "check_shares_nothing_trained",
     "check_takes_more_points",
     "data_format_of",
     "given_models",
+    "input_symbols",
     "is_quantized",
+    "new_inputs",
     "takes_integers",
 ]
 
 
 def check_models(teacher: Any, student: Any) -> None:
-    """Checks that teacher, if any, and student are Keras models, and the teacher is built."""
+    """Checks that teacher, if any, and student are different Keras models of the same inputs."""
     for argument, model in given_models(teacher, student):
-        if not isinstance(model, keras.Model):
-            raise ValueError(
-                f"`{argument}` must be a keras.Model. Received: {argument}={model!r} of type "
-                f"{type(model).__name__}.{_way_to_a_model(argument, model)}"
-            )
+        check_kind(argument, model, keras.Model)
     _warn_of_quantized_student(student)
     if teacher is None:
         return
-    if not teacher.built:
-        raise ValueError(
-            "`teacher` must be built and trained, or loaded with its weights. Received: the "
-            f"unbuilt model {teacher.name!r}; call it on a batch and load its weights first."
-        )
     if teacher is student:
         raise ValueError(
             "`teacher` and `student` must be different models: the teacher would change while the "
@@ -49,6 +43,26 @@ def check_models(teacher: Any, student: Any) -> None:
         )
     check_shares_nothing_trained(teacher, student)
     _warn_of_larger_student(teacher, student)
+    check_inputs_agree(teacher, student)
+
+
+def check_kind(argument: str, value: Any, kind: type) -> None:
+    """Checks that an argument is a Keras model or layer.
+
+    Args:
+        argument: Name of the argument.
+        value: Its value.
+        kind: `keras.Model` or `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If it is not; the message tells how to make one of it.
+    """
+    if not isinstance(value, kind):
+        name = "keras.Model" if kind is keras.Model else "keras.Model, or another Keras layer"
+        raise ValueError(
+            f"`{argument}` must be a {name}. Received: {argument}={value!r} of type "
+            f"{type(value).__name__}.{_way_to_a_model(argument, value)}"
+        )
 
 
 def _way_to_a_model(argument, value):
@@ -57,11 +71,10 @@ def _way_to_a_model(argument, value):
     if modules & {"tf_keras", "tensorflow_estimator"} or "tf_keras" in type(value).__module__:
         return (
             " That is a model of Keras 2, which Keras 3 cannot run. Save it with "
-            "`tf.saved_model.save(model, folder)`, and wrap what is saved: "
-            "`inputs = keras.Input(shape); outputs = keras.layers.TFSMLayer(folder, "
-            "call_endpoint='serving_default')(inputs)`."
+            "`tf.saved_model.save(model, folder)`; what is saved is a teacher: "
+            "`keras.layers.TFSMLayer(folder, call_endpoint='serving_default')`."
         )
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and argument == "teacher":
         return " Make one model of several teachers: `l2rkd_tf.models.ensemble(teachers)`."
     if isinstance(value, (str, os.PathLike)):
         return f" Load the model first: `keras.models.load_model({os.fspath(value)!r})`."
@@ -72,8 +85,8 @@ def _way_to_a_model(argument, value):
         )
     if inspect.isclass(value):
         return f" Did you mean `{value.__name__}()`?"
-    if callable(value):
-        return " Wrap the function in a subclass of keras.Model whose `call` runs it."
+    if callable(value) and argument == "teacher":
+        return " Wrap the function: `l2rkd_tf.CallableTeacher(function, num_outputs)`."
     return ""
 
 
@@ -81,7 +94,7 @@ def _warn_of_larger_student(teacher, student):
     if not student.built:
         return
     sizes = teacher.count_params(), student.count_params()
-    if sizes[1] > 1.1 * sizes[0]:
+    if sizes[0] and sizes[1] > 1.1 * sizes[0]:  # a function has no weights
         warnings.warn(
             f"`student` has more weights than `teacher`, {sizes[1]:,} and {sizes[0]:,}. If they "
             "are swapped: L2RKDDistiller(teacher, student) takes the teacher first.",
@@ -153,14 +166,18 @@ def check_inputs_agree(teacher: keras.Model | None, student: keras.Model) -> Non
 def _way_to_inputs(teacher, student):
     """How a teacher comes to take the student's inputs, as the end of a message."""
     if len(teacher) != 1 or len(student) != 1:
-        return "Wrap the teacher in a model that takes the student's inputs."
+        return (
+            "Wrap the teacher in a model that takes the student's inputs, or pass a distiller "
+            "`teacher_preprocessing`."
+        )
     shape, layers = student[0][1:], "keras.layers.Rescaling(scale)"
     if len(teacher[0]) == 4 == len(student[0]):
         rows, columns = teacher[0][1:3]  # as in `channels_last`, the usual format
         layers = f"keras.layers.Resizing({rows}, {columns})"
     return (
         f"Wrap the teacher: `keras.Sequential([keras.Input({shape}), {layers}, teacher])`, with "
-        "Resizing where sizes differ and Rescaling where scales do."
+        "Resizing where sizes differ and Rescaling where scales do; or pass a distiller "
+        f"`teacher_preprocessing={layers}`."
     )
 
 
@@ -210,6 +227,28 @@ def data_format_of(*models: keras.Model | None) -> str | None:
             if isinstance(getattr(layer, "data_format", None), str):
                 return layer.data_format
     return None
+
+
+def input_symbols(model: Any) -> Any:
+    """Symbolic inputs of a model with a graph, in the structure that it takes; else `None`."""
+    # A subclassed model has no graph of layers: asking for its inputs raises.
+    try:
+        if not model.inputs:
+            return None
+        return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def new_inputs(symbols: Any) -> Any:
+    """`keras.Input`s like these symbolic inputs."""
+
+    def like(one, name=None):
+        return keras.Input(batch_shape=one.shape, dtype=one.dtype, name=name or one.name)
+
+    if isinstance(symbols, dict):  # their names must be the keys
+        return {name: like(one, name) for name, one in symbols.items()}
+    return keras.tree.map_structure(like, symbols)
 
 
 def takes_integers(model: keras.Model | None) -> bool:

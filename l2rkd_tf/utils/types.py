@@ -26,6 +26,8 @@ __all__ = [
     "RegionTargets",
     "Schedule",
     "Shape",
+    "TeacherLike",
+    "TeacherPreprocessing",
     "TensorLike",
     "Tensors",
     "Where",
@@ -51,6 +53,11 @@ Logs: TypeAlias = dict[str, Any]
 PathLike: TypeAlias = str | os.PathLike[str]
 #: A function of the epoch, or of the epoch and the current value.
 Schedule: TypeAlias = Callable[..., float]
+
+#: A trained model or layer, or several, whose mean is taken.
+TeacherLike: TypeAlias = keras.layers.Layer | Sequence[keras.layers.Layer]
+#: From the student's inputs to the teacher's: a layer, a model, or a registered function.
+TeacherPreprocessing: TypeAlias = keras.layers.Layer | Callable[[Any], Any]
 
 _DistillationLoss: TypeAlias = keras.distillation.DistillationLoss | str | Config
 #: One or several published methods: objects, names or configs.

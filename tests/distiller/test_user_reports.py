@@ -312,11 +312,10 @@ class OfKeras2:
     ("teacher", "advice"),
     [
         (lambda: OfKeras2(), "a model of Keras 2"),
-        (lambda: [network(1), network(2)], "l2rkd_tf.models.ensemble(teachers)"),
         (lambda: "teacher.keras", "keras.models.load_model('teacher.keras')"),
-        (lambda: layers.Dense(3), "keras.Model(inputs, layer(inputs))"),
+        (lambda: layers.Dense(3), "the unbuilt layer"),
         (lambda: OfStructure, "Did you mean `OfStructure()`?"),
-        (lambda: lambda x: x, "a subclass of keras.Model"),
+        (lambda: lambda x: x, "l2rkd_tf.CallableTeacher(function, num_outputs)"),
     ],
 )
 def test_teachers_that_are_no_models(teacher, advice):

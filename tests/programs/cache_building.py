@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from l2rkd_tf.teacher_cache import cache_teacher, caching
+from l2rkd_tf.teacher_cache import cache_teacher, runner
 from tests import conftest  # noqa: F401
 from tests.helpers import batches, convnet
 
@@ -15,7 +15,7 @@ EXAMPLES = 20_000
 
 
 def main(folder):
-    caching._SHARD_BYTES = 2**18
+    runner._SHARD_BYTES = 2**18
     x = np.random.default_rng(0).uniform(size=(EXAMPLES, 8, 8, 1)).astype("float32")
     data = batches(x, np.arange(EXAMPLES), size=100)
     cached = cache_teacher(data, convnet(0, 8), folder, verbose=False)

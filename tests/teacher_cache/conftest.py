@@ -2,7 +2,7 @@
 
 import pytest
 
-from l2rkd_tf.teacher_cache import caching
+from l2rkd_tf.teacher_cache import runner
 from tests.helpers import convnet
 
 
@@ -14,4 +14,4 @@ def teacher():
 @pytest.fixture
 def small_shards(monkeypatch):
     """A shard for each batch."""
-    monkeypatch.setattr(caching, "_SHARD_BYTES", 1)
+    monkeypatch.setattr(runner, "_SHARD_BYTES", 1)

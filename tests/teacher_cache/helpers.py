@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from l2rkd_tf.teacher_cache import caching
+from l2rkd_tf.teacher_cache import runner
 
 EXAMPLES = 10
 QUIET = {"verbose": False}
@@ -11,14 +11,14 @@ QUIET = {"verbose": False}
 def asked(monkeypatch, call):
     """Number of examples that the teacher is asked for in a call."""
     counts = []
-    rows = caching.TeacherRunner.rows
+    rows = runner.TeacherRunner.rows
 
     def counting(self, chunk):
         counts.append(chunk.num_examples)
         return rows(self, chunk)
 
     with monkeypatch.context() as patch:
-        patch.setattr(caching.TeacherRunner, "rows", counting)
+        patch.setattr(runner.TeacherRunner, "rows", counting)
         call()
     return sum(counts)
 

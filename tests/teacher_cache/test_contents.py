@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2rkd_tf.teacher_cache import CachedInputs, cache_teacher, caching
+from l2rkd_tf.teacher_cache import CachedInputs, cache_teacher, runner
 from tests.helpers import batches, convnet, images
 from tests.teacher_cache.helpers import EXAMPLES, QUIET, asked, read
 
@@ -104,7 +104,7 @@ def test_inputs_without_labels_can_be_cached(teacher):
 def test_the_teacher_does_not_run_twice_on_the_same_examples(teacher, tmp_path, monkeypatch):
     x, y = images(EXAMPLES)
     first = cache_teacher(batches(x, y), teacher, tmp_path, shuffle=False, **QUIET)
-    monkeypatch.setattr(caching.TeacherRunner, "rows", never_asked)
+    monkeypatch.setattr(runner.TeacherRunner, "rows", never_asked)
     again = cache_teacher(batches(x, y), teacher, tmp_path, shuffle=False, **QUIET)
     for one, other in zip(read(first), read(again), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from l2rkd_tf import L2RKDDistiller
-from l2rkd_tf.teacher_cache import CachedInputs, cache_teacher, caching
+from l2rkd_tf.teacher_cache import CachedInputs, cache_teacher, runner
 from tests.teacher_cache.helpers import QUIET, asked
 
 EXAMPLES, SIZE = 10, 4
@@ -232,7 +232,7 @@ def test_a_subclassed_teacher(tmp_path, monkeypatch):
     teacher, (x, _) = Subclassed(), table()
     teacher(x)
     built = cache_teacher(batches(), teacher, tmp_path, shuffle=False, **QUIET)
-    monkeypatch.setattr(caching.TeacherRunner, "rows", None)
+    monkeypatch.setattr(runner.TeacherRunner, "rows", None)
     loaded = cache_teacher(batches(), teacher, tmp_path, shuffle=False, **QUIET)
     for data in (built, loaded):
         for name, output in read(data)[1].items():
