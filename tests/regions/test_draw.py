@@ -91,6 +91,7 @@ def test_draws_are_those_of_earlier_versions():
     ]
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("batch", [2, 3, 6])
 @pytest.mark.parametrize(
     "region",

@@ -189,6 +189,7 @@ def test_mixed_precision_trains_as_with_a_live_teacher(policies):
     )
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("activation", [None, "softmax"])
 @pytest.mark.parametrize("method", [None, methods.DKD])
 def test_half_precision_of_the_cache_changes_updates_only_by_rounding(activation, method):
