@@ -139,11 +139,18 @@ def check_first_student(namespace, folder):
 CHECKS = {"README.md": check_readme, "docs/first_student.md": check_first_student}
 
 
-@pytest.mark.parametrize("page", PYTHON_PAGES)
-def test_python_blocks_run(page, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("page", "in_full"),
+    [
+        *[(page, False) for page in PYTHON_PAGES if page != "docs/first_student.md"],
+        pytest.param("README.md", True, marks=pytest.mark.stress),
+        ("docs/first_student.md", True),  # whose training is the shorter of the two
+    ],
+)
+def test_python_blocks_run(page, in_full, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if page not in CHECKS:  # training takes its course, but not its time
-        monkeypatch.setattr(keras.Model, "fit", for_few_epochs(keras.Model.fit))
+    if not in_full:  # training takes its course, but not its time
+        monkeypatch.setattr(keras.Model, "fit", for_few_steps(keras.Model.fit))
     namespace = {"__name__": "page"}
     things = given(tmp_path) if any(block.given for block in blocks_of(page, "python")) else {}
     for block in blocks_of(page, "python"):
@@ -152,15 +159,17 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
         add_given(namespace, block.given, things)
         if block.not_run is None:
             exec(code, namespace)
-    CHECKS.get(page, lambda *_: None)(namespace, tmp_path)
+    if in_full:
+        CHECKS[page](namespace, tmp_path)
 
 
-def for_few_epochs(fit):
-    """`fit` of Keras models, for two epochs at most."""
+def for_few_steps(fit):
+    """`fit` of Keras models, for two epochs at most, of ten steps where their number is given."""
 
     @functools.wraps(fit)  # the distiller reads its signature
-    def short(self, *args, epochs=1, **kwargs):
-        return fit(self, *args, epochs=min(epochs, 2), **kwargs)
+    def short(self, *args, epochs=1, steps_per_epoch=None, **kwargs):
+        steps = steps_per_epoch and min(steps_per_epoch, 10)
+        return fit(self, *args, epochs=min(epochs, 2), steps_per_epoch=steps, **kwargs)
 
     return short
 

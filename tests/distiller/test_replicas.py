@@ -47,7 +47,7 @@ WITH_ACTIVITY = [
 @pytest.mark.parametrize(
     ("methods", "activity"),
     [
-        ("none", None),
+        pytest.param("none", None, marks=pytest.mark.stress),
         pytest.param("of objects", None, marks=pytest.mark.stress),
         pytest.param("of functions", None, marks=pytest.mark.stress),
         pytest.param("none", "l2", marks=[*WITH_ACTIVITY, pytest.mark.stress]),

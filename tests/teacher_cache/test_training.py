@@ -14,6 +14,7 @@ from tests.helpers import (
     batches,
     compiled,
     convnet,
+    few,
     images,
 )
 from tests.teacher_cache.helpers import EXAMPLES, QUIET
@@ -35,7 +36,16 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
+ORDINARY = (
+    "interpolated, half",
+    "interpolated, two",
+    "teacher, no KD",
+    "methods",
+    "inner features",
+)
+
+
+@pytest.mark.parametrize("settings", few(ORDINARY, SETTINGS))
 def test_training_is_that_with_a_live_teacher(settings):
     settings = SETTINGS[settings]
     teacher = convnet(0, 8)
