@@ -286,7 +286,12 @@ def test_inputs_that_are_not_finite_end_training(strategy, bad):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}],
+    [
+        pytest.param({}, marks=pytest.mark.stress),
+        {"run_eagerly": True},
+        {"jit_compile": True},
+        {"steps_per_execution": 2},
+    ],
     ids=str,
 )
 def test_the_step_is_named_in_every_mode(options):
