@@ -17,7 +17,7 @@ from tests.distiller.methods_by_hand import (
     fit,
     twin_of,
 )
-from tests.helpers import cross_entropy, few
+from tests.helpers import cross_entropy
 
 
 class Counting(layers.Layer):
