@@ -104,6 +104,21 @@ def test_a_pass_over_the_data_is_not_taken_before_training(strategy):
     assert len(passes) == 2
 
 
+def test_fit_makes_no_more_datasets_than_keras(monkeypatch):
+    make, numbers = tf.data.Dataset.from_tensors, []
+    for model in (network(1), L2RKDDistiller(network(0), network(1), seed=0)):
+        made = []
+
+        def noted(*args, made=made, **kwargs):
+            made.append(make(*args, **kwargs))
+            return made[-1]
+
+        monkeypatch.setattr(tf.data.Dataset, "from_tensors", noted)
+        compiled(model, run_eagerly=True).fit(*table(8), batch_size=4, verbose=0)
+        numbers.append(len(made))
+    assert numbers[0] == numbers[1] > 0
+
+
 @pytest.mark.parametrize("strategy", few(("default", "mirrored"), STRATEGIES))
 def test_unbuilt_students_of_integers_train(strategy):
     x, y = np.arange(12).reshape(4, 3) % 9, np.arange(4) % 3

@@ -52,7 +52,7 @@ WITH_ACTIVITY = [
         pytest.param("of functions", None, marks=pytest.mark.stress),
         pytest.param("none", "l2", marks=[*WITH_ACTIVITY, pytest.mark.stress]),
         pytest.param("of objects", "l2", marks=WITH_ACTIVITY),
-        pytest.param("of functions", "l2", marks=WITH_ACTIVITY),
+        pytest.param("of functions", "l2", marks=[*WITH_ACTIVITY, pytest.mark.stress]),
     ],
 )
 def test_two_replicas_equal_one_device(methods, activity):
