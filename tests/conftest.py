@@ -1,5 +1,6 @@
 """Two CPU devices for every test, a fixed seed, and no memory of the models of other tests."""
 
+import collections
 import gc
 import os
 import types
@@ -33,16 +34,52 @@ random_ops_util._philox_scramble_seed = lambda seed: (
     else _scramble_seed(seed)
 )
 
+
+# A step that makes variables, those of optimizers and metrics, would be traced twice, which takes a
+# third of the time: they are made outside of it.
+_initialize = keras.Variable._initialize
+
+
+def _initialize_outside(variable, value):
+    if tf.executing_eagerly() or tf.distribute.has_strategy() or not callable(value):
+        return _initialize(variable, value)
+    with tf.init_scope():
+        graph = tf.compat.v1.get_default_graph()
+        creators, graph._variable_creator_stack = graph._variable_creator_stack, []
+        try:
+            return _initialize(variable, value)
+        finally:
+            graph._variable_creator_stack = creators
+
+
+keras.Variable._initialize = _initialize_outside
+
 CPUS = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(CPUS[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 def pytest_collection_modifyitems(items):
-    """Leaves what is marked `stress` to `make stress`."""
+    """Leaves to `make stress` what is marked `stress`, and what a covering does not need."""
     if "L2RKD_STRESS" not in os.environ:
+        left = [item for item in items if item.get_closest_marker("stress")]
+        by_test = collections.defaultdict(list)
         for item in items:
-            if item.get_closest_marker("stress"):
-                item.add_marker(pytest.mark.skip(reason="takes long: make stress"))
+            if item.get_closest_marker("covering") and item not in left:
+                by_test[item.nodeid.partition("[")[0]].append(item)
+        for cases in by_test.values():
+            left += _beyond_a_covering(cases)
+        for item in left:
+            item.add_marker(pytest.mark.skip(reason="takes long: make stress"))
+
+
+def _beyond_a_covering(cases):
+    """The cases of a test that go beyond a few that have each value of each parameter."""
+    values = {case: {(k, id(v)) for k, v in case.callspec.params.items()} for case in cases}
+    missing = set().union(*values.values())
+    while missing:
+        best = max(values, key=lambda case: len(values[case] & missing))
+        missing -= values.pop(best)
+    return list(values)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import sys
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from l2rkd_tf import L2RKDDistiller, regions
@@ -14,6 +15,14 @@ ROOT = pathlib.Path(__file__).parent.parent
 BATCH, CLASSES = 6, 3
 WEIGHTS = {"hard_weight": 0.3, "kd_weight": 0.7, "region_weight": 1.3}
 TEMPERATURE, RATE = 3.0, 0.5
+
+
+def few(ordinary, values):
+    """Parameters of a test: of `values`, all but `ordinary` are left to `make stress`."""
+    return [
+        value if value in ordinary else pytest.param(value, marks=pytest.mark.stress)
+        for value in values
+    ]
 
 
 def cross_entropy():

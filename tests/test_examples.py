@@ -146,13 +146,21 @@ def test_keras_application_teacher(folder, capsys, monkeypatch):
     def load_few(name, split, **options):
         return load(name, f"{split}[:100]", **options)
 
+    def two_layers(weights, include_top, pooling, input_tensor=None, input_shape=None):
+        """In place of a MobileNet, which takes long to build; a page builds one."""
+        image = keras.Input(input_shape) if input_tensor is None else input_tensor
+        maps = keras.layers.BatchNormalization()(keras.layers.Conv2D(6, 3)(image))
+        inputs = image if input_tensor is None else keras.utils.get_source_inputs(image)
+        return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(maps))
+
     monkeypatch.setattr(l2rkd_tf.data, "load", load_few)
+    monkeypatch.setattr(keras.applications, "MobileNet", two_layers)
     run("keras_application_teacher", "--teacher_epochs=1", "--steps=1")
     teacher, student = re.findall(r"(\w+): ([\d,]+) parameters", capsys.readouterr().out)
     network = keras.applications.MobileNet(
         input_shape=(32, 32, 3), include_top=False, pooling="avg", weights=None
     )
-    assert teacher == ("Teacher", f"{network.count_params() + 10 * (1024 + 1):,}")
+    assert teacher == ("Teacher", f"{network.count_params() + 10 * (6 + 1):,}")
     assert student == ("Student", "5,274")
 
 

@@ -63,9 +63,9 @@ def train_models(folder):
     succeed(
         sys.executable,
         str(WEB / "train_models.py"),
-        "--teacher_epochs=6",
-        "--epochs=2",
-        "--steps_per_epoch=50",
+        "--teacher_epochs=2",
+        "--epochs=1",
+        "--steps_per_epoch=20",
         f"--output={folder / 'models'}",
         env=environment,
     )

@@ -77,12 +77,13 @@ class DistributedModel(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Under a strategy Keras takes a first batch from the data and averages it over replicas:
         # that fails for unequal shares, makes integers floats, and moves the data on.
-        dataset = None if iterator is None else iterator.data_adapter.get_tf_dataset()
-        if self._distribute_strategy is None or not isinstance(dataset, tf.data.Dataset):
-            super()._maybe_symbolic_build(iterator, data_batch)
-        else:
-            batch = keras.tree.map_structure(_of_any_size, dataset.element_spec)
-            super()._maybe_symbolic_build(data_batch=batch)
+        # Without one it builds nothing here, and a dataset would be made only to be thrown away.
+        if self._distribute_strategy is not None and iterator is not None:
+            dataset = iterator.data_adapter.get_tf_dataset()
+            if isinstance(dataset, tf.data.Dataset):
+                batch = keras.tree.map_structure(_of_any_size, dataset.element_spec)
+                return super()._maybe_symbolic_build(data_batch=batch)
+        return super()._maybe_symbolic_build(iterator, data_batch)
 
     def _get_metrics_result_or_logs(self, logs):
         # Where a step leaves out a metric, Keras takes the last logs, which several replicas

@@ -26,7 +26,7 @@ from tests.callbacks.backup_runs import (
     state,
     train,
 )
-from tests.helpers import ROOT, command_of, two_replicas
+from tests.helpers import ROOT, command_of, few, two_replicas
 from tests.programs.killed_run import network
 
 # Where Keras takes more batches in an epoch than it is told to.
@@ -36,13 +36,10 @@ KEPT = {"delete_checkpoint": False}
 
 
 # The others differ from these in one respect each.
-FEW = ("distiller", "method", "accumulation", "repeat, executions of a pass")
-SHORT_AND_LONG = [
-    name if name in FEW else pytest.param(name, marks=pytest.mark.stress) for name in RUNS
-]
+FEW = ("method", "accumulation", "repeat, executions of a pass")
 
 
-@pytest.mark.parametrize("name", SHORT_AND_LONG)
+@pytest.mark.parametrize("name", few(FEW, RUNS))
 def test_an_interrupted_run_equals_an_uninterrupted_one(name, digits_dir, tmp_path):
     whole_seen, seen = [], []
     whole = train(name, digits_dir, seen=whole_seen)
@@ -59,22 +56,17 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(name, digits_dir, tmp_pa
     assert not (tmp_path / "a").exists()
 
 
-def run_that_dies(moment, digits_dir, directory):
+def test_a_killed_run_equals_an_uninterrupted_one(digits_dir, tmp_path):
+    """Killed while it writes; `test_backup_kills.py` kills at any moment."""
+    whole = train("distiller", digits_dir)
     finished = subprocess.run(
-        command_of("dying_run", moment, digits_dir, directory),
+        command_of("dying_run", digits_dir, tmp_path),
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert finished.returncode == -signal.SIGKILL, finished.stderr[-2000:]
-
-
-def test_a_killed_run_equals_an_uninterrupted_one(digits_dir, tmp_path):
-    whole = train("distiller", digits_dir)
-    run_that_dies("training", digits_dir, tmp_path)
-    assert names(tmp_path) == ["epoch-000001"]
-    run_that_dies("writing", digits_dir, tmp_path)
     partial, *complete = names(tmp_path)
     assert partial.startswith(".epoch-000003.") and partial.endswith(".partial")
     assert complete == ["epoch-000001", "epoch-000002"]
@@ -222,7 +214,9 @@ def test_arrays_and_models_without_an_optimizer_can_be_backed_up(tmp_path):
     assert np.asarray(history.history["where"]).tolist() == [[2.0, 0.5], [4.0, 0.5], [6.0, 0.5]]
 
 
-@pytest.mark.parametrize(("is_first", "atol"), [(True, 0.0), (False, 1e-5)])
+@pytest.mark.parametrize(
+    ("is_first", "atol"), [pytest.param(True, 0.0, marks=pytest.mark.stress), (False, 1e-5)]
+)
 def test_runs_that_exchange_weights_and_averages_resume(is_first, atol, digits_dir, tmp_path):
     def fit(*others):
         keras.utils.set_random_seed(3)

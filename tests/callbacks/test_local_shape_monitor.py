@@ -199,6 +199,7 @@ def late_search(points, region):
     return callbacks.BlindRegionSearch([regions.Segment(), region], points, start_epoch=1)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("make", [callbacks.LocalShapeMonitor, late_search])
 @pytest.mark.parametrize(
     ("points", "region", "message"),

@@ -150,18 +150,3 @@ def test_two_processes_prepare_at_once(tmp_path):
         process.stdin.flush()
     assert [process.communicate()[0] for process in processes] == ["597\n"] * 2
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
-
-
-def test_importing_data_is_light():
-    # TensorFlow may import some of these by itself.
-    program = (
-        "import sys, keras, tensorflow\n"
-        "before = set(sys.modules)\n"
-        "import l2rkd_tf.data\n"
-        "new = {module.split('.')[0] for module in set(sys.modules) - before}\n"
-        "print(new & {'tensorflow_datasets', 'sklearn', 'matplotlib'})"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert result.stdout == "set()\n"

@@ -126,6 +126,7 @@ def test_augmented_unshuffled_data_can_resume(load):
     assert_equal_batches(stream(dataset), expected[4 : 4 + PASS])
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("batch_size", [4, 11])
 def test_images_in_memory_are_decoded_once(load, decoded, shuffle, batch_size):

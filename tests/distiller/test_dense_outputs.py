@@ -58,6 +58,7 @@ def hand_step(x, y, teacher, student, draw, weights, is_data, near_is_data):
     return kernel, bias
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("shape", [(4, 2), (3, 2, 2)])
 @pytest.mark.parametrize("weighted", ["no", "examples", "positions", "positions, last axis 1"])
 def test_one_sgd_step_equals_weights_derived_by_hand(shape, weighted):

@@ -18,15 +18,15 @@ from tests.helpers import (
     ("start", "name", "value", "new_traces"),
     [
         ({}, "temperature", 1.5, 0),
-        ({}, "hard_weight", 0.7, 0),
+        pytest.param({}, "hard_weight", 0.7, 0, marks=pytest.mark.stress),
         ({}, "kd_weight", 0.2, 0),
-        ({}, "region_weight", 3.0, 0),
+        pytest.param({}, "region_weight", 3.0, 0, marks=pytest.mark.stress),
         ({}, "radius", 0.2, 0),
         ({"hard_weight": 0.0}, "hard_weight", 0.5, 1),
-        ({"kd_weight": 0.0}, "kd_weight", 0.5, 1),
-        ({"region_weight": 0.0}, "region_weight", 0.5, 1),
+        pytest.param({"kd_weight": 0.0}, "kd_weight", 0.5, 1, marks=pytest.mark.stress),
+        pytest.param({"region_weight": 0.0}, "region_weight", 0.5, 1, marks=pytest.mark.stress),
         ({}, "region_weight", 0.0, 1),
-        ({}, "region", regions.Ball(0.5), 1),
+        pytest.param({}, "region", regions.Ball(0.5), 1, marks=pytest.mark.stress),
     ],
 )
 def test_a_value_changed_between_epochs_takes_effect(start, name, value, new_traces):

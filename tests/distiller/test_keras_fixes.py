@@ -20,6 +20,7 @@ from tests.helpers import (
     compiled,
     convnet,
     cross_entropy,
+    few,
     images,
     two_replicas,
 )
@@ -76,7 +77,11 @@ def test_slices_of_outputs_still_lose_their_mask():
 @pytest.mark.parametrize(
     "strategy", [pytest.param("one device", marks=pytest.mark.stress), "mirrored"]
 )
-@pytest.mark.parametrize("count", [15, 9, 7], ids=["8+7", "8+1", "7 in one batch"])
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(15, marks=pytest.mark.stress), pytest.param(9, marks=pytest.mark.stress), 7],
+    ids=["8+7", "8+1", "7 in one batch"],
+)
 def test_fit_evaluate_and_predict_are_those_of_one_device(strategy, count):
     results = results_of("default", count), results_of(strategy, count)
     keras.tree.map_structure(
@@ -85,7 +90,7 @@ def test_fit_evaluate_and_predict_are_those_of_one_device(strategy, count):
     assert "val_accuracy" in results[1][0] and "val_kd_loss" not in results[1][0]
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", few(("default", "mirrored"), STRATEGIES))
 def test_a_pass_over_the_data_is_not_taken_before_training(strategy):
     passes = []
 
@@ -99,7 +104,22 @@ def test_a_pass_over_the_data_is_not_taken_before_training(strategy):
     assert len(passes) == 2
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_fit_makes_no_more_datasets_than_keras(monkeypatch):
+    make, numbers = tf.data.Dataset.from_tensors, []
+    for model in (network(1), L2RKDDistiller(network(0), network(1), seed=0)):
+        made = []
+
+        def noted(*args, made=made, **kwargs):
+            made.append(make(*args, **kwargs))
+            return made[-1]
+
+        monkeypatch.setattr(tf.data.Dataset, "from_tensors", noted)
+        compiled(model, run_eagerly=True).fit(*table(8), batch_size=4, verbose=0)
+        numbers.append(len(made))
+    assert numbers[0] == numbers[1] > 0
+
+
+@pytest.mark.parametrize("strategy", few(("default", "mirrored"), STRATEGIES))
 def test_unbuilt_students_of_integers_train(strategy):
     x, y = np.arange(12).reshape(4, 3) % 9, np.arange(4) % 3
     with STRATEGIES[strategy]().scope():
@@ -281,7 +301,12 @@ def test_inputs_that_are_not_finite_end_training(strategy, bad):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}],
+    [
+        pytest.param({}, marks=pytest.mark.stress),
+        {"run_eagerly": True},
+        {"jit_compile": True},
+        {"steps_per_execution": 2},
+    ],
     ids=str,
 )
 def test_the_step_is_named_in_every_mode(options):

@@ -28,7 +28,13 @@ def eager_run():
 
 @pytest.mark.parametrize(
     "options",
-    [{"jit_compile": False, "steps_per_execution": 2}, {"jit_compile": True}],
+    [
+        pytest.param(
+            {"jit_compile": False, "steps_per_execution": 2},
+            marks=pytest.mark.stress,  # each method by itself: `test_methods_steps.py`
+        ),
+        {"jit_compile": True},
+    ],
     ids=["graph of several steps", "xla"],
 )
 def test_graphs_and_xla_train_as_eager_mode(options, eager_run):

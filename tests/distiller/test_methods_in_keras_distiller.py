@@ -17,7 +17,7 @@ from tests.distiller.methods_by_hand import (
     twin_of,
     values_of,
 )
-from tests.helpers import assert_equal_weights, cross_entropy
+from tests.helpers import assert_equal_weights, cross_entropy, few
 
 IN_KERAS = {
     "attention_transfer": lambda: methods.AttentionTransfer("block2", "block2"),
@@ -33,7 +33,11 @@ def keras_distiller(method):
     return distiller
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in NOT_IN_KERAS])
+# Of logits and of features, with and without weights of their own, of examples and of a batch.
+FEW = ("dkd", "vid", "fit_net", "attention_transfer", "relational_kd", "crd")
+
+
+@pytest.mark.parametrize("name", few(FEW, [name for name in METHODS if name not in NOT_IN_KERAS]))
 def test_methods_of_logits_or_one_pair_of_layers_in_the_distiller_of_keras(name):
     x, y = data()
     distiller = keras_distiller(IN_KERAS.get(name, METHODS[name][0])())

@@ -36,6 +36,7 @@ LOGITS = {
 }
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("at", ["data", "region", "both"])
 @pytest.mark.parametrize("name", LOGITS)
 def test_methods_see_the_logits_of_models_of_probabilities(name, at):

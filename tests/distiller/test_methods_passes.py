@@ -53,7 +53,13 @@ def calls_of(model):
 
 
 @pytest.mark.parametrize(
-    ("at", "kd_weight"), [("data", 0.7), ("region", 0.0), ("both", 0.0), ("each", 0.7)]
+    ("at", "kd_weight"),
+    [
+        pytest.param("data", 0.7, marks=pytest.mark.stress),
+        ("region", 0.0),
+        pytest.param("both", 0.0, marks=pytest.mark.stress),
+        ("each", 0.7),
+    ],
 )
 def test_one_pass_of_each_model_for_all_methods(at, kd_weight):
     x, y = data()

@@ -39,7 +39,11 @@ class Brighter(regions.Region):
         return tensor * (1.0 + coefficients)
 
 
-@pytest.mark.parametrize("count", [7, 5], ids=["uneven", "a share without examples"])
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(7, marks=pytest.mark.stress), 5],
+    ids=["uneven", "a share without examples"],
+)
 def test_per_example_methods_on_two_replicas_equal_one_device(count):
     x, y = data(count)
     weights = example_weights(count)

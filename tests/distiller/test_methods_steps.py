@@ -30,6 +30,7 @@ def test_every_method_is_tested_here():
     assert made == {n for n in methods.__all__ if isinstance(getattr(methods, n), type)} - bases
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize(
     ("at", "options"),
     [("data", REPLACED), ("region", BESIDE), ("both", REPLACED)],

@@ -71,7 +71,12 @@ MODES = {
 
 
 @pytest.mark.parametrize(
-    ("built", "mode"), [(True, "eager"), (False, "graph")], ids=["built", "unbuilt student, graph"]
+    ("built", "mode"),
+    [
+        pytest.param(True, "eager", marks=pytest.mark.stress),
+        (False, "eager"),
+        pytest.param(False, "graph", marks=pytest.mark.stress),
+    ],
 )
 def test_subclassed_models_train_as_functional_ones(built, mode):
     x, y = table()

@@ -65,6 +65,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("batch_size", [1, 8, 9])

@@ -46,6 +46,7 @@ def compiled(distiller, rate, **options):
     return distiller
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("mixed", ["student", "teacher", "both"])
 @pytest.mark.parametrize("policy", TOLERANCE)
 def test_mixed_precision_logs_and_trains_as_float32(policy, mixed):

@@ -48,6 +48,7 @@ def weights_after_two_epochs(options, arguments):
     return distiller.student.get_weights()
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize(
     "arguments", [(), (("replace_fraction", 0.4),), (("num_region_points", 2),)]
 )

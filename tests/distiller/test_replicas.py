@@ -47,12 +47,12 @@ WITH_ACTIVITY = [
 @pytest.mark.parametrize(
     ("methods", "activity"),
     [
-        ("none", None),
+        pytest.param("none", None, marks=pytest.mark.stress),
         pytest.param("of objects", None, marks=pytest.mark.stress),
         pytest.param("of functions", None, marks=pytest.mark.stress),
         pytest.param("none", "l2", marks=[*WITH_ACTIVITY, pytest.mark.stress]),
         pytest.param("of objects", "l2", marks=WITH_ACTIVITY),
-        pytest.param("of functions", "l2", marks=WITH_ACTIVITY),
+        pytest.param("of functions", "l2", marks=[*WITH_ACTIVITY, pytest.mark.stress]),
     ],
 )
 def test_two_replicas_equal_one_device(methods, activity):

@@ -19,6 +19,7 @@ from tests.helpers import (
     batches,
     convnet,
     cross_entropy,
+    few,
     images,
     random_weights,
 )
@@ -311,7 +312,7 @@ class InterruptAt(keras.callbacks.Callback):
             raise Interrupted
 
 
-@pytest.mark.parametrize("region", ["patch", "mixture"])
+@pytest.mark.parametrize("region", few(["mixture"], ["patch", "mixture"]))
 def test_an_interrupted_and_restored_run_equals_an_uninterrupted_one(region, tmp_path):
     def distiller():
         return compiled(

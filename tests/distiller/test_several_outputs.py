@@ -74,6 +74,7 @@ def hand_step(x, y, teacher, student, draw, tau, output_weights, weights):
     return after
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("as_dict", [True, False])
 @pytest.mark.parametrize("weighted", ["no", "examples", "outputs"])
 @pytest.mark.parametrize("interpolated", [False, True])

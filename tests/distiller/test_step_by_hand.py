@@ -76,6 +76,7 @@ def hand_step(teacher, student, x, y, example_weights, draws, interpolated):
     return kernel - RATE * sum(kernel_gradient), bias - RATE * sum(bias_gradient)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("num_points", [1, 3])
 @pytest.mark.parametrize("targets", ["teacher", "interpolated"])
@@ -107,6 +108,7 @@ def test_one_sgd_step_equals_weights_derived_by_hand(kind, targets, num_points, 
         np.testing.assert_allclose(actual, wanted, rtol=0.0, atol=1e-6)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize(
     ("divergence", "gradient"),
     [("mse", reference.mse_gradient), ("binary_kl", reference.binary_kl_gradient)],

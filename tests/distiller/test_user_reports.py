@@ -383,6 +383,7 @@ class Softmax(keras.Model):
         return self.activation(self.model(inputs))
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("name", ["teacher", "student"])
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True, "run_eagerly": False}])
 def test_hidden_softmaxes_are_seen_in_the_first_batch(name, options):

@@ -41,6 +41,7 @@ class SquarePenalty(layers.Dense):
         return super().call(inputs)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("arguments", REGION_POINTS)
 @pytest.mark.parametrize(
     "penalized",

@@ -37,12 +37,12 @@ def pid():
 
 def recurrent(unroll=False):
     inner = layers.GRU(4, unroll=unroll, name="steps")
-    return keras.Sequential([keras.Input((5, 3)), inner, layers.Dense(3)])
+    return keras.Sequential([keras.Input((2, 3)), inner, layers.Dense(3)])
 
 
 def test_a_rolled_recurrent_student_in_int8_names_layer_and_way_out(tmp_path):
     """The calibrator ends its process; the caller's goes on, and its older file stays."""
-    steps = np.random.default_rng(0).random((12, 5, 3), dtype="float32")
+    steps = np.random.default_rng(0).random((12, 2, 3), dtype="float32")
     path = tmp_path / "student.tflite"
     student, unrolled = recurrent(), recurrent(unroll=True)
     unrolled.set_weights(student.get_weights())

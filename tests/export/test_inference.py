@@ -47,6 +47,7 @@ def student_with(layer, nested=False):
     )
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("nested", [False, True], ids=["", "nested"])
 @pytest.mark.parametrize(
     "make",

@@ -200,6 +200,7 @@ def labeller():
             layers.Conv1D(3, 1)]  # fmt: skip
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("kind", ["saved_model", None, "float16", "dynamic", "int8"])
 @pytest.mark.parametrize("make", [segmenter, labeller])
 def test_students_with_a_class_for_each_position(tmp_path, make, kind):

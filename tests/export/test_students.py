@@ -18,6 +18,7 @@ def two_input_student(structure):
     return keras.Model(structure(left, right), layers.Dense(3)(merged))
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("quantization", [None, "int8"])
 @pytest.mark.parametrize(
     "structure",
@@ -96,6 +97,7 @@ def mixed_student(policy):
     return student
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("make", [conv_student, mixed_student], ids=["sequential", "nested"])
 def test_mixed_precision_student_is_exported_in_float32(tmp_path, images, make, policy):

@@ -73,6 +73,7 @@ def test_a_model_is_faithful_to_itself(divergence):
     np.testing.assert_array_equal(profile.agreement_stderr, np.zeros(5))
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 @pytest.mark.parametrize("divergence", ["binary_kl", "mse"])
 def test_other_divergences(divergence, temperature):

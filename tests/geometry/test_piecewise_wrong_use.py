@@ -49,6 +49,7 @@ def quantized():
     return model
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize(
     ("build", "words"),
     [

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from l2rkd_tf import geometry, regions
 from l2rkd_tf.geometry import rank_regions, region_ranking
+from tests.helpers import few
 from tests.regions.bent_teachers import CLASSES, mlp, points
 
 
@@ -69,7 +70,7 @@ def test_nothing_is_printed_without_verbose(capsys):
 FLAT = geometry.LinearityGap(*5 * [np.zeros(1)])
 
 
-@pytest.mark.parametrize("shape", [(4,), (8, 8, 1), (3, 8, 1)])
+@pytest.mark.parametrize("shape", few([(4,), (8, 8, 1)], [(4,), (8, 8, 1), (3, 8, 1)]))
 def test_default_candidates_fit_the_data(shape, monkeypatch):
     monkeypatch.setattr(region_ranking, "teacher_stddev", lambda *_, **options: 0.0)
     monkeypatch.setattr(region_ranking, "linearity_gap", lambda *_, **options: FLAT)

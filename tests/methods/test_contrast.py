@@ -59,6 +59,7 @@ SIGNATURE = [
 ]
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("num_examples", [None, 1, 50])
 @pytest.mark.parametrize("how", HOW)
 def test_consecutive_batches_equal_the_float64_reference(how, num_examples):

@@ -99,6 +99,7 @@ def test_values_equal_the_float64_reference(make, case):
     np.testing.assert_allclose(values, expected(teacher, student, *parts), rtol=1e-5)
 
 
+@pytest.mark.covering
 @each_case
 def test_gradients_of_student_and_method_equal_finite_differences(make, case):
     method, (teacher, student), expected = make(case)
@@ -115,6 +116,7 @@ def test_gradients_of_student_and_method_equal_finite_differences(make, case):
         np.testing.assert_allclose(gradient, difference, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("jit_compile", [False, True])
 @each_case
 def test_graph_of_unknown_batch_size_equals_eager(make, case, jit_compile):
@@ -144,6 +146,7 @@ def test_each_example_has_its_own_value(make, case):
     )
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("kind", ["zero", "one", "empty"])
 @each_case
 def test_degenerate_features_have_finite_values_and_gradients(make, case, kind):

@@ -41,6 +41,7 @@ def value_and_gradient(method, teacher, student):
     return loss, tape.gradient(loss, student)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_mean_is_the_papers_loss(name, shape):

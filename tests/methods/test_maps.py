@@ -88,6 +88,7 @@ def test_values_equal_the_float64_reference(name, teacher_shapes, student_shapes
     np.testing.assert_allclose(values, REFERENCES[name](teacher, student), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.covering
 @each_case
 def test_gradients_equal_finite_differences(name, teacher_shapes, student_shapes):
     teacher, student = random_features(teacher_shapes), random_features(student_shapes, seed=1)
@@ -121,6 +122,7 @@ def test_each_example_has_its_own_value(name):
     np.testing.assert_allclose(reordered, values[order], rtol=1e-6)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("jit_compile", [False, True])
 @each_case
 def test_graph_of_unknown_batch_size_equals_eager(
@@ -153,6 +155,7 @@ DEGENERATE = {
 }
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("kind", DEGENERATE)
 @each_method
 def test_degenerate_features_have_finite_values_and_gradients(name, kind):

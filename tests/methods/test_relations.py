@@ -60,6 +60,7 @@ def rotation(size, seed=0):
     return np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))[0]
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_values_and_gradients_equal_the_float64_reference(name, shapes):
@@ -147,6 +148,7 @@ def test_values_follow_their_examples(name):
     )
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_graphs_and_xla_agree_for_any_size_of_batch(name, jit_compile):
@@ -189,6 +191,7 @@ DEGENERATE = {
 }
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("degenerate", DEGENERATE)
 @pytest.mark.parametrize("name", NAMES)
 def test_degenerate_features_have_finite_values_and_gradients(name, degenerate):

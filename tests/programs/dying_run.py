@@ -1,6 +1,6 @@
-"""A training run that kills itself while it trains, or while it writes its third backup.
+"""A training run that kills itself while it writes its third backup.
 
-python -m tests.programs.dying_run training|writing data_dir backup_dir
+python -m tests.programs.dying_run data_dir backup_dir
 """
 
 import os
@@ -9,11 +9,7 @@ import sys
 
 import numpy as np
 
-from tests.callbacks.backup_runs import Interrupt, train
-
-
-def die(*args):
-    os.kill(os.getpid(), signal.SIGKILL)
+from tests.callbacks.backup_runs import train
 
 
 def die_at_the_third_backup():
@@ -22,16 +18,15 @@ def die_at_the_third_backup():
 
     def savez_or_die(path, *states):
         if "epoch-000003" in path:
-            die()
+            os.kill(os.getpid(), signal.SIGKILL)
         savez(path, *states)
 
     np.savez = savez_or_die
 
 
-def main(moment, data_dir, directory):
-    if moment == "writing":
-        die_at_the_third_backup()
-    train("distiller", data_dir, directory, [Interrupt(12, die)] if moment == "training" else [])
+def main(data_dir, directory):
+    die_at_the_third_backup()
+    train("distiller", data_dir, directory)
 
 
 if __name__ == "__main__":

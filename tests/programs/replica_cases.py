@@ -27,13 +27,15 @@ CASES = {
             "distillation_losses": lambda: methods.FitNet("hidden", "hidden"),
             "distillation_losses_at": "both",
             "distillation_loss_weights": 0.5,
+            "num_region_points": 2,
         },
         {WEIGHTED, REGULARIZED},
     ),
     "batch normalization": ({}, {NORMALIZED}),
 }
 
-IN_STRESS = {"mse", "binary_kl"}
+# Each of them differs from the others in one respect.
+IN_STRESS = {"weights", "interpolated", "mse", "binary_kl"}
 
 
 def chosen_cases():

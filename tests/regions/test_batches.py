@@ -72,6 +72,7 @@ def test_every_example_is_replaced_equally_often():
     np.testing.assert_allclose(counts / 2000, np.full(5, 0.4), atol=0.035)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
 @pytest.mark.parametrize(
     "arguments", [{"num_points": 3}, {"replace_fraction": 0.5}], ids=["beside", "replace"]

@@ -13,6 +13,7 @@ from l2rkd_tf.regions import (
     Segment,
     Simplex,
 )
+from tests.helpers import few
 from tests.references import losses as reference
 
 IMAGES = (6, 9, 7, 2)
@@ -199,7 +200,7 @@ def test_any_input_that_can_be_mixed(make, dtype):
     np.testing.assert_array_equal(moved, tf.cast(expected, moved.dtype))
 
 
-@pytest.mark.parametrize("name", ["simplex", "mixture_of_mixtures"])
+@pytest.mark.parametrize("name", few(["simplex"], ["simplex", "mixture_of_mixtures"]))
 def test_graph_and_xla_agree_with_eager_mode(name):
     region = ALL[name]()
 

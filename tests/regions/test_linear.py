@@ -108,6 +108,7 @@ def convnet():
     )
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("radius", [1.0, 0.1])
 @pytest.mark.parametrize("kind", ["dense", "images", "uint8"])
 def test_without_tolerance_the_limit_is_the_linear_radius(kind, radius):
@@ -169,6 +170,7 @@ def test_outputs_that_do_not_change_count_as_linear():
 # As a region.
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("tolerance", [0.0, 0.1])
 def test_graphs_and_xla_agree_with_eager_mode(tolerance, jit_compile):

@@ -29,7 +29,10 @@ def fit(model, epochs=2):
     return model.fit(data, epochs=epochs, verbose=0).history
 
 
-@pytest.mark.parametrize(("tolerance", "region_targets"), [(0.0, "interpolated"), (0.1, "teacher")])
+@pytest.mark.parametrize(
+    ("tolerance", "region_targets"),
+    [pytest.param(0.0, "interpolated", marks=pytest.mark.stress), (0.1, "teacher")],
+)
 def test_training_repeats_with_its_seed(tolerance, region_targets):
     teacher = mlp(1, 8, 8)
     before = teacher.get_weights()
@@ -48,7 +51,7 @@ def test_training_repeats_with_its_seed(tolerance, region_targets):
     ("tolerance", "options"),
     [
         (0.0, {"region_targets": "interpolated", "num_region_points": 2}),
-        (0.1, {"region_targets": "interpolated"}),
+        pytest.param(0.1, {"region_targets": "interpolated"}, marks=pytest.mark.stress),
         (0.1, {"region_targets": "teacher", "replace_fraction": 0.5}),
     ],
 )
@@ -60,7 +63,13 @@ def test_a_linear_teacher_trains_as_with_a_segment(tolerance, options):
         np.testing.assert_allclose(actual[name], values, rtol=1e-5)
 
 
-@pytest.mark.parametrize("wrap", [lambda region: region, lambda region: regions.Mixture([region])])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(lambda region: region, marks=pytest.mark.stress),
+        lambda region: regions.Mixture([region]),
+    ],
+)
 def test_interpolated_targets_are_the_teachers_own_within_its_linear_regions(wrap):
     teacher = mlp(1, 8, 8)
     asked, interpolated = (

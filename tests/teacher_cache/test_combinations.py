@@ -14,6 +14,7 @@ from tests.helpers import (
     compiled,
     convnet,
     cross_entropy,
+    few,
     images,
     run_on_two_workers,
     two_replicas,
@@ -189,6 +190,7 @@ def test_mixed_precision_trains_as_with_a_live_teacher(policies):
     )
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("activation", [None, "softmax"])
 @pytest.mark.parametrize("method", [None, methods.DKD])
 def test_half_precision_of_the_cache_changes_updates_only_by_rounding(activation, method):
@@ -258,7 +260,7 @@ def test_cached_data_evaluate_as_plain_ones():
 # Going on.
 
 
-@pytest.mark.parametrize("is_on_disk", [False, True])
+@pytest.mark.parametrize("is_on_disk", few([True], [False, True]))
 def test_a_killed_run_resumes_within_a_pass_of_shuffled_data(is_on_disk, tmp_path):
     teacher = network(0)
     options = {"path": tmp_path / "cache", "memory_bytes": 200} if is_on_disk else {}

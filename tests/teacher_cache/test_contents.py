@@ -17,6 +17,7 @@ def never_asked(*args, **kwargs):
 # What it holds.
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize(
     "options",

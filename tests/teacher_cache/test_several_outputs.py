@@ -55,6 +55,7 @@ def read(dataset):
 # What it holds.
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("as_dict", [True, False])
 @pytest.mark.parametrize(
     "options",

@@ -14,6 +14,7 @@ from tests.helpers import (
     batches,
     compiled,
     convnet,
+    few,
     images,
 )
 from tests.teacher_cache.helpers import EXAMPLES, QUIET
@@ -35,7 +36,16 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
+ORDINARY = (
+    "interpolated, half",
+    "interpolated, two",
+    "teacher, no KD",
+    "methods",
+    "inner features",
+)
+
+
+@pytest.mark.parametrize("settings", few(ORDINARY, SETTINGS))
 def test_training_is_that_with_a_live_teacher(settings):
     settings = SETTINGS[settings]
     teacher = convnet(0, 8)
@@ -70,7 +80,10 @@ def test_the_teacher_runs_only_for_what_the_cache_lacks(settings, rows):
     assert [number for number, _ in teacher.calls] == rows
 
 
-@pytest.mark.parametrize("options", [{"jit_compile": True}, {"run_eagerly": True}])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param({"jit_compile": True}, marks=pytest.mark.stress), {"run_eagerly": True}],
+)
 def test_without_a_teacher_it_is_the_same_training(options, tmp_path):
     teacher = convnet(0, 8)
     cached = cache_teacher(batches(*images(EXAMPLES)), teacher, shuffle=False, **QUIET)
