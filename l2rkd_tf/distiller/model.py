@@ -210,10 +210,9 @@ class L2RKDDistiller(SavedDistiller):
         self._heads = make_heads(teacher, student, *compared)
         self._make_weights(hard_weight, kd_weight, region_weight)
         methods = distillation_losses, distillation_loss_weights, distillation_losses_at
-        self._set_parts(teacher, given, features, *methods)
-        self._set_first_region(region)
+        self._set_parts(teacher, given, features, methods, region)
 
-    def _set_parts(self, teacher, given, features, *losses_weights_at):
+    def _set_parts(self, teacher, given, features, losses_weights_at, region):
         methods = method_terms(*losses_weights_at, teacher, self.student, features)
         self._objective = self._make_objective(methods)
         forward, self._student_forward = make_forwards(
@@ -238,6 +237,7 @@ class L2RKDDistiller(SavedDistiller):
         )
         self.supports_jit = self._teacher.supports_jit
         self.built = self.student.built and all(term.is_built for term in methods)
+        self._set_first_region(region)
 
     def _make_objective(self, methods: list[MethodTerm]) -> Objective:
         check_points_of_methods(methods, self.region_targets)
