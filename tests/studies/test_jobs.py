@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import pytest
 
 from studies.harness import jobs, points, registry, runs, tasks
@@ -45,6 +46,9 @@ def networks():
     made = {}
 
     def make(dataset, network):
+        if tasks.has_teacher_by_seed(dataset):  # any network tells what its points cost
+            inputs = keras.Input((4,))
+            return keras.Model(inputs, keras.layers.Dense(3)(inputs))
         if (dataset, network) not in made:
             made[dataset, network] = tasks.get(dataset).build(network, 0)
         return made[dataset, network]
@@ -55,8 +59,8 @@ def networks():
 @pytest.mark.parametrize("name", registry.all_studies())
 def test_no_method_of_a_study_costs_more_than_plain_distillation(name, networks):
     study = registry.get(name)
-    pair = next(iter(study.pairs.values()))
-    dataset = study.dataset_of(next(iter(study.pairs)))
+    name_of_pair, pair = next(iter(study.pairs.items()))
+    dataset = study.dataset_of(name_of_pair)
     teacher, student = (networks(dataset, part) for part in (pair.teacher, pair.student))
     for key, method in study.methods.items():
         if method.batch_norm in ("two passes", "frozen in regions"):

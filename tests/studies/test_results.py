@@ -11,7 +11,8 @@ import pytest
 from studies.harness import jobs, page, registry, reproduce, run_study, summary
 
 RESULTS = reproduce.RESULTS
-NAMES = list(registry.all_studies())
+#: Studies that have been run: others are defined only.
+NAMES = [name for name in registry.all_studies() if (RESULTS / f"{name}.json").exists()]
 
 
 def read(name):
@@ -19,7 +20,7 @@ def read(name):
 
 
 def test_every_committed_result_is_of_a_study():
-    assert {path.stem for path in RESULTS.glob("*.json")} == set(NAMES)
+    assert {path.stem for path in RESULTS.glob("*.json")} <= set(registry.all_studies())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,116 @@
+"""Regions for inputs of every kind: tables, time series, texts and scenes, at equal compute.
+
+Each seed divides the examples anew and has a teacher of its own, which has seen all training
+examples. Noise is in units of the inputs' standard deviations.
+"""
+
+from studies.harness.definitions import Method, Network, Pair, Study
+from studies.networks import HALF
+
+_RATES = {"learning_rate": (3e-3, 1e-2, 3e-2)}
+_TEMPERATURES = {"temperature": (1.0, 4.0)}
+
+
+def _methods(regions, rates=_RATES):
+    """Labels only, plain distillation, and regions by their texts."""
+    chosen = rates | _TEMPERATURES
+    return {
+        "student only": Method(kind="none", choose=rates),
+        "KD": Method(kind="kd", choose=chosen),
+        **{
+            name: Method(kind="l2rkd", options=HALF | {"region": text}, choose=chosen)
+            for name, text in regions.items()
+        },
+    }
+
+
+def _noise(deviation):
+    return f'ball:radius={deviation},norm="gaussian"'
+
+
+_MLPS = Pair(teacher=Network(widths=(256, 256)), student=Network(widths=(16,)))
+
+tables = Study(
+    title="Tables: regions of numbers and categories",
+    dataset="",
+    pairs=dict.fromkeys(
+        ("tables/breast_cancer", "tables/diabetes", "tables/digits", "tables/wine"), _MLPS
+    ),
+    methods=_methods(
+        {
+            "noise of 0.3": _noise(0.3),
+            "noise of 1": _noise(1.0),
+            "segment": "segment",
+            "swap": "swap",
+            "swap or noise of 1": f"swap + {_noise(1.0)}",
+        }
+    ),
+    fractions=(0.05, 0.1),
+    steps=1000,
+    teacher_steps=1000,
+    teacher_learning_rate=1e-3,
+    measures=(),
+)
+
+_CONVOLUTIONS = Pair(teacher=Network(widths=(64, 64, 64)), student=Network(widths=(8, 8)))
+
+series = Study(
+    title="Time series: regions of steps and channels",
+    dataset="",
+    pairs=dict.fromkeys(
+        ("series/italy_power_demand", "series/japanese_vowels", "series/osu_leaf"), _CONVOLUTIONS
+    ),
+    methods=_methods(
+        {
+            "noise of 0.3": _noise(0.3),
+            "segment": "segment",
+            "patch": "patch:grid=4",
+            "swap of patches": "swap:grid=4",
+            "swap of a span": "swap:contiguous=True",
+            "patch or noise of 0.3": f"patch:grid=4 + {_noise(0.3)}",
+        }
+    ),
+    fractions=(0.05, 0.1),
+    steps=600,
+    teacher_steps=600,
+    teacher_learning_rate=1e-2,
+    measures=(),
+)
+
+texts = Study(
+    title="Texts: regions of bytes",
+    dataset="text/languages",
+    pairs={"texts": Pair(teacher=Network(widths=(96, 96)), student=Network(widths=(16, 16)))},
+    methods=_methods(
+        {
+            "swap": "swap",
+            "swap of a span": "swap:contiguous=True",
+        }
+    ),
+    fractions=(0.05, 0.1),
+    steps=1500,
+    teacher_steps=1500,
+    teacher_learning_rate=3e-3,
+    measures=(),
+)
+
+scenes = Study(
+    title="Scenes: regions of dense outputs",
+    dataset="scenes/ink",
+    pairs={"scenes": Pair(teacher=Network(widths=(12,)), student=Network(widths=(4,)))},
+    methods=_methods(
+        {
+            "segment": "segment",
+            "patch": "patch",
+            "swap of patches": "swap:grid=4",
+        },
+        {"learning_rate": (1e-2, 3e-2)},
+    ),
+    fractions=(0.05,),
+    steps=300,
+    batch_size=16,
+    tuning_seeds=(100,),
+    teacher_steps=400,
+    teacher_learning_rate=1e-2,
+    measures=(),
+)
