@@ -37,17 +37,17 @@ random_ops_util._philox_scramble_seed = lambda seed: (
 
 # A step that makes variables, those of optimizers and metrics, would be traced twice, which takes a
 # third of the time: they are made outside of it.
-_initialize = keras.Variable._initialize
+KERAS_INITIALIZE = keras.Variable._initialize
 
 
 def _initialize_outside(variable, value):
     if tf.executing_eagerly() or tf.distribute.has_strategy() or not callable(value):
-        return _initialize(variable, value)
+        return KERAS_INITIALIZE(variable, value)
     with tf.init_scope():
         graph = tf.compat.v1.get_default_graph()
         creators, graph._variable_creator_stack = graph._variable_creator_stack, []
         try:
-            return _initialize(variable, value)
+            return KERAS_INITIALIZE(variable, value)
         finally:
             graph._variable_creator_stack = creators
 

@@ -59,6 +59,8 @@ class DistributedModel(keras.Model):
         """As in Keras; the function raises what `step_checks` have noted in its steps."""
         if self.train_function is not None and not force:
             return
+        if self.built and self.trainable_weights and not self.optimizer.built:
+            self.optimizer.build(self.trainable_weights)  # A step that does is traced twice.
         super().make_train_function(force)
         if self.distribute_strategy.num_replicas_in_sync > 1:
             _warn_of_separate_statistics(self)
@@ -77,13 +79,19 @@ class DistributedModel(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Under a strategy Keras takes a first batch from the data and averages it over replicas:
         # that fails for unequal shares, makes integers floats, and moves the data on.
-        # Without one it builds nothing here, and a dataset would be made only to be thrown away.
-        if self._distribute_strategy is not None and iterator is not None:
+        # Without one it leaves metrics to the first step, which is then traced twice.
+        if self._distribute_strategy is None:
+            one = data_batch if iterator is None else iterator._distributed_dataset.element_spec
+            return self.build_metrics(one)
+        if iterator is not None:
             dataset = iterator.data_adapter.get_tf_dataset()
             if isinstance(dataset, tf.data.Dataset):
                 batch = keras.tree.map_structure(_of_any_size, dataset.element_spec)
                 return super()._maybe_symbolic_build(data_batch=batch)
         return super()._maybe_symbolic_build(iterator, data_batch)
+
+    def build_metrics(self, batch: Any) -> None:
+        """Makes the variables of compiled metrics, from a batch or its `tf.TensorSpec`s."""
 
     def _get_metrics_result_or_logs(self, logs):
         # Where a step leaves out a metric, Keras takes the last logs, which several replicas

@@ -18,7 +18,7 @@ from l2rkd_tf.distiller.terms import HardLossTerm
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.teacher_cache.inputs import split_inputs, unpack_batch
 from l2rkd_tf.utils import distribution
-from l2rkd_tf.utils.model_checks import check_shares_nothing_trained
+from l2rkd_tf.utils.model_checks import check_shares_nothing_trained, input_symbols
 from l2rkd_tf.utils.outputs import names_of_outputs, only_output
 from l2rkd_tf.utils.types import Config, Features, Logs, PathLike, Tensors
 
@@ -275,6 +275,14 @@ class StudentModel(keras_fixes.DistributedModel):
             self._metrics_are_checked = True
             check_metrics(compiled.metrics, self._heads)
         return logs
+
+    def build_metrics(self, batch: Any) -> None:
+        """See `DistributedModel.build_metrics`; where labels and outputs are one tensor each."""
+        compiled, y = keras_fixes.compiled_metrics(self), self._only_output(unpack_batch(batch)[2])
+        rank = tf.TensorShape(getattr(y, "shape", None)).rank
+        outputs = self.student.outputs if input_symbols(self.student) is not None else ()
+        if compiled is not None and not compiled.built and rank is not None and len(outputs) == 1:
+            compiled.build(y, outputs[0])
 
     def _of_positions(self, y, y_pred, sample_weight):
         """What Keras compares, out of structures of one, with weights of each position."""

@@ -14,6 +14,7 @@ from keras import layers
 from l2rkd_tf import L2RKDDistiller, regions
 from l2rkd_tf.distiller import keras_fixes, positions
 from l2rkd_tf.distiller.keras_fixes import DistributedModel
+from tests.conftest import KERAS_INITIALIZE
 from tests.helpers import (
     TokenClassifier,
     assert_equal_weights,
@@ -117,6 +118,38 @@ def test_fit_makes_no_more_datasets_than_keras(monkeypatch):
         compiled(model, run_eagerly=True).fit(*table(8), batch_size=4, verbose=0)
         numbers.append(len(made))
     assert numbers[0] == numbers[1] > 0
+
+
+class NotedSteps:
+    """Counts how often the step of a model is traced."""
+
+    traces = 0
+
+    def train_step(self, data):
+        self.traces += 1
+        return super().train_step(data)
+
+
+class NotedDistiller(NotedSteps, L2RKDDistiller):
+    """A distiller whose traces are counted."""
+
+
+class NotedModel(NotedSteps, keras.Sequential):
+    """A model of Keras's, which traces its first step twice: it makes variables in it."""
+
+
+@pytest.mark.parametrize("by_batch", [False, True])
+def test_the_step_is_traced_once_where_that_of_keras_is_traced_twice(by_batch, monkeypatch):
+    monkeypatch.setattr(keras.Variable, "_initialize", KERAS_INITIALIZE)
+    models = NotedDistiller(network(0), network(1), seed=0), NotedModel(network(1).layers)
+    for model, traces in zip(models, (1, 2), strict=True):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("adam", loss, metrics=["accuracy"], weighted_metrics=["accuracy"])
+        if by_batch:
+            model.train_on_batch(*table(8))
+        else:
+            model.fit(*table(8), verbose=0)
+        assert model.traces == traces
 
 
 @pytest.mark.parametrize("strategy", few(("default", "mirrored"), STRATEGIES))
