@@ -278,7 +278,8 @@ class StudentModel(keras_fixes.DistributedModel):
 
     def build_metrics(self, batch: Any) -> None:
         """See `DistributedModel.build_metrics`; where labels and outputs are one tensor each."""
-        compiled, y = keras_fixes.compiled_metrics(self), self._only_output(unpack_batch(batch)[2])
+        compiled, (*_, y, _) = keras_fixes.compiled_metrics(self), unpack_batch(batch)
+        y = self._only_output(y)
         rank = tf.TensorShape(getattr(y, "shape", None)).rank
         outputs = self.student.outputs if input_symbols(self.student) is not None else ()
         if compiled is not None and not compiled.built and rank is not None and len(outputs) == 1:
