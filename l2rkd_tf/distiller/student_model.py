@@ -281,7 +281,7 @@ class StudentModel(keras_fixes.DistributedModel):
         compiled, (*_, y, _) = keras_fixes.compiled_metrics(self), unpack_batch(batch)
         y = self._only_output(y)
         rank = tf.TensorShape(getattr(y, "shape", None)).rank
-        outputs = self.student.outputs if input_symbols(self.student) is not None else ()
+        outputs = self.student.outputs if input_symbols(self.student) is not None else []
         if compiled is not None and not compiled.built and rank is not None and len(outputs) == 1:
             compiled.build(y, outputs[0])
 
