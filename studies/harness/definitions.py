@@ -13,7 +13,12 @@ MEASURES = ("corruptions", "local_shape")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network:
-    """A small convnet: `widths` and `convs_per_block` of `l2rkd_tf.models.convnet`."""
+    """A small network of a task, such as `l2rkd_tf.models.convnet` of images.
+
+    Attributes:
+        widths: Width of each layer or block.
+        convs_per_block: Convolutions in each block of a network of images.
+    """
 
     widths: tuple
     convs_per_block: int = 1
@@ -135,7 +140,7 @@ class Study:
             and draws, so that differences between methods are paired.
         tuning_seeds: Seeds of the runs that choose the settings.
         tuning_fraction: Fraction of the training data with which they are chosen.
-        teacher_steps: Steps of the teacher, on all data, with random crops.
+        teacher_steps: Steps of the teacher, on all training data, with random crops of images.
         teacher_learning_rate: Initial learning rate of the teacher.
         learning_rate: Initial learning rate of methods that do not choose it.
         measures: What is measured of a student in addition to its accuracy: `"corruptions"`,
