@@ -12,14 +12,18 @@ _TEMPERATURES = {"temperature": (1.0, 4.0)}
 
 
 def _methods(regions, rates=_RATES):
-    """Labels only, plain distillation, and regions by their texts."""
+    """Labels only, plain distillation, and regions: their texts, or options of the distiller."""
     chosen = rates | _TEMPERATURES
+    options = {
+        name: {"region": region} if isinstance(region, str) else region
+        for name, region in regions.items()
+    }
     return {
         "student only": Method(kind="none", choose=rates),
         "KD": Method(kind="kd", choose=chosen),
         **{
-            name: Method(kind="l2rkd", options=HALF | {"region": text}, choose=chosen)
-            for name, text in regions.items()
+            name: Method(kind="l2rkd", options=HALF | own, choose=chosen)
+            for name, own in options.items()
         },
     }
 
@@ -68,7 +72,8 @@ series = Study(
             "swap of patches": "swap:grid=4",
             "swap of a span": "swap:contiguous=True",
             "patch or noise of 0.3": f"patch:grid=4 + {_noise(0.3)}",
-        }
+        },
+        {"learning_rate": (1e-2, 3e-2)},
     ),
     fractions=(0.05, 0.1),
     steps=600,
@@ -84,7 +89,9 @@ texts = Study(
     methods=_methods(
         {
             "swap": "swap",
+            "swap of a quarter": "swap:radius=0.25",
             "swap of a span": "swap:contiguous=True",
+            "segment of embeddings": {"region_at": "embedding"},
         }
     ),
     fractions=(0.05, 0.1),

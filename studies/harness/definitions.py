@@ -6,6 +6,8 @@ These are plain values, and this module does not import TensorFlow.
 import dataclasses
 import itertools
 
+from studies.harness import tasks
+
 KINDS = ("none", "kd", "l2rkd", "funmatch", "mixup_kd", "noise_kd", "pe_bkd")
 BATCH_NORMS = ("joint", "two passes", "frozen in regions", "recalibrated")
 MEASURES = ("corruptions", "local_shape")
@@ -205,6 +207,11 @@ class Study:
     def dataset_of(self, pair):
         """Name of the dataset of a pair."""
         return self.dataset or pair
+
+    @property
+    def score(self):
+        """What students are judged by, in words."""
+        return tasks.score_of(self.dataset)
 
     def tuned_by(self, name):
         """Name of the method whose chosen settings a method is trained with."""

@@ -75,5 +75,5 @@ def _html(study, results, picture):
         picture=encoded,
         tables=plain,
         closing=list(_closing(results)),
-        runs=tables.Table("Every run", ["run", "accuracy, %"], runs),
+        runs=tables.Table("Every run", ["run", f"{study.score}, %"], runs),
     )

@@ -17,15 +17,14 @@ _STANDARD_ERRORS = scipy.stats.norm.ppf(0.975)
 
 def draw(study, results, path):
     """Writes the plot; the PNG carries the digest of the summary as the text `Summary`."""
-    axis, (first, *_) = tables.column_axis(study), study.pairs
+    axis = tables.column_axis(study)
     rows = results["summary"]
     if study.grid:
         figure = _grid(study, results["runs"])
     elif "local_shape" in study.measures:
         figure = _profiles(study, results["runs"])
     elif len(summary.axes_of(study)[axis]) > 1 and axis != "pair":
-        teacher = results["teachers"][first]["accuracy"]
-        figure = _curves(study, [row for row in rows if row["pair"] == first], axis, teacher)
+        figure = curves(study, results, axis)
     else:
         figure = _dots(study, rows, axis)
     with files.atomic_path(path) as temporary:
@@ -37,10 +36,24 @@ def _figure(width, height):
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _curves(study, rows, axis, teacher):
-    """Accuracy of each method along fractions or lengths."""
-    figure = _figure(7, 4.2)
-    axes = figure.subplots()
+def curves(study, results, axis):
+    """Each method along fractions or lengths, a panel for each pair."""
+    pairs = list(study.pairs)
+    figure = _figure(max(7, 4.2 * len(pairs)), 4.2)
+    panels = figure.subplots(1, len(pairs), squeeze=False)[0]
+    for axes, pair in zip(panels, pairs, strict=True):
+        _draw_curves(axes, study, [row for row in results["summary"] if row["pair"] == pair], axis)
+        teacher = results["teachers"][pair]["accuracy"]
+        axes.axhline(teacher, color="0.4", linestyle=":", label="teacher")
+        axes.set_title(pair if len(pairs) > 1 else study.title)
+    panels[0].set_ylabel(f"test {study.score}, %")
+    panels[0].legend(fontsize=8, framealpha=0.5)
+    if len(pairs) > 1:
+        figure.suptitle(study.title)
+    return figure
+
+
+def _draw_curves(axes, study, rows, axis):
     unit = 100 if axis == "fraction" else 1
     for number, (name, method) in enumerate(study.methods.items()):
         own = [row for row in rows if row["method"] == name and "accuracy" in row]
@@ -63,12 +76,7 @@ def _curves(study, rows, axis, teacher):
     axes.minorticks_off()
     labels = {"fraction": "fraction of the training data, %", "length": "training compute, x"}
     axes.set_xlabel(labels[axis])
-    axes.set_ylabel("test accuracy, %")
-    axes.set_title(study.title)
     axes.grid(alpha=0.25)
-    axes.axhline(teacher, color="0.4", linestyle=":", label="teacher")
-    axes.legend(fontsize=8, framealpha=0.5)
-    return figure
 
 
 def _dots(study, rows, axis):
@@ -80,7 +88,7 @@ def _dots(study, rows, axis):
     axes = figure.subplots()
     _draw_differences(axes, rows, names)
     others = " or ".join(dict.fromkeys(repr(row["against"]) for row in rows))
-    axes.set_xlabel(f"accuracy minus that of {others}, percentage points, 95 % CI")
+    axes.set_xlabel(f"{study.score} minus that of {others}, percentage points, 95 % CI")
     axes.set_title(study.title)
     axes.grid(alpha=0.25)
     return figure

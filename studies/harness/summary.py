@@ -65,6 +65,26 @@ class Runs:
         return paired_statistics((own - other).dropna())
 
 
+def mean_differences(study, runs):
+    """The paired differences of each method, a mean over the pairs for each seed.
+
+    Returns:
+        `{(method, fraction): statistics}` of the methods that are compared with another one; of
+        the seeds for which all runs of a comparison succeeded.
+    """
+    runs, found = Runs(runs), {}
+    for name, method in study.methods.items():
+        for fraction in study.fractions if name != method.against else ():
+            places = [(pair, fraction, study.lengths[0]) for pair in study.pairs]
+            differences = [
+                runs.accuracy(place, name) - runs.accuracy(place, method.against)
+                for place in places
+            ]
+            means = pd.concat(differences, axis=1).dropna().mean(axis=1)
+            found[name, fraction] = paired_statistics(means)
+    return found
+
+
 def mean_and_interval(values):
     """Mean, and half the width of its 95 % confidence interval or `None` for one value."""
     mean, half = training.mean_and_interval(values)

@@ -49,6 +49,8 @@ def all_tables(study, results):
         tables = [*shape_tables(study, rows), *difference_tables(study, rows)]
     else:
         tables = accuracy_tables(study, rows)
+    if not study.dataset and len(study.pairs) > 1:
+        tables.append(_mean_differences(study, results["runs"]))
     if study.contrasts:
         tables.append(_contrasts(study, results["runs"]))
     if any("accuracy" in row for row in rows) and not study.grid:
@@ -87,7 +89,8 @@ def accuracy_tables(study, rows):
     for caption, cells in _by_place(study, rows):
         header, names = _header(study), study.methods
         accuracies = [[name, *map(accuracy_text, cells[name])] for name in names]
-        tables.append(Table(_caption("Test accuracy, %", caption), ["method", *header], accuracies))
+        caption_of_scores = _caption(f"Test {study.score}, %", caption)
+        tables.append(Table(caption_of_scores, ["method", *header], accuracies))
         tables.append(_differences(study, caption, cells))
     return tables
 
@@ -201,6 +204,19 @@ def _contrasts(study, runs):
     rows = [[text, difference_text(row)] for text, row in summary.contrasts(study, runs)]
     header = ["difference", "percentage points (p-value)"]
     return Table("Less data against more, paired difference", header, rows)
+
+
+def _mean_differences(study, runs):
+    """Of pairs that are data sets: the paired differences, averaged over them."""
+    found = summary.mean_differences(study, runs)
+    rows = [
+        [name, method.against, *(difference_text(found[name, f]) for f in study.fractions)]
+        for name, method in study.methods.items()
+        if name != method.against
+    ]
+    header = ["method", "minus", *(header_of("fraction", f) for f in study.fractions)]
+    caption = f"Mean of the {len(study.pairs)} data sets: paired difference, pp (p-value)"
+    return Table(caption, header, rows)
 
 
 def _compute(study, rows):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from studies.harness import page, summary
+from studies.harness import jobs, page, plots, summary, tasks
+from studies.harness.definitions import Method, Network, Pair, Study
+from tests.studies.made_up import made_up_runs
 
 
 def test_interval_of_three_values_in_closed_form():
@@ -77,3 +79,59 @@ def test_the_files_show_what_failed_and_what_was_named(small, runs, tmp_path):
     assert len(lines) == 1 + 4
     assert lines[0].startswith("pair,fraction,length,method,seeds,failed,against,accuracy")
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".html", ".md", ".png"]
+
+
+@pytest.fixture
+def two_tables():
+    """A study of two data sets with made-up results."""
+    pair = Pair(teacher=Network(widths=(8,)), student=Network(widths=(4,)))
+    study = Study(
+        title="Tables",
+        dataset="",
+        pairs={"tables/wine": pair, "tables/digits": pair},
+        methods={"KD": Method(kind="kd"), "swap": Method(kind="l2rkd")},
+        fractions=(0.05, 0.1),
+        seeds=(0, 1, 2),
+        measures=(),
+    )
+    gains = {"tables/wine": (1.0, 2.0, 6.0), "tables/digits": (3.0, 4.0, 8.0)}
+
+    def accuracy(job):
+        gain = gains[job["pair"]][job["seed"]] if job["method"] == "swap" else 0.0
+        return 80.0 + job["seed"] + gain
+
+    return study, made_up_runs(jobs.test_jobs(study, dict.fromkeys(_runs_of(study), {})), accuracy)
+
+
+def _runs_of(study):
+    return [(pair, name) for pair in study.pairs for name in study.methods]
+
+
+def test_differences_are_averaged_over_data_sets_seed_by_seed(two_tables):
+    study, runs = two_tables
+    found = summary.mean_differences(study, runs)
+    assert set(found) == {("swap", 0.05), ("swap", 0.1)}
+    # The means over the two sets are 2, 3, 7: their standard deviation is sqrt(7).
+    row = found["swap", 0.1]
+    assert row["difference"] == pytest.approx(4.0)
+    assert row["difference_interval"] == pytest.approx(4.302653 * math.sqrt(7 / 3), rel=1e-6)
+
+
+def test_each_data_set_has_its_table_and_its_panel(two_tables, tmp_path):
+    study, runs = two_tables
+    results = {
+        "command": "python -m studies tables",
+        "versions": {"keras": "3"},
+        "teachers": {"tables/wine": {"accuracy": 99.0}, "tables/digits": {"accuracy": 98.0}},
+        "runs": runs,
+        "summary": summary.summarize(study, runs),
+    }
+    text = page.write(str(tmp_path / "out"), study, results)
+    assert "Test accuracy, %: tables/wine" in text
+    assert "Mean of the 2 data sets: paired difference, pp (p-value)" in text
+    assert "| swap" in text.split("Mean of the 2 data sets")[1]
+    panels = plots.curves(study, results, "fraction").axes
+    assert [panel.get_title() for panel in panels] == ["tables/wine", "tables/digits"]
+    assert [panel.get_lines()[-1].get_ydata()[0] for panel in panels] == [99.0, 98.0]
+    assert study.score == "accuracy"
+    assert tasks.score_of("scenes/ink") == "mean IoU"

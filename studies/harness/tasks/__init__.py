@@ -15,6 +15,11 @@ def has_teacher_by_seed(dataset):
     return dataset.split("/")[0] in BY_SEED
 
 
+def score_of(dataset):
+    """What a network is judged by on a dataset, in words."""
+    return "mean IoU" if dataset.split("/")[0] == "scenes" else "accuracy"
+
+
 def get(dataset):
     """The task of a dataset, `tables/wine` or `glyphs/gray16`, say.
 
