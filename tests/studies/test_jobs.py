@@ -48,7 +48,8 @@ def networks():
     def make(dataset, network):
         if tasks.has_teacher_by_seed(dataset):  # any network tells what its points cost
             inputs = keras.Input((4,))
-            return keras.Model(inputs, keras.layers.Dense(3)(inputs))
+            embedding = keras.layers.Dense(2, name="embedding")(inputs)
+            return keras.Model(inputs, keras.layers.Dense(3)(embedding))
         if (dataset, network) not in made:
             made[dataset, network] = tasks.get(dataset).build(network, 0)
         return made[dataset, network]
