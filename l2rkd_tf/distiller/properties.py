@@ -136,7 +136,8 @@ class DistillerProperties(StudentModel):
     def _default_region(self, inputs):
         if self.region_at is not None:
             return Segment()
-        return default_region(inputs, data_format_of(self.student, self.get_teacher()))
+        data_format = data_format_of(self.student, self.get_teacher())
+        return default_region(inputs, data_format, self.region_targets == "interpolated")
 
     @property
     def region_targets(self) -> RegionTargets:

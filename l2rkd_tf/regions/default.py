@@ -10,15 +10,20 @@ from l2rkd_tf.regions.swap import Swap
 from l2rkd_tf.utils.types import Tensors
 
 
-def default_region(inputs: Tensors, data_format: str | None = None) -> Region:
+def default_region(
+    inputs: Tensors, data_format: str | None = None, interpolated: bool = False
+) -> Region:
     """The region used when none is given.
 
-    It is `Patch(grid=4)` for images, `Segment()` for other floats, and `Swap()` for inputs that are
-    all integers, booleans or strings.
+    It is `Patch(grid=4)` for images; `Swap()` for vectors and columns of tables, and for inputs
+    that are all integers, booleans or strings; `Segment()` for other floats.
 
     Args:
         inputs: Batch of points, or their symbolic `keras.KerasTensor`: one, a list or a dict.
         data_format: Where images have their channels, as for `Patch`.
+        interpolated: Whether the targets are interpolated, which suits `Segment()`: a teacher that
+            is linear has no other outputs on a segment, while at a corner of a box it has. Then it
+            takes the place of `Swap()` for floats.
 
     Returns:
         A `Region`. The grid is smaller than 4 if an image has fewer pixels than that.
@@ -27,6 +32,8 @@ def default_region(inputs: Tensors, data_format: str | None = None) -> Region:
     if not leaves:
         return Swap(data_format=data_format)
     images = [leaf for leaf in leaves if len(leaf.shape) == 4]
+    if not images and not interpolated and all(len(leaf.shape) < 3 for leaf in leaves):
+        return Swap(data_format=data_format)
     if not images:
         return Segment()
     sizes = [[image.shape[axis] for image in images] for axis in position_axes(4, data_format)]
