@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from l2rkd_tf.distiller.heads import Heads
 
-__all__ = ["check_labels_are_numbers", "checked_arguments"]
+__all__ = ["check_labels_are_numbers", "checked_arguments", "joined_callbacks"]
 
 
 def checked_arguments(
@@ -35,6 +35,20 @@ def checked_arguments(
     if given.get("class_weight") is not None:
         given["class_weight"] = _full_class_weight(given["class_weight"], student, heads)
     return given
+
+
+def joined_callbacks(given: Any, last: keras.callbacks.Callback) -> Any:
+    """The argument `callbacks` of `fit` with one more, which is called after all others.
+
+    Args:
+        given: A callback, a list of callbacks, a `keras.callbacks.CallbackList` or `None`.
+        last: One more callback.
+    """
+    if isinstance(given, keras.callbacks.CallbackList):
+        if last not in given.callbacks:
+            given.callbacks.append(last)
+        return given
+    return [*keras.tree.flatten([] if given is None else given), last]
 
 
 def _check_ends(arguments):

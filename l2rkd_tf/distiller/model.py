@@ -10,8 +10,9 @@ from l2rkd_tf.distiller import keras_fixes
 from l2rkd_tf.distiller.batch import Batch, BatchSampler
 from l2rkd_tf.distiller.finite_check import NonFiniteGuard
 from l2rkd_tf.distiller.first_batch import FirstBatch, check_batch, has_scaling
-from l2rkd_tf.distiller.fit_arguments import checked_arguments
+from l2rkd_tf.distiller.fit_arguments import checked_arguments, joined_callbacks
 from l2rkd_tf.distiller.forward import make_forwards
+from l2rkd_tf.distiller.frozen import FrozenWeights
 from l2rkd_tf.distiller.heads import make_heads
 from l2rkd_tf.distiller.method_term import (
     MethodTerm,
@@ -222,8 +223,9 @@ class L2RKDDistiller(SavedDistiller):
         )  # fmt: skip
         for term in methods:
             term.validate(teacher, self.student)
+        frozen = FrozenWeights(teacher, self.student, self._retrace)
         self._teacher = Teacher(
-            forward, self._objective, self._settings, self._heads.teacher, given
+            forward, self._objective, self._settings, self._heads.teacher, given, frozen
         )
         self._sampler = BatchSampler(self.seed, self.num_region_points, self.replace_fraction)
         # An attribute of its own: Keras finds and saves what methods train themselves.
@@ -271,12 +273,14 @@ class L2RKDDistiller(SavedDistiller):
             check_batch(self.student, inputs, labels, weights, self.hard_weight > 0)
         self.first_batch.begin()
         self._tell_layers(arguments.get("verbose", "auto"))
+        callbacks = [arguments.get("callbacks"), self._teacher.frozen.callback]
+        arguments["callbacks"] = joined_callbacks(*callbacks)
         return super().fit(**arguments)
 
     def step_checks(self) -> list[Any]:
         """See `DistributedModel.step_checks`."""
-        guard = self.non_finite_guard
-        return [self._teacher, self.first_batch, *([] if guard is None else [guard])]
+        checks = self._teacher, self.first_batch, self.non_finite_guard, self._teacher.frozen
+        return [check for check in checks if check is not None]
 
     def train_step(self, data: Any) -> Logs:
         """Draws region points, runs the teacher, updates the student; returns the logs."""

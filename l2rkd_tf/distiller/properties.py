@@ -14,7 +14,7 @@ from l2rkd_tf.distiller.student_model import StudentModel
 from l2rkd_tf.distiller.summary import summary_of
 from l2rkd_tf.regions import Region, Segment, default_region
 from l2rkd_tf.utils.model_checks import data_format_of
-from l2rkd_tf.utils.types import Config, Divergence, RegionTargets, Where
+from l2rkd_tf.utils.types import Config, Divergence, Logs, RegionTargets, Where
 
 __all__ = ["DistillerProperties"]
 
@@ -103,9 +103,10 @@ class DistillerProperties(StudentModel):
         if number.assign(value):
             self._retrace()
 
-    def _retrace(self) -> None:
+    def _retrace(self) -> Callable[[Any], Logs]:
         if self.train_function is not None:
             self.make_train_function(force=True)
+        return self.train_function
 
     @property
     def region(self) -> Region | None:

@@ -218,6 +218,8 @@ class StudentModel(keras_fixes.DistributedModel):
                 f"have no effect. Received: another `trainable` of the weights {changed}. Call "
                 "compile() again, with a new optimizer."
             )
+        if self.train_function is not None and not force:
+            force = self._teacher.frozen.have_changed(in_training=False)
         super().make_train_function(force)
 
     # Losses and metrics.

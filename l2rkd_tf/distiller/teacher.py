@@ -8,6 +8,7 @@ import keras
 
 from l2rkd_tf.distiller.batch import Batch, Points
 from l2rkd_tf.distiller.forward import Forward, with_logits
+from l2rkd_tf.distiller.frozen import FrozenWeights
 from l2rkd_tf.distiller.heads import Outputs
 from l2rkd_tf.distiller.objective import Needs, Objective
 from l2rkd_tf.distiller.settings import Settings
@@ -32,9 +33,11 @@ class Teacher:
         settings: Those of the distiller.
         outputs: Finds the compared outputs among those of the teacher.
         given: The arguments `teacher` and `teacher_preprocessing` of the distiller.
+        frozen: Its weights, with which steps compute.
 
     Attributes:
         forward: The teacher's forward pass, or `None`.
+        frozen: As above.
         given: As above: what files hold.
     """
 
@@ -45,8 +48,10 @@ class Teacher:
         settings: Settings,
         outputs: Outputs,
         given: tuple[Any, Any],
+        frozen: FrozenWeights,
     ) -> None:
         self.forward = forward
+        self.frozen = frozen
         self.given = given
         self._objective = objective
         self._interpolates = settings.region_targets == "interpolated"
@@ -99,7 +104,8 @@ class Teacher:
 
     def _run(self, points: Points) -> Features:
         assert self.forward is not None
-        return self.forward.at(points, training=False)
+        with self.frozen.as_constants():
+            return self.forward.at(points, training=False)
 
     def count_points(self, batch_size: int, data: int, region: int, cached: bool) -> int:
         """At how many points a step runs the teacher.
