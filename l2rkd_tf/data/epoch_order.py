@@ -142,7 +142,7 @@ def ordered_batches(
 
 
 def ordered_indices(
-    num_examples: int, batch_size: int, seed: int, shuffle: bool
+    num_examples: int, batch_size: int, seed: int, shuffle: bool, passes: int | None = None
 ) -> tuple[tf.data.Dataset, BatchCursor]:
     """Batches of example indices, for examples in memory: cheaper than batches of examples.
 
@@ -151,6 +151,9 @@ def ordered_indices(
         batch_size: Examples in a batch; the last one of a pass may be smaller.
         seed: Integer in `[0, 2**32)`.
         shuffle: Whether each pass has its own order, a function of seed and pass.
+        passes: After so many passes, the first comes again. Then an element is a pair: the place of
+            the batch, which is the number of its pass and its number within it, int64 of shape
+            `(2,)`, and the batch.
 
     Returns:
         A `tf.data.Dataset` of the batches of one pass, int64 tensors of shape `(batch,)`, and its
@@ -167,9 +170,12 @@ def ordered_indices(
     num_batches = -(-num_examples // batch_size)
     cursor = BatchCursor(num_batches)
 
+    def number_of(number):
+        return number if passes is None else number % passes
+
     def rows(number):
         indices = np.full(num_batches * batch_size, -1)
-        random = np.random.RandomState([seed, number])
+        random = np.random.RandomState([seed, number_of(number)])
         indices[:num_examples] = (
             random.permutation(num_examples) if shuffle else range(num_examples)
         )
@@ -178,17 +184,20 @@ def ordered_indices(
     def pass_of_batches():
         number, first = cursor.take()
         after = rows(number + 1)[:first] if first else []
-        return np.array([*rows(number)[first:], *after])
+        places = [(number_of(number + (at < first)), at) for at in range(num_batches)]
+        indices = np.array([*rows(number)[first:], *after])
+        return np.array([*places[first:], *places[:first]]), indices
 
-    dataset = tf.data.Dataset.range(1).flat_map(
-        lambda _: tf.data.Dataset.from_tensor_slices(
-            tf.ensure_shape(
-                tf.numpy_function(pass_of_batches, [], tf.int64), (num_batches, batch_size)
-            )
-        )
-    )
+    def batches(_):
+        places, indices = tf.numpy_function(pass_of_batches, [], (tf.int64, tf.int64))
+        indices = tf.ensure_shape(indices, (num_batches, batch_size))
+        places = tf.ensure_shape(places, (num_batches, 2))
+        parts = indices if passes is None else (places, indices)
+        return tf.data.Dataset.from_tensor_slices(parts)
+
+    dataset = tf.data.Dataset.range(1).flat_map(batches)
     if num_examples % batch_size:
-        dataset = dataset.map(lambda indices: tf.boolean_mask(indices, indices >= 0))
+        dataset = dataset.map(lambda *parts: _but_last(parts, lambda one: one[one >= 0]))
     return dataset.apply(tf.data.experimental.assert_cardinality(num_batches)), cursor
 
 
@@ -210,6 +219,12 @@ def check_seed(seed: Any, argument: str = "seed") -> None:
         raise ValueError(
             f"`{argument}` must be an integer from 0 to {2**32 - 1}. Received: {argument}={seed!r}"
         )
+
+
+def _but_last(parts, function):
+    """What `map` returns for these parts of an element, the last one changed."""
+    *others, last = parts
+    return (*others, function(last)) if others else function(last)
 
 
 def _examples_of_pass(examples, num_examples, shuffle):

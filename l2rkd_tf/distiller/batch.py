@@ -13,7 +13,14 @@ from l2rkd_tf.distiller.region_at import HiddenPoints, hidden_of
 from l2rkd_tf.features.cut import State
 from l2rkd_tf.methods.jacobian import draw_directions
 from l2rkd_tf.regions import Region
-from l2rkd_tf.regions.points import RegionPoints, count_moved, draw_points
+from l2rkd_tf.regions.points import (
+    RegionPoints,
+    as_floats,
+    count_moved,
+    draw_points,
+    given_points,
+)
+from l2rkd_tf.teacher_cache.inputs import CarriedPoints
 from l2rkd_tf.utils import distribution
 from l2rkd_tf.utils.types import Features, TensorLike, Tensors, Where
 
@@ -75,6 +82,7 @@ class Batch(NamedTuple):
         given: The inputs as they came from the dataset, before any cast.
         cached: The teacher's outputs at the points of `original`, where the data carry them: a
             tensor, or a dict of several by name.
+        carried: Region points that the data carry, or `None`.
         state: What the student's first part has returned at the points of `original`, where
             regions are drawn behind a layer.
     """
@@ -86,6 +94,7 @@ class Batch(NamedTuple):
     drawn: RegionPoints | None
     given: Any = None
     cached: Any = None
+    carried: CarriedPoints | None = None
     state: State | None = None
 
     def points_at(self, where: Where) -> Points:
@@ -160,6 +169,7 @@ class BatchSampler:
         whole_numbers: bool = False,
         mask_values: Sequence[float | None] = (),
         front: Callable[[Any], State] | None = None,
+        carried: CarriedPoints | None = None,
     ) -> Batch:
         """The batch of a step.
 
@@ -175,6 +185,7 @@ class BatchSampler:
             whole_numbers: As in `draw_batch`.
             mask_values: As in `draw_batch`.
             front: As in `draw_batch`.
+            carried: As in `draw_batch`.
 
         Returns:
             `Batch`.
@@ -188,6 +199,8 @@ class BatchSampler:
             batch = plain_batch(inputs, labels, weights, directions)
         else:
             assert self.region is not None
+            if carried is not None:
+                _check_can_take_points(self._num_points, front, mask_values)
             batch = draw_batch(
                 self.region,
                 inputs,
@@ -200,8 +213,9 @@ class BatchSampler:
                 whole_numbers=whole_numbers,
                 mask_values=mask_values,
                 front=front,
+                carried=carried,
             )
-        return batch._replace(given=inputs, cached=cached)
+        return batch._replace(given=inputs, cached=cached, carried=carried)
 
     def count_points(self, batch_size: int, with_region: bool) -> tuple[int, int]:
         """Numbers of training points and of region points that a batch is split into."""
@@ -228,7 +242,7 @@ def plain_batch(
         `Batch`.
     """
     if directions is not None:
-        inputs = _as_floats(inputs)
+        inputs = as_floats(inputs)
     (count,) = distribution.global_counts(num_rows(inputs))
     points = Points(inputs, labels, weights, directions, count)
     return Batch(points, points, None, points, None)
@@ -245,6 +259,7 @@ def draw_batch(
     whole_numbers: bool = False,
     mask_values: Sequence[float | None] = (),
     front: Callable[[Any], State] | None = None,
+    carried: CarriedPoints | None = None,
     **options: Any,
 ) -> Batch:
     """Draws region points for a batch: beside the training points, or in the place of some.
@@ -260,27 +275,48 @@ def draw_batch(
             levels, from 0 to 255.
         mask_values: Value of padding of each input, or `None`: see `padding`.
         front: The student up to the layer behind which the region is drawn, or `None`.
+        carried: Region points that the data carry; `None` to draw them.
         **options: `num_points` and `replace_fraction` of `draw_points`.
 
     Returns:
         `Batch`.
     """
     given = keras.tree.map_structure(tf.convert_to_tensor, inputs)
-    inputs = _as_floats(given)
+    inputs = as_floats(given)
     state = None if front is None else front(inputs)
     drawn_in = given if state is None else hidden_of(state)
-    drawn = draw_points(region, drawn_in, seed, labels=labels, **options)
+    if carried is None:
+        drawn = draw_points(region, drawn_in, seed, labels=labels, **options)
+    else:
+        drawn = given_points(carried.points, seed, options["replace_fraction"])
     at_data, at_region = drawn.at_data(inputs), HiddenPoints(inputs, drawn)
     if state is None:
-        at_region = padded(drawn.at_region(inputs), inputs, mask_values, drawn)
-        if whole_numbers:
-            at_region = keras.tree.map_structure(_to_grey_levels, given, at_region)
+        at_region = padded(drawn.of_inputs(given, whole_numbers), inputs, mask_values, drawn)
     rows = inputs, at_data, at_region if state is None else drawn.of_owner(inputs)
     counts = distribution.global_counts(*map(num_rows, rows))
     original = Points(inputs, labels, weights, directions, counts[0])
     data = Points._make([at_data, *_if_given(drawn.at_data, original[1:4]), counts[1]])
     moved = Points._make([at_region, None, *_if_given(drawn.of_owner, original[2:4]), counts[2]])
     return Batch(original, data, moved, _together(data, moved), drawn, state=state)
+
+
+def _check_can_take_points(num_points, front, mask_values):
+    """Checks that region points that the data carry are all that a step needs of them."""
+    if num_points != 1:
+        raise ValueError(
+            "`num_region_points` must be 1 for data that carry region points: each example has one "
+            f"in each pass. Received: num_region_points={num_points}"
+        )
+    if front is not None:
+        raise ValueError(
+            "`region_at` must be None for data that carry region points, which are inputs. Leave "
+            "it out, or train on teacher_cache.cache_teacher."
+        )
+    if any(value is not None for value in mask_values):
+        raise ValueError(
+            "`x` must not carry region points where a model masks padding (keras.layers.Masking): "
+            "they were drawn without regard to it. Train on teacher_cache.cache_teacher."
+        )
 
 
 def _rows_of(features, chosen):
@@ -315,18 +351,6 @@ def _one_after_the_other(first, second):
 
 def _if_given(function, values):
     return [None if value is None else function(value) for value in values]
-
-
-def _as_floats(inputs):
-    return keras.tree.map_structure(
-        lambda tensor: tf.cast(tensor, tf.float32) if tensor.dtype == tf.uint8 else tensor,
-        keras.tree.map_structure(tf.convert_to_tensor, inputs),
-    )
-
-
-def _to_grey_levels(image, point):
-    # Noise leaves the grey levels, and a cast to integers would wrap around.
-    return tf.clip_by_value(tf.round(point), 0, 255) if image.dtype == tf.uint8 else point
 
 
 def _class_numbers(labels, outputs_rank):

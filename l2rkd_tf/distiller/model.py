@@ -29,7 +29,7 @@ from l2rkd_tf.distiller.teacher import Teacher
 from l2rkd_tf.distiller.terms import DivergenceTerm, HardLossTerm
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.regions import Region
-from l2rkd_tf.teacher_cache.inputs import unpack_batch
+from l2rkd_tf.teacher_cache.inputs import points_of, unpack_batch
 from l2rkd_tf.teacher_cache.origin import check_origin
 from l2rkd_tf.teachers import as_teacher
 from l2rkd_tf.utils.model_checks import (
@@ -266,7 +266,8 @@ class L2RKDDistiller(SavedDistiller):
             ValueError: If data are empty, endless without a number of steps, not dense or not in
                 batches, labels are text, or weights are not one for each class or example.
         """
-        check_origin(x, self.get_teacher(), self._heads.divergence, self.from_logits)
+        compared = self._heads.divergence, self.from_logits
+        check_origin(x, self.get_teacher(), *compared, self.region)
         arguments = checked_arguments(self.student, self._heads, x, *args, **kwargs)
         if isinstance(x, tf.data.Dataset):
             inputs, _, labels, weights = unpack_batch(x.element_spec)
@@ -310,10 +311,10 @@ class L2RKDDistiller(SavedDistiller):
 
     def _sample(self, data: Any, step: tf.Tensor) -> Batch:
         """The batch of a step, with its region points where any term needs some."""
-        x, cached, y, sample_weight = unpack_batch(data)
+        (x, cached, y, sample_weight), carried = unpack_batch(data), points_of(data)
         y, sample_weight = map(self._only_output, (y, sample_weight))
         check_batch(self.student, x, y, sample_weight, self.hard_weight > 0)
-        self._teacher.check(cached is not None)
+        self._teacher.check(cached is not None, carried is not None)
         self._objective.check(y)
         if self.region is None:
             self._sampler.region = self._default_region(x)
@@ -336,4 +337,5 @@ class L2RKDDistiller(SavedDistiller):
             whole_numbers=takes_integers(self.get_teacher()) or takes_integers(self.student),
             mask_values=mask_values(x, self.student, self.get_teacher()),
             front=self._student_forward.front,
+            carried=carried,
         )

@@ -1,7 +1,7 @@
 """What users read and set of a distiller, written out."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -232,7 +232,9 @@ class DistillerProperties(StudentModel):
         del args, kwargs
         (print_fn or print)(summary_of(self))
 
-    def points_per_step(self, batch_size: int, cached: bool = False) -> PointsPerStep:
+    def points_per_step(
+        self, batch_size: int, cached: bool | Literal["regions"] = False
+    ) -> PointsPerStep:
         """How many points a training step passes through student and teacher: what it costs.
 
         Gradients of the outputs with respect to the inputs (`methods.JacobianMatching`) cost
@@ -240,7 +242,8 @@ class DistillerProperties(StudentModel):
 
         Args:
             batch_size: Examples in the batch.
-            cached: Whether the data carry the teacher's outputs.
+            cached: Whether the data carry the teacher's outputs, as those of
+                `teacher_cache.cache_teacher` do; `"regions"` for those of `cache_regions`.
 
         Returns:
             `PointsPerStep(student, teacher)`.

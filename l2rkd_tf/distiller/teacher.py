@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -95,8 +95,14 @@ class Teacher:
         if needs.teacher_at_data:
             answers["data"] = batch.at_training_points(known) if known else self._run(batch.data)
         if needs.teacher_at_region:
-            answers["region"] = self._run(batch.region)
+            answers["region"] = self._carried_at_region(batch, needs) or self._run(batch.region)
         return answers
+
+    def _carried_at_region(self, batch, needs):
+        """Features at region points that the data carry, if that is all it takes."""
+        if batch.carried is None or needs.inner_features:
+            return None
+        return {OUTPUT: batch.drawn.of_owner(batch.carried.outputs)}
 
     def _carried_by(self, batch: Batch, needs: Needs) -> Features | None:
         """Features at the points of `original` that the data carry, if that is all it takes."""
@@ -107,21 +113,24 @@ class Teacher:
         with self.frozen.as_constants():
             return self.forward.at(points, training=False)
 
-    def count_points(self, batch_size: int, data: int, region: int, cached: bool) -> int:
+    def count_points(
+        self, batch_size: int, data: int, region: int, cached: bool | Literal["regions"]
+    ) -> int:
         """At how many points a step runs the teacher.
 
         Args:
             batch_size: Examples of the batch.
             data: Training points that it is split into.
             region: Region points that it is split into.
-            cached: Whether the data carry the teacher's outputs.
+            cached: As in `L2RKDDistiller.points_per_step`.
         """
         needs = self._objective.needs
-        known = cached and not needs.inner_features
+        known = bool(cached) and not needs.inner_features
         if needs.teacher_at_region and self._interpolates:
             return 0 if known else batch_size
         at_data = data if needs.teacher_at_data and not known else 0
-        return at_data + (region if needs.teacher_at_region else 0)
+        at_region = region if needs.teacher_at_region else 0
+        return at_data + (0 if known and cached == "regions" else at_region)
 
     def checked(self, train_function: Callable[[Any], Logs]) -> Callable[[Any], Logs]:
         """The train function of a Keras model that raises what a teacher's function has raised."""
@@ -132,23 +141,30 @@ class Teacher:
 
         return function
 
-    def check(self, batch_is_cached: bool) -> None:
+    def check(self, batch_is_cached: bool, carries_points: bool) -> None:
         """Checks that there is a teacher for what the active terms need.
 
         Args:
             batch_is_cached: Whether the data carry its outputs.
+            carries_points: Whether the data carry region points, with its outputs.
 
         Raises:
-            ValueError: If there is none.
+            ValueError: If there is none, or targets would be interpolated in spite of the outputs.
         """
-        if self.forward is not None:
-            return
+        if carries_points and self._interpolates:
+            raise ValueError(
+                "`region_targets` must be 'teacher' for data that carry region points with the "
+                "teacher's outputs. Received: region_targets='interpolated'"
+            )
         needs = self._objective.needs
+        if self.forward is not None or (carries_points and not needs.inner_features):
+            return
         if needs.teacher_at_region and not self._interpolates:
             raise ValueError(
                 "`teacher` must be given for region_targets='teacher', which evaluates the teacher "
-                "on points drawn during training. Received: teacher=None. Use "
-                "region_targets='interpolated', or region_weight=0."
+                "on points drawn during training. Received: teacher=None. Train on "
+                "l2rkd_tf.teacher_cache.cache_regions(dataset, teacher), whose data carry its "
+                "outputs in regions, or use region_targets='interpolated' or region_weight=0."
             )
         if not batch_is_cached and (needs.teacher_at_region or needs.teacher_at_data):
             raise ValueError(

@@ -10,7 +10,7 @@ from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.draws import random_bits, split
 from l2rkd_tf.utils.types import TensorLike, Tensors
 
-__all__ = ["RegionPoints", "count_moved", "draw_points"]
+__all__ = ["RegionPoints", "as_floats", "count_moved", "draw_points", "given_points"]
 
 
 class RegionPoints:
@@ -51,6 +51,19 @@ class RegionPoints:
         """The part of the region points, moved by the region's linear map `apply`."""
         moved = [self._region.apply(batch, drawn) for drawn in self._coefficients]
         return _rows(_stack(moved), self._region_rows)
+
+    def of_inputs(self, given: Tensors, whole_numbers: bool = False) -> Any:
+        """The region points of inputs; those of uint8 inputs are float32.
+
+        Args:
+            given: The inputs from which they were drawn.
+            whole_numbers: Whether points in the regions of uint8 inputs are rounded to whole grey
+                levels, from 0 to 255.
+        """
+        points = self.at_region(as_floats(given))
+        if not whole_numbers:
+            return points
+        return keras.tree.map_structure(_to_grey_levels, given, points)
 
     def mask_at_region(self, mask: tf.Tensor) -> tf.Tensor:
         """Which positions of the region points are data: `Region.move_mask`."""
@@ -93,13 +106,59 @@ def draw_points(
     """
     rows_seed, *seeds = split(seed, 1 + num_points)
     coefficients = [region.draw(inputs, point_seed, labels) for point_seed in seeds]
+    return RegionPoints(region, coefficients, *_draw_rows(inputs, rows_seed, replace_fraction))
+
+
+def given_points(
+    points: Tensors, seed: TensorLike, replace_fraction: float | None = None
+) -> RegionPoints:
+    """The same for points that are there already, one for each example.
+
+    Args:
+        points: The points, like the inputs of the batch.
+        seed: As in `draw_points`.
+        replace_fraction: As in `draw_points`.
+    """
+    rows_seed, _ = split(seed, 2)
+    return _GivenPoints(points, *_draw_rows(points, rows_seed, replace_fraction))
+
+
+class _GivenPoints(RegionPoints):
+    """Points that are not drawn; only inputs are known at them."""
+
+    def __init__(self, points, data_rows, region_rows):
+        self._points = points
+        self._coefficients = (None,)
+        self._data_rows = data_rows
+        self._region_rows = region_rows
+
+    def at_region(self, batch):
+        del batch
+        return _rows(as_floats(self._points), self._region_rows)
+
+
+def _draw_rows(inputs, seed, replace_fraction):
+    """Rows that stay training examples, and rows that become region points."""
     if replace_fraction is None:
-        return RegionPoints(region, coefficients)
+        return None, None
     batch = tf.shape(keras.tree.flatten(inputs)[0])[0]
     rounded = tf.cast(tf.cast(batch, tf.float64) * replace_fraction + 0.5, tf.int32)
     num_moved = tf.clip_by_value(rounded, tf.minimum(1, batch - 1), batch - 1)
-    rows = (tf.range(batch) + random_bits([], rows_seed)) % batch
-    return RegionPoints(region, coefficients, rows[num_moved:], rows[:num_moved])
+    rows = (tf.range(batch) + random_bits([], seed)) % batch
+    return rows[num_moved:], rows[:num_moved]
+
+
+def as_floats(inputs: Tensors) -> Any:
+    """Inputs as models get them: tensors, uint8 as float32."""
+    return keras.tree.map_structure(
+        lambda tensor: tf.cast(tensor, tf.float32) if tensor.dtype == tf.uint8 else tensor,
+        keras.tree.map_structure(tf.convert_to_tensor, inputs),
+    )
+
+
+def _to_grey_levels(image, point):
+    # Noise leaves the grey levels, and a cast to integers would wrap around.
+    return tf.clip_by_value(tf.round(point), 0, 255) if image.dtype == tf.uint8 else point
 
 
 def count_moved(batch_size: int, replace_fraction: float) -> int:

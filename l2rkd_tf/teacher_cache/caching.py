@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 import warnings
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from l2rkd_tf.teacher_cache import fingerprints, shards
 from l2rkd_tf.teacher_cache.datasets import as_dataset, check_order, in_memory
-from l2rkd_tf.teacher_cache.examples import OnDisk
+from l2rkd_tf.teacher_cache.examples import InMemory, OnDisk
 from l2rkd_tf.teacher_cache.origin import inputs_from, origin_of
 from l2rkd_tf.teacher_cache.runner import TeacherRunner
 from l2rkd_tf.teacher_cache.source import Source
@@ -23,7 +23,7 @@ from l2rkd_tf.utils.model_checks import check_kind
 from l2rkd_tf.utils.types import PathLike, TeacherPreprocessing
 from l2rkd_tf.utils.validation import check_choice, check_flag, is_positive_integer
 
-__all__ = ["cache_teacher"]
+__all__ = ["Cache", "cache_teacher", "cached_examples"]
 
 _MANIFEST = "complete.json"
 _DTYPES = ("float32", "float16")
@@ -105,6 +105,49 @@ def cache_teacher(
         3
 
     """
+    cache = cached_examples(
+        dataset, teacher, path, teacher_preprocessing, batch_size, shuffle, seed, dtype,
+        compression, memory_bytes, fingerprint, verbose,
+    )  # fmt: skip
+    kind = inputs_from(origin_of(cache.runner.teacher))
+    return as_dataset(
+        cache.runner.source, cache.examples, cache.names, kind, cache.batch_size, shuffle, seed
+    )
+
+
+class Cache(NamedTuple):
+    """Examples of a dataset with the outputs of a teacher.
+
+    Attributes:
+        examples: The examples.
+        names: Names of several outputs of the teacher, or `None`.
+        runner: Runs the teacher on the dataset.
+        batch_size: Examples in a batch.
+        folder: Folder of their files, or `None`.
+    """
+
+    examples: InMemory | OnDisk
+    names: list[str] | None
+    runner: TeacherRunner
+    batch_size: int
+    folder: pathlib.Path | None
+
+
+def cached_examples(
+    dataset: tf.data.Dataset,
+    teacher: keras.layers.Layer,
+    path: PathLike | None,
+    teacher_preprocessing: TeacherPreprocessing | None,
+    batch_size: int | None,
+    shuffle: bool,
+    seed: int,
+    dtype: str,
+    compression: str | None,
+    memory_bytes: int,
+    fingerprint: str | None,
+    verbose: bool,
+) -> Cache:
+    """Runs a teacher on all examples, or reads the files of an earlier run; see `cache_teacher`."""
     check_order(batch_size, shuffle, seed)
     _check_arguments(path, dtype, compression, memory_bytes, fingerprint)
     check_flag("verbose", verbose)
@@ -114,6 +157,7 @@ def cache_teacher(
     source.check_batches_for(teacher)
     if path is not None:
         _check_is_known(teacher)
+    folder = None
     with source.from_the_beginning():
         known = source.fingerprint(verbose) if fingerprint is None else None
         runner = TeacherRunner(source, teacher, dtype, verbose)
@@ -124,9 +168,7 @@ def cache_teacher(
             name = fingerprints.hash_parts(_FORMAT, *content, dtype, str(compression))
             folder = pathlib.Path(path) / name
             examples, names = _on_disk(folder, runner, known, compression, memory_bytes)
-        batch_size = batch_size or source.batch_size()
-    kind = inputs_from(origin_of(teacher))
-    return as_dataset(source, examples, names, kind, batch_size, shuffle, seed)
+        return Cache(examples, names, runner, batch_size or source.batch_size(), folder)
 
 
 def _check_arguments(path, dtype, compression, memory_bytes, fingerprint):

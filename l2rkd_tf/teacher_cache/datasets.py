@@ -13,7 +13,7 @@ from l2rkd_tf.teacher_cache.inputs import with_outputs
 from l2rkd_tf.teacher_cache.source import Source
 from l2rkd_tf.utils.validation import check_flag, is_positive_integer
 
-__all__ = ["as_dataset", "check_order", "in_memory"]
+__all__ = ["as_dataset", "by_name", "check_order", "finished", "in_memory"]
 
 
 def check_order(batch_size: Any, shuffle: Any, seed: Any) -> None:
@@ -67,11 +67,22 @@ def as_dataset(
 
     def as_element(*rows):
         components, outputs = rows[: source.num_components], rows[source.num_components :]
-        by_name = outputs[0] if names is None else dict(zip(names, outputs, strict=True))
-        return with_outputs(source.as_element(components), by_name, kind)
+        return with_outputs(source.as_element(components), by_name(names, outputs), kind)
 
     batches, cursor = examples.in_batches(batch_size, shuffle, seed)
-    dataset = epoch_order.prefetched(batches.map(as_element))
+    return finished(batches.map(as_element), cursor, examples.number)
+
+
+def by_name(names: Sequence[str] | None, outputs: Sequence[Any]) -> Any:
+    """The only output of a teacher, or a dict of several by their names."""
+    return outputs[0] if names is None else dict(zip(names, outputs, strict=True))
+
+
+def finished(
+    batches: tf.data.Dataset, cursor: epoch_order.BatchCursor, num_examples: int
+) -> tf.data.Dataset:
+    """A dataset for `fit`, with the attributes `cursor` and `num_examples`."""
+    dataset = epoch_order.prefetched(batches)
     dataset.cursor = cursor
-    dataset.num_examples = examples.number
+    dataset.num_examples = num_examples
     return dataset

@@ -1,17 +1,19 @@
 """Which teacher cached outputs come from, and whether a distiller can use them."""
 
 import functools
+import json
 from typing import Any, NamedTuple
 
 import keras
 
+from l2rkd_tf.regions import Region
 from l2rkd_tf.teacher_cache import fingerprints
-from l2rkd_tf.teacher_cache.inputs import CachedInputs
+from l2rkd_tf.teacher_cache.inputs import CachedInputs, CachedRegions
 from l2rkd_tf.teachers.kinds import has_preprocessing
 from l2rkd_tf.utils.output_checks import check_activation, output_activation
 from l2rkd_tf.utils.outputs import names_of_outputs
 
-__all__ = ["Origin", "check_origin", "inputs_from", "origin_of"]
+__all__ = ["Origin", "check_origin", "inputs_from", "origin_of", "region_text"]
 
 
 class Origin(NamedTuple):
@@ -23,33 +25,45 @@ class Origin(NamedTuple):
         activations: Names of its outputs, and of the activation of each as far as its graph shows
             it; `()` if the graph does not show the outputs.
         preprocessed: Whether it got its inputs through `teacher_preprocessing`.
+        region: The region in which it was also run, as text, or `None`.
     """
 
     weights: str
     activations: tuple[tuple[str, str | None], ...]
     preprocessed: bool
+    region: str | None = None
 
 
-def origin_of(teacher: keras.Model) -> Origin:
-    """The `Origin` of the outputs of this Keras model."""
+def origin_of(teacher: keras.Model, region: Region | None = None) -> Origin:
+    """The `Origin` of the outputs of this Keras model, also in a region if one is given."""
     names = names_of_outputs(teacher) or ()
     activations = tuple((name, output_activation(teacher, at)) for at, name in enumerate(names))
     weights = fingerprints.hash_weights(teacher)
-    return Origin(weights, activations, has_preprocessing(teacher))
+    text = None if region is None else region_text(region)
+    return Origin(weights, activations, has_preprocessing(teacher), text)
 
 
 @functools.cache
-def inputs_from(origin: Origin) -> type[CachedInputs]:
-    """The type of `CachedInputs` of this origin.
+def inputs_from(origin: Origin, kind: Any = CachedInputs) -> Any:
+    """The type of `CachedInputs`, or `CachedRegions`, of this origin.
 
     A type, since datasets made from others, by `repeat` or `map`, keep only the types of their
     elements. Its name stays the same, since `tf.data` compares types by name.
     """
-    return type(CachedInputs.__name__, (CachedInputs,), {"__slots__": (), "origin": origin})
+    return type(kind.__name__, (kind,), {"__slots__": (), "origin": origin})
+
+
+def region_text(region: Region | None) -> str:
+    """A region with all its settings, as text."""
+    return json.dumps(keras.saving.serialize_keras_object(region), sort_keys=True)
 
 
 def check_origin(
-    data: Any, teacher: keras.Model | None, divergence: Any, from_logits: bool
+    data: Any,
+    teacher: keras.Model | None,
+    divergence: Any,
+    from_logits: bool,
+    region: Region | None = None,
 ) -> None:
     """Checks, as far as possible, that cached outputs suit a distiller.
 
@@ -59,15 +73,23 @@ def check_origin(
         divergence: Name of the divergence, or a dict by output name, with `None` for outputs that
             are not compared.
         from_logits: Whether outputs are logits.
+        region: That of the distiller, if it is known yet.
 
     Raises:
         ValueError: If they are probabilities and the distiller expects logits, or the reverse, or
-            if they come from another teacher, or not through the same preprocessing.
+            if they come from another teacher, or not through the same preprocessing, or belong to
+            points of another region.
     """
     element = getattr(data, "element_spec", None)
     x = keras.utils.unpack_x_y_sample_weight(element)[0]
-    if not isinstance(x, CachedInputs) or x.origin is None:
+    if not isinstance(x, (CachedInputs, CachedRegions)) or x.origin is None:
         return
+    if region is not None and x.origin.region not in (None, region_text(region)):
+        raise ValueError(
+            "`x` must carry points of the distiller's own `region`. Received: a cache of region "
+            f"points of {x.origin.region}, and the region {region_text(region)}. Pass the same "
+            "region to cache_regions and to the distiller."
+        )
     for subject, activation, of_output in _compared(x.origin.activations, divergence):
         check_activation(subject, activation, of_output, from_logits)
     if teacher is not None and has_preprocessing(teacher) != x.origin.preprocessed:

@@ -27,6 +27,8 @@ class TeacherRunner:
         verbose: Whether to show progress.
 
     Attributes:
+        source: As above.
+        teacher: As above.
         names: Names of the teacher's outputs, sorted; `None` for one, and before the first run.
     """
 
@@ -34,7 +36,7 @@ class TeacherRunner:
         self.source = source
         self.dtype = dtype
         self.names: list[str] | None = None
-        self._teacher = teacher
+        self.teacher = teacher
         self._run = tf.function(
             lambda inputs: teacher(inputs, training=False), reduce_retracing=True
         )
@@ -61,7 +63,9 @@ class TeacherRunner:
 
     def rows(self, chunk: Chunk) -> list[np.ndarray]:
         """Components of a chunk, and behind them the teacher's output, or each of several."""
-        outputs = [self._outputs(batch) for batch in chunk.batches]
+        outputs = [
+            self.outputs_at(self.source.inputs(batch), len(batch[0])) for batch in chunk.batches
+        ]
         return [*chunk.components, *(np.concatenate(parts) for parts in zip(*outputs, strict=True))]
 
     def component_specs(self) -> list[list[Any]]:
@@ -69,15 +73,21 @@ class TeacherRunner:
         rows = self.rows(Chunk([next(self.source.batches())]))
         return [[list(component.shape[1:]), component.dtype.name] for component in rows]
 
-    def _outputs(self, batch):
-        with errors_of_functions(self._teacher):
-            outputs = self._run(self.source.inputs(batch))
-        outputs = tensor_or_dict("teacher", self._teacher, outputs)
+    def outputs_at(self, inputs: Any, count: int) -> list[np.ndarray]:
+        """The teacher's output for inputs, or each of several, in the stored dtype.
+
+        Args:
+            inputs: Inputs of a batch.
+            count: Number of them.
+        """
+        with errors_of_functions(self.teacher):
+            outputs = self._run(inputs)
+        outputs = tensor_or_dict("teacher", self.teacher, outputs)
         if not isinstance(outputs, dict):
-            return [self._checked("The outputs", outputs, len(batch[0]))]
+            return [self._checked("The outputs", outputs, count)]
         self.names = sorted(outputs)
         return [
-            self._checked(f"Values of the output {name!r}", outputs[name], len(batch[0]))
+            self._checked(f"Values of the output {name!r}", outputs[name], count)
             for name in self.names
         ]
 

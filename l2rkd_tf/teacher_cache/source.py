@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.teacher_cache import fingerprints
-from l2rkd_tf.teacher_cache.inputs import CachedInputs
+from l2rkd_tf.teacher_cache.inputs import CachedInputs, CachedRegions
 
 __all__ = ["Chunk", "Source"]
 
@@ -70,10 +70,11 @@ class Source:
                 "dataset; leave out `repeat()`, and pass `steps_per_epoch` to `fit` with the "
                 "cached data's own `repeat()`."
             )
-        if isinstance(self._inputs_of(dataset.element_spec), CachedInputs):
+        inputs = self._inputs_of(dataset.element_spec)
+        if isinstance(inputs, (CachedInputs, CachedRegions)):
             raise ValueError(
                 "`dataset` must yield plain inputs. Received: a dataset whose inputs are already "
-                "CachedInputs."
+                f"{type(inputs).__name__}."
             )
         self._dataset = dataset
         self._largest = 0
@@ -166,7 +167,7 @@ class Source:
 
     @staticmethod
     def _inputs_of(element):
-        if isinstance(element, CachedInputs):
+        if isinstance(element, (CachedInputs, CachedRegions)):
             return element
         return keras.utils.unpack_x_y_sample_weight(element)[0]
 
