@@ -3,9 +3,8 @@
     python examples/train_teacher.py --output=teacher.keras
     python examples/cached_teacher.py --teacher=teacher.keras --cache=teacher_cache
 
-The first run computes the teacher's outputs for all training images and stores them; later runs
-find them. With interpolated targets the region points need no teacher either: their targets are
-mixed from the stored outputs. This is cheap, and less accurate than running the teacher.
+The first run computes the teacher's outputs for all training images, and for 100 points in the
+region of each, and stores them; later runs find them. A training step then runs only the student.
 """
 
 import os
@@ -20,6 +19,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("teacher", "teacher.keras", "Keras file of the teacher.")
 flags.DEFINE_string("cache", "teacher_cache", "Folder of the teacher's outputs.")
 flags.DEFINE_float("fraction", 0.1, "Fraction of the training images.", 0.0, 1.0)
+flags.DEFINE_integer("points", 100, "Region points for each image.", lower_bound=1)
 flags.DEFINE_integer("steps", 1500, "Training steps.", lower_bound=1)
 flags.register_validator("teacher", os.path.exists, "must be a file: run train_teacher.py first")
 flags.register_validator("fraction", lambda value: value > 0, "must be above 0")
@@ -40,10 +40,12 @@ def main(argv):
 
 
 def load_with_teacher_outputs():
-    """Training images that carry the teacher's outputs; only the first run queries the teacher."""
+    """Training images that carry region points and the teacher's outputs, asked for only once."""
     few = l2rkd_tf.data.load("digits", "train", batch_size=50, fraction=FLAGS.fraction)
     teacher = keras.models.load_model(FLAGS.teacher)
-    return l2rkd_tf.teacher_cache.cache_teacher(few, teacher, FLAGS.cache)
+    return l2rkd_tf.teacher_cache.cache_regions(
+        few, teacher, points_per_example=FLAGS.points, path=FLAGS.cache
+    )
 
 
 def build_distiller():
@@ -51,7 +53,7 @@ def build_distiller():
     distiller = l2rkd_tf.L2RKDDistiller(
         None,
         l2rkd_tf.models.convnet((8, 8, 1), 10, widths=(16, 32)),
-        region_targets="interpolated",
+        replace_fraction=0.5,
         seed=0,
     )
     rate = keras.optimizers.schedules.CosineDecay(0.03, FLAGS.steps)

@@ -39,6 +39,15 @@ def define(FLAGS):
         "Directory for cached teacher outputs, which later runs use again. Empty: no cache.",
         **under("Teacher", FLAGS),
     )
+    flags.DEFINE_integer(
+        "cached_region_points",
+        0,
+        "Points in the region of each example at which the teacher is run before training, so that "
+        "no step runs it; 100, say. They are kept in --teacher_cache, if it is given. 0: each step "
+        "draws new points, and runs the teacher there.",
+        lower_bound=0,
+        **under("Teacher", FLAGS),
+    )
     network.define_student_widths(FLAGS)
     network.define(FLAGS, "Student")
     objective.define(FLAGS)
@@ -64,7 +73,18 @@ def check(FLAGS):
     objective.check(FLAGS)
     if FLAGS.teacher_cache and not objective.needs_teacher(FLAGS):
         raise UsageError("teacher_cache", "needs a --method or --methods that use a teacher")
+    if FLAGS.cached_region_points:
+        _check_region_points(FLAGS)
     output.check(FLAGS)
+
+
+def _check_region_points(FLAGS):
+    if FLAGS.method != "l2rkd":
+        raise UsageError("cached_region_points", "needs --method=l2rkd")
+    if FLAGS.region_targets != "teacher":
+        raise UsageError("cached_region_points", "needs --region_targets=teacher")
+    if FLAGS.num_region_points != 1:
+        raise UsageError("cached_region_points", "needs --num_region_points=1")
 
 
 def _apply_recipe(FLAGS):

@@ -132,11 +132,7 @@ def _run_seed(flags, teacher, seed, folder, console):
     )
     config = config_of("distill", flags) | {"teacher": _teacher_path(flags), "seed": seed}
     config["steps_per_epoch"] = schedule["steps_per_epoch"]
-    if flags.teacher_cache:
-        has_bars = console.keras_verbose == 1
-        train = l2rkd_tf.teacher_cache.cache_teacher(
-            train, teacher, flags.teacher_cache, seed=seed, verbose=has_bars
-        )
+    train = _with_teacher_outputs(flags, train, trainee, seed, console.keras_verbose == 1)
     history, step_ms = training.fit(
         trainee,
         train,
@@ -150,6 +146,23 @@ def _run_seed(flags, teacher, seed, folder, console):
     metrics = training.measure(student, validation, test, step_ms)
     save_run(folder, student, config, history, metrics)
     return metrics
+
+
+def _with_teacher_outputs(flags, train, trainee, seed, verbose):
+    """The training data, with outputs of the teacher where flags ask for them."""
+    path, options = flags.teacher_cache or None, {"seed": seed, "verbose": verbose}
+    if flags.cached_region_points:
+        return l2rkd_tf.teacher_cache.cache_regions(
+            train,
+            trainee.get_teacher(),
+            trainee.region,
+            flags.cached_region_points,
+            path,
+            **options,
+        )
+    if path:
+        return l2rkd_tf.teacher_cache.cache_teacher(train, trainee.get_teacher(), path, **options)
+    return train
 
 
 def _callbacks(flags, train, validation, trainee, config, folder):
@@ -214,7 +227,8 @@ def _plan(flags):
         # Also refuses what does not go together.
         trainee = training.build_trainee(flags.method, teacher, student, **_options(flags, seed))
         if needs_teacher(flags):
-            cost = trainee.points_per_step(flags.batch_size, cached=bool(flags.teacher_cache))
+            cached = "regions" if flags.cached_region_points else bool(flags.teacher_cache)
+            cost = trainee.points_per_step(flags.batch_size, cached=cached)
             rows["Step"] = f"{cost.student} inputs to the student, {cost.teacher} to the teacher"
         schedule = from_flags.schedule(flags, dataset)
         rows["Training"] = f"{_NAMES[flags.method]}, {plan.describe_schedule(schedule, flags)}"

@@ -8,7 +8,7 @@ import itertools
 
 from studies.harness import tasks
 
-KINDS = ("none", "kd", "l2rkd", "funmatch", "mixup_kd", "noise_kd", "pe_bkd")
+KINDS = ("none", "kd", "l2rkd", "asked_once", "funmatch", "mixup_kd", "noise_kd", "pe_bkd")
 BATCH_NORMS = ("joint", "two passes", "frozen in regions", "recalibrated")
 MEASURES = ("corruptions", "local_shape")
 
@@ -39,8 +39,9 @@ class Method:
     """A way of training the student.
 
     Attributes:
-        kind: `"none"` for labels only, `"kd"`, `"l2rkd"`, or a function of `l2rkd_tf.methods` that
-            returns arguments of `L2RKDDistiller`.
+        kind: `"none"` for labels only, `"kd"`, `"l2rkd"`, `"asked_once"` for L2RKD with points of
+            `teacher_cache.cache_regions`, or a function of `l2rkd_tf.methods` that returns
+            arguments of `L2RKDDistiller`.
         arguments: Arguments of that function.
         options: Arguments of `L2RKDDistiller`; `region` as a text, as for `l2rkd distill --region`.
         distillation_loss: Name of a published method that is added, as for

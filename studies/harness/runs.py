@@ -5,7 +5,7 @@ import os
 import keras
 import numpy as np
 
-from l2rkd_tf import geometry, methods
+from l2rkd_tf import geometry, methods, teacher_cache
 from l2rkd_tf.cli.common import parsing, training
 from l2rkd_tf.utils import files
 from studies.harness import batch_norm, measures, points, tasks
@@ -66,6 +66,13 @@ def train_student(job, study, folder):
     teacher = None if options is None else load_teacher(job, study, folder)
     trainee = build_trainee(method, options, teacher, student, job["seed"])
     steps = points.steps_of(study, method, trainee, job["length"])
+    used = points.count_points(train.num_examples, steps, study.batch_size, trainee)
+    if method.kind == "asked_once":
+        each = method.arguments["points_per_example"]
+        train = teacher_cache.cache_regions(
+            train, teacher, trainee.region, each, seed=job["seed"], verbose=False
+        )
+        used["teacher_points"] = train.num_examples * (1 + each)
     training.fit(
         trainee,
         train,
@@ -83,7 +90,7 @@ def train_student(job, study, folder):
         found = task.measure(student, test, study.measures, teacher)
     else:
         found = task.measure(student, validation)
-    return found | points.count_points(train.num_examples, steps, study.batch_size, trainee)
+    return found | used
 
 
 def options_of(method, chosen):
@@ -91,7 +98,12 @@ def options_of(method, chosen):
     if method.kind == "none" and not method.distillation_loss:
         return None
     arguments = method.arguments | {n: v for n, v in chosen.items() if n in method.arguments}
-    presets = {"none": dict, "kd": lambda: {"region_weight": 0.0}, "l2rkd": dict}
+    presets = {
+        "none": dict,
+        "kd": lambda: {"region_weight": 0.0},
+        "l2rkd": dict,
+        "asked_once": lambda points_per_example: {},  # `train_student` makes them
+    }
     options = presets.get(method.kind) or getattr(methods, method.kind)
     options = options(**arguments) | method.options
     names = set(method.arguments) | {"learning_rate"}

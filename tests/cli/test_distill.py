@@ -73,6 +73,19 @@ def test_steps_are_announced_and_what_to_run_next(distilled, teacher_file):
     assert lines[-1] == f"Next: l2rkd export --student={student} --quantization=int8"
 
 
+def test_region_points_are_cached(tmp_path, teacher_file):
+    options = [
+        *SHORT, f"--teacher={teacher_file}", "--fraction=0.1", "--replace_fraction=0.5",
+        "--cached_region_points=2", f"--teacher_cache={tmp_path}/cache",
+    ]  # fmt: skip
+    plan = commands.succeed("distill", *options, "--dry_run")
+    assert "0 to the teacher" in plan
+    commands.succeed("distill", *options, f"--output={tmp_path}/students")
+    names = sorted(path.name[:5] for path in tmp_path.rglob("regions-*/*.npy"))
+    assert names == ["00000", "00001"]
+    assert read(tmp_path / "students/seed0/history.json")["region_loss"][0] > 0
+
+
 def test_without_a_teacher_one_is_trained_and_kept(tmp_path, monkeypatch):
     original = training.train_teacher
 
@@ -201,6 +214,15 @@ def test_a_file_that_is_no_model_is_named(tmp_path):
         (["--methods=dkd,fitnet,vid", "--methods_at=data,data"], "one entry for each"),
         (["--methods=dkd", "--methods_at=test"], "must be data, region or both"),
         (["--method=none", "--teacher_cache=x"], "--teacher_cache needs a --method"),
+        (["--method=kd", "--cached_region_points=9"], "--cached_region_points needs --method=l2"),
+        (
+            ["--cached_region_points=9", "--region_targets=interpolated"],
+            "--cached_region_points needs --region_targets=teacher",
+        ),
+        (
+            ["--cached_region_points=9", "--num_region_points=2"],
+            "--cached_region_points needs --num_region_points=1",
+        ),
         (["epochs=3"], "'epochs=3' is not a flag"),
         (["--output=."], "--output must be a new folder"),
     ],
