@@ -17,7 +17,8 @@ class NonFiniteGuard:
     """Looks for NaN and Inf in training steps, also in compiled ones and on several replicas.
 
     XLA leaves out TensorFlow's own checks. Here a step only counts, and the count comes back with
-    its logs.
+    its logs. To read it from a GPU is to wait for the step, so there it is read after the next step
+    has been started, or at the end of the epoch.
 
     Args:
         names: What is looked at, `{name: what an error calls it}`, in the order in which a step
@@ -26,6 +27,7 @@ class NonFiniteGuard:
 
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = dict(names)
+        self._unread: tf.Tensor | None = None
         # Steps since the first one in which a value was not finite; each replica counts its own.
         self._ages = tf.Variable(
             tf.zeros(len(self._names)),
@@ -63,16 +65,29 @@ class NonFiniteGuard:
         def function(iterator):
             logs = train_function(iterator)
             if _LOG in logs:
-                self._check(*np.split(logs.pop(_LOG).numpy(), [-1]))
+                before, self._unread = self._unread, logs.pop(_LOG)
+                self._read(before)
+                if not _is_on_gpu(self._unread):
+                    self.finish()
             return logs
 
         return function
+
+    def finish(self) -> None:
+        """Reads what the last step has noted."""
+        last, self._unread = self._unread, None
+        self._read(last)
+
+    def _read(self, noted):
+        if noted is not None:
+            self._check(*np.split(noted.numpy(), [-1]))
 
     def _check(self, ages, step):
         ages = np.ceil(ages)  # a mean over replicas, above 0 where one of them has counted
         if not ages.any():
             return
         self._ages.assign(tf.zeros(len(self._names)))
+        self._unread = None
         first = int(step.item() + 1 - ages.max())
         names = [name for name, age in zip(self._names, ages, strict=True) if age == ages.max()]
         labels = "its labels (class numbers must be below the number of outputs) and weights, "
@@ -83,6 +98,10 @@ class NonFiniteGuard:
             "teacher, and the learning rate. The student's weights may be unusable: restore its "
             "last checkpoint. With check_finite=False, training continues."
         )
+
+
+def _is_on_gpu(tensor):
+    return "GPU" in tensor.device
 
 
 def _is_bad(value):

@@ -50,6 +50,15 @@ class DistributedModel(keras.Model):
         """What looks at each step, and after it at what the step has noted."""
         return []
 
+    def finish_checks(self) -> None:
+        """Looks at what the last step of an epoch has noted, if nobody has done so."""
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.train_on_batch`."""
+        logs = super().train_on_batch(*args, **kwargs)
+        self.finish_checks()
+        return logs
+
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As `keras.Model.fit`; says so when another worker has ended."""
         with self.distribute_strategy.scope(), distribution.explain_worker_failure():
@@ -95,7 +104,8 @@ class DistributedModel(keras.Model):
 
     def _get_metrics_result_or_logs(self, logs):
         # Where a step leaves out a metric, Keras takes the last logs, which several replicas
-        # have averaged without regard to their shares.
+        # have averaged without regard to their shares. `fit` asks at the end of an epoch.
+        self.finish_checks()
         results = self.get_metrics_result()
         return {name: results[name] for name in logs}
 

@@ -283,6 +283,11 @@ class L2RKDDistiller(SavedDistiller):
         checks = self._teacher, self.first_batch, self.non_finite_guard, self._teacher.frozen
         return [check for check in checks if check is not None]
 
+    def finish_checks(self) -> None:
+        """See `DistributedModel.finish_checks`."""
+        if self.non_finite_guard is not None:
+            self.non_finite_guard.finish()
+
     def train_step(self, data: Any) -> Logs:
         """Draws region points, runs the teacher, updates the student; returns the logs."""
         step = tf.convert_to_tensor(keras_fixes.batch_number(self.optimizer))  # before the update
