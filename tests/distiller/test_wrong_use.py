@@ -286,7 +286,11 @@ REGIONS = [
         ),
     ),
     ("inputs", "Swap", lambda: fit(build(of_tokens(), of_tokens(), region=Segment()), TOKENS)),
-    ("inputs", "cast integers", lambda: fit(build(), np.arange(32).reshape(8, 4))),
+    (
+        "inputs",
+        "cast integers",
+        lambda: fit(build(region=Segment()), np.arange(32).reshape(8, 4)),
+    ),
 ]
 TRAINING = [
     (
