@@ -284,3 +284,18 @@ def test_committed_tables_are_those_of_their_measurements():
     speed, scaling = (json.loads((RESULTS / f"{n}.json").read_text()) for n in ("speed", "scaling"))
     assert (RESULTS / "speed.md").read_text() == speed_page.page(speed)
     assert (RESULTS / "scaling.md").read_text() == scaling_page.markdown(scaling)
+
+
+def test_the_pass_with_constants_is_compared_with_that_of_the_model(program, tmp_path):
+    frozen = program("frozen")
+    flags.FLAGS.unparse_flags()
+    output = f"--output={tmp_path}/frozen"
+    flags.FLAGS(["frozen", output, "--networks=convnet 4", "--rounds=2", "--batch_size=2"])
+    frozen.main([""])
+    row = json.loads((tmp_path / "frozen.json").read_text())["networks"]["convnet 4"]
+    assert len(row["model"]) == len(row["constants"]) == 2
+    assert 0 < row["difference"] < 1e-5
+    rows = {"a": {"model": [1.0, 2.0, 4.0], "constants": [0.5, 1.8, 3.2], "difference": 1e-6}}
+    table = frozen.table_of(rows).splitlines()
+    assert table[2] == "| a | 2000.0 | 0.800 | 0.650 to 0.850 | 1e-06 |"
+    assert table[3] == "| median of 1 | | 0.800 | | |"
