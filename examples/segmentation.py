@@ -32,7 +32,7 @@ def main(argv):
     fit("Teacher", teacher, FLAGS.teacher_steps, train, test)
 
     student = build_network(width=4)
-    distiller = l2rkd_tf.L2RKDDistiller(teacher, student, region="patch", seed=0)
+    distiller = l2rkd_tf.L2RKDDistiller(teacher, student, temperature=1.0, seed=0)
     fit("Student", distiller, FLAGS.steps, train, test)
 
     export = l2rkd_tf.export.export_litert(student, FLAGS.output, "int8", representative_data=train)

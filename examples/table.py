@@ -3,8 +3,8 @@
     python examples/table.py --output=student.tflite
 
 The table is scikit-learn's `load_diabetes`: 442 patients, and how far their disease progressed in a
-year. Numbers are one input, each column of categories is another. The region is `Segment()`: a
-point lies between two patients in its numbers; its categories are those of one of the two.
+year. Numbers are one input, each column of categories is another. The default region of a table is
+`Swap()`: a region point has each of its values from one of two patients.
 """
 
 import keras

@@ -3,7 +3,7 @@
     python examples/text.py --output=student.tflite
 
 The messages are Django's own, in ten languages. The networks read bytes of UTF-8, which cannot be
-interpolated: a region point takes a span of its bytes from another message.
+interpolated: a region point takes each of its bytes from one of two messages.
 """
 
 import gettext
@@ -39,8 +39,7 @@ def main(argv):
     train = tf.data.Dataset.from_tensor_slices((x[~is_test], y[~is_test]))
     train = train.shuffle(len(x), seed=0).repeat().batch(64)
     teacher, student = build_network(width=64), build_network(width=16)
-    swap = l2rkd_tf.regions.Swap(contiguous=True)
-    distiller = l2rkd_tf.L2RKDDistiller(teacher, student, region=swap, seed=0)
+    distiller = l2rkd_tf.L2RKDDistiller(teacher, student, seed=0)
     models = {"Teacher": (teacher, FLAGS.teacher_steps), "Student": (distiller, FLAGS.steps)}
     for name, (model, steps) in models.items():
         rate = keras.optimizers.schedules.CosineDecay(0.01, steps)

@@ -4,7 +4,7 @@
 
 The series are those of ItalyPowerDemand, which comes with sktime: the demand of electrical power in
 the 24 hours of a day. Was it a day from October to March, or from April to September? Of 67 days to
-train on, a region point has parts of two: each quarter of a day moves by its own amount.
+train on, a region point is mixed from two: each quarter of a day moves by its own amount.
 """
 
 import keras
@@ -35,8 +35,7 @@ def main(argv):
     report("Teacher", teacher, teacher, test)
 
     student = build_network(width=8)
-    region = l2rkd_tf.regions.Patch(grid=4)
-    distiller = l2rkd_tf.L2RKDDistiller(teacher, student, region=region, seed=0)
+    distiller = l2rkd_tf.L2RKDDistiller(teacher, student, seed=0)
     compile_for(distiller, FLAGS.steps)
     distiller.fit(train.repeat(), epochs=1, steps_per_epoch=FLAGS.steps, verbose=0)
     report("Student", distiller, student, test)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from l2rkd_tf.distiller import positions
+from l2rkd_tf.distiller.carried import carried_points
 from l2rkd_tf.distiller.padding import padded
 from l2rkd_tf.distiller.region_at import HiddenPoints, hidden_of
 from l2rkd_tf.features.cut import State
@@ -18,7 +19,6 @@ from l2rkd_tf.regions.points import (
     as_floats,
     count_moved,
     draw_points,
-    given_points,
 )
 from l2rkd_tf.teacher_cache.inputs import CarriedPoints
 from l2rkd_tf.utils import distribution
@@ -166,10 +166,7 @@ class BatchSampler:
         step: TensorLike,
         with_region: bool,
         projections: tuple[int, int] | None = None,
-        whole_numbers: bool = False,
-        mask_values: Sequence[float | None] = (),
-        front: Callable[[Any], State] | None = None,
-        carried: CarriedPoints | None = None,
+        **options: Any,
     ) -> Batch:
         """The batch of a step.
 
@@ -182,10 +179,7 @@ class BatchSampler:
             with_region: Whether to draw region points.
             projections: Number of projections of the models' outputs, and number of these outputs,
                 where a term compares gradients.
-            whole_numbers: As in `draw_batch`.
-            mask_values: As in `draw_batch`.
-            front: As in `draw_batch`.
-            carried: As in `draw_batch`.
+            **options: `whole_numbers`, `mask_values`, `front` and `carried` of `draw_batch`.
 
         Returns:
             `Batch`.
@@ -199,8 +193,6 @@ class BatchSampler:
             batch = plain_batch(inputs, labels, weights, directions)
         else:
             assert self.region is not None
-            if carried is not None:
-                _check_can_take_points(self._num_points, front, mask_values)
             batch = draw_batch(
                 self.region,
                 inputs,
@@ -210,12 +202,9 @@ class BatchSampler:
                 seed=seed,
                 num_points=self._num_points,
                 replace_fraction=self._replace_fraction,
-                whole_numbers=whole_numbers,
-                mask_values=mask_values,
-                front=front,
-                carried=carried,
+                **options,
             )
-        return batch._replace(given=inputs, cached=cached, carried=carried)
+        return batch._replace(given=inputs, cached=cached)
 
     def count_points(self, batch_size: int, with_region: bool) -> tuple[int, int]:
         """Numbers of training points and of region points that a batch is split into."""
@@ -288,7 +277,7 @@ def draw_batch(
     if carried is None:
         drawn = draw_points(region, drawn_in, seed, labels=labels, **options)
     else:
-        drawn = given_points(carried.points, seed, options["replace_fraction"])
+        drawn = carried_points(carried, seed, **options, front=front, mask_values=mask_values)
     at_data, at_region = drawn.at_data(inputs), HiddenPoints(inputs, drawn)
     if state is None:
         at_region = padded(drawn.of_inputs(given, whole_numbers), inputs, mask_values, drawn)
@@ -297,26 +286,8 @@ def draw_batch(
     original = Points(inputs, labels, weights, directions, counts[0])
     data = Points._make([at_data, *_if_given(drawn.at_data, original[1:4]), counts[1]])
     moved = Points._make([at_region, None, *_if_given(drawn.of_owner, original[2:4]), counts[2]])
-    return Batch(original, data, moved, _together(data, moved), drawn, state=state)
-
-
-def _check_can_take_points(num_points, front, mask_values):
-    """Checks that region points that the data carry are all that a step needs of them."""
-    if num_points != 1:
-        raise ValueError(
-            "`num_region_points` must be 1 for data that carry region points: each example has one "
-            f"in each pass. Received: num_region_points={num_points}"
-        )
-    if front is not None:
-        raise ValueError(
-            "`region_at` must be None for data that carry region points, which are inputs. Leave "
-            "it out, or train on teacher_cache.cache_teacher."
-        )
-    if any(value is not None for value in mask_values):
-        raise ValueError(
-            "`x` must not carry region points where a model masks padding (keras.layers.Masking): "
-            "they were drawn without regard to it. Train on teacher_cache.cache_teacher."
-        )
+    both = _together(data, moved)
+    return Batch(original, data, moved, both, drawn, carried=carried, state=state)
 
 
 def _rows_of(features, chosen):

@@ -533,7 +533,7 @@ def test_the_summary_shows_both_models_and_the_step():
     teacher, student = distiller.get_teacher(), distiller.student
     for model in (teacher, student):
         assert model.name in text and f"{model.count_params():,}" in text
-    assert "Segment(radius=1.0" in text and "divergence 'kl', temperature 4" in text
+    assert "Swap(radius=0.5" in text and "divergence 'kl', temperature 4" in text
     assert re.search(r"fit_net_loss +100 +data +layers hidden - hidden", text)
     assert "96 points through the student" in text and "96 through the teacher" in text
 

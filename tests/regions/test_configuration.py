@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2rkd_tf.regions import Ball, Mixture, Patch, Region, Segment, default_region, get
+from l2rkd_tf.regions import Ball, Mixture, Patch, Region, Segment, Swap, default_region, get
 from tests.references import losses as reference
 from tests.regions.helpers import ALL, BALLS, IN_BATCH, LABELS, SWAPS, assert_same, draw, points
 
@@ -126,9 +126,12 @@ def test_default_grid_of_images_with_channels_first(channels_first):
         (tf.zeros((2, 1, 1, 1)), (1, 1)),
         ({"image": tf.zeros((2, 8, 2, 3)), "age": tf.zeros((2, 1))}, (4, 2)),
         ([tf.zeros((2, 8, 2, 3)), tf.zeros((2, 3, 8, 3))], (3, 2)),
+        (tf.zeros((2, 9, 3)), (4,)),
+        (tf.zeros((2, 3, 9, 4, 1)), (3, 4, 4)),
+        ({"image": tf.zeros((2, 8, 2, 3)), "sound": tf.zeros((2, 9, 1))}, (4, 2)),
     ],
 )
-def test_default_region_of_images(inputs, grid):
+def test_default_region_of_what_has_positions(inputs, grid):
     region = default_region(inputs)
     assert isinstance(region, Patch)
     assert region.get_config() == Patch(grid).get_config()
@@ -136,19 +139,19 @@ def test_default_region_of_images(inputs, grid):
     assert_same(moved, inputs)  # all points are equal
 
 
-@pytest.mark.parametrize("shape", [(None, None, 3), (8, None, 3)])
-def test_default_region_of_symbolic_images(shape):
-    assert default_region(keras.Input(shape)).grid == (4, 4)
+@pytest.mark.parametrize("shape", [(None, None, 3), (8, None, 3), (None, 3)])
+def test_default_region_of_symbolic_inputs(shape):
+    assert default_region(keras.Input(shape)).grid == (4,) * (len(shape) - 1)
 
 
 @pytest.mark.parametrize(
     "inputs",
-    [tf.zeros((2, 5)), tf.zeros((2, 5, 3)), tf.zeros((2, 3, 4, 4, 1)), {"a": tf.zeros((2, 5))}],
+    [tf.zeros((2, 5)), tf.zeros((2, 1)), {"a": tf.zeros((2, 5)), "b": tf.zeros((2, 1))}],
 )
-def test_default_region_of_other_inputs(inputs):
-    region = default_region(inputs)
-    assert type(region) is Segment
-    assert region.get_config() == Segment().get_config()
+def test_default_region_of_vectors(inputs):
+    assert default_region(inputs).get_config() == Swap().get_config()
+    interpolated = default_region(inputs, interpolated=True)
+    assert interpolated.get_config() == Segment().get_config()
 
 
 @pytest.mark.parametrize(
@@ -158,8 +161,8 @@ def test_default_region_of_other_inputs(inputs):
         (np.zeros((2, 4, 4, 1), "int64"), "swap"),
         ({"ids": tf.zeros((2, 5), tf.int32), "mask": tf.ones((2, 5), tf.bool)}, "swap"),
         (tf.constant([["a"], ["b"]]), "swap"),
-        ({"ids": tf.zeros((2, 5), tf.int32), "age": tf.zeros((2, 1))}, "segment"),
-        (tf.zeros((2, 5), tf.uint8), "segment"),
+        ({"ids": tf.zeros((2, 5), tf.int32), "age": tf.zeros((2, 1))}, "swap"),
+        (tf.zeros((2, 5), tf.uint8), "swap"),
     ],
 )
 def test_default_region_of_what_cannot_be_interpolated(inputs, expected):
