@@ -9,7 +9,13 @@ import tensorflow as tf
 
 from l2rkd_tf.regions.base import Region, in_float, register, scaled
 from l2rkd_tf.regions.draws import in_unit_l2_ball, in_unit_linf_ball, normal, split
-from l2rkd_tf.regions.leaves import is_mixable, map_leaves, mixable_leaves, named_leaves
+from l2rkd_tf.regions.leaves import (
+    is_mixable,
+    map_leaves,
+    mixable_leaves,
+    named_leaves,
+    position_axes,
+)
 from l2rkd_tf.utils.types import Config, TensorLike, Tensors
 from l2rkd_tf.utils.validation import check_choice
 
@@ -29,11 +35,14 @@ class Ball(Region):
     Args:
         radius: Size of the ball, positive, in units of the input.
         norm: `"l2"`, `"linf"` or `"gaussian"`.
+        scale: `"std"`: the radius of `"gaussian"` is in units of the standard deviation over the
+            batch (the share of a replica), of each coordinate of a vector, or of each channel over
+            all positions. So inputs need no common scale. `None`: in units of the input.
         fixed: Names of inputs that stay as they are, see `Segment`.
 
     Raises:
-        ValueError: If `radius` is not positive or `norm` is unknown, or if `apply` gets anything
-            but the inputs.
+        ValueError: If `radius` is not positive, `norm` or `scale` is unknown, `scale` is given for
+            another norm than `"gaussian"`, or if `apply` gets anything but the inputs.
 
     Example:
         >>> region = Ball(radius=0.1, norm="linf")
@@ -50,11 +59,24 @@ class Ball(Region):
         self,
         radius: float,
         norm: Literal["l2", "linf", "gaussian"] = "l2",
+        scale: Literal["std"] | None = None,
         fixed: Sequence[str | int] = (),
     ) -> None:
         super().__init__(radius, fixed)
         check_choice("norm", norm, tuple(_NORMS))
+        check_choice("scale", scale, (None, "std"))
+        if scale is not None and norm != "gaussian":
+            raise ValueError(
+                "`scale` must be None for balls with a boundary. Received: "
+                f"scale={scale!r} and norm={norm!r}. Use norm='gaussian'."
+            )
         self.norm = norm
+        self.scale = scale
+        self._data_format: str | None = None
+
+    def set_data_format(self, data_format: str | None) -> None:
+        """See `Region.set_data_format`."""
+        self._data_format = data_format
 
     def draw(self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None) -> Any:
         """See `Region.draw`."""
@@ -63,9 +85,15 @@ class Ball(Region):
         def noise(name, leaf):
             if name in self.fixed or not is_mixable(leaf.dtype):
                 return tf.zeros(tf.shape(leaf))
-            return self.radius_variable * _NORMS[self.norm](tf.shape(leaf), next(seeds))
+            noise = self.radius_variable * _NORMS[self.norm](tf.shape(leaf), next(seeds))
+            return noise if self.scale is None else noise * self._deviation(leaf)
 
         return map_leaves(noise, inputs)
+
+    def _deviation(self, leaf):
+        """Standard deviation of each coordinate of a vector, or of each channel."""
+        positions = position_axes(leaf.shape.rank, self._data_format)
+        return tf.math.reduce_std(tf.cast(leaf, tf.float32), axis=[0, *positions], keepdims=True)
 
     def apply(self, tensor: Tensors, coefficients: Any) -> Any:
         """See `Region.apply`."""
@@ -111,4 +139,5 @@ class Ball(Region):
 
     def get_config(self) -> Config:
         """See `Region.get_config`."""
-        return super().get_config() | {"norm": self.norm}
+        given = {} if self.scale is None else {"scale": self.scale}
+        return super().get_config() | {"norm": self.norm} | given
