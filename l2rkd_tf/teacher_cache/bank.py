@@ -152,7 +152,7 @@ class _Bank:
         data_format = data_format_of(self._runner.teacher)
         inputs, _ = self._inputs_and_labels(self._rows)
         found = default_region(inputs, data_format) if region is None else regions.get(region)
-        if any(isinstance(part, LinearRegion) for part in (found, *getattr(found, "regions", ()))):
+        if _asks_teacher(found):
             raise ValueError(
                 "`region` must not ask the teacher, which a bank asks only once. Received: "
                 f"region={found!r}. Use regions.Segment(), say."
@@ -295,3 +295,8 @@ class _Bank:
         rows = tf.ensure_shape(rows, (None, sum(widths)))
         parts = tf.split(rows, widths, axis=1)
         return [tf.reshape(part, (-1, *shape)) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _asks_teacher(region):
+    members = getattr(region, "regions", ())
+    return isinstance(region, LinearRegion) or any(map(_asks_teacher, members))

@@ -379,3 +379,11 @@ def test_other_refusals():
     distiller.compile("sgd")
     with pytest.raises(ValueError, match="`x` must not carry region points where a model masks"):
         distiller.fit(bank, verbose=0)
+
+
+def test_a_region_that_asks_the_teacher_is_refused_inside_mixtures_of_mixtures():
+    teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    inner = regions.Mixture([regions.LinearRegion(teacher), regions.Swap()])
+    data = tf.data.Dataset.from_tensor_slices((np.eye(4), np.arange(4))).batch(2)
+    with pytest.raises(ValueError, match="`region` must not ask the teacher"):
+        cache_regions(data, teacher, regions.Mixture([inner, regions.Swap()]), 2, verbose=False)
