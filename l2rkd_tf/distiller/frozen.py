@@ -26,7 +26,8 @@ class FrozenWeights:
 
     Training takes the weights as they are at its beginning. Where they change during it, as those
     of a moving average do, the step is traced again with variables. It is looked for before each
-    `fit`, epoch and `train_on_batch`, and before the steps 1, 2, 4, 8 and so on.
+    `fit`, epoch and `train_on_batch`, and before the steps 1, 2, 4, 8 and so on: steps between a
+    change and the next look compute with the former weights.
 
     Args:
         model: The teacher, a Keras model, or `None`.
@@ -73,7 +74,8 @@ class FrozenWeights:
             in_training: Whether training goes on: then they are variables from now on. So they are
                 at the second change in any case.
         """
-        changed = any(not np.array_equal(_value_of(weight), old) for weight, old in self._values)
+        # By bytes: a weight that is NaN equals itself.
+        changed = any(_value_of(weight).tobytes() != old.tobytes() for weight, old in self._values)
         self._num_changes += (2 if in_training else 1) * changed
         return changed
 

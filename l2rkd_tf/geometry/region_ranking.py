@@ -10,7 +10,7 @@ import tensorflow as tf
 from l2rkd_tf.geometry.evaluation import batched, check_region, per_example
 from l2rkd_tf.geometry.linearity import linearity_gap
 from l2rkd_tf.geometry.scores import teacher_stddev
-from l2rkd_tf.regions import Ball, Patch, Region, Segment, Simplex
+from l2rkd_tf.regions import Ball, Patch, Region, Segment, Simplex, Swap, default_region
 from l2rkd_tf.utils.model_checks import check_models_are_built
 from l2rkd_tf.utils.types import Data, TensorLike
 from l2rkd_tf.utils.validation import checked_seed, is_positive_integer
@@ -71,8 +71,8 @@ def rank_regions(
             memory. Weights are ignored.
         regions: The candidates, a sequence of `l2rkd_tf.regions.Region`, one for each radius to
             try. `None` for `Segment` of radius 1 and 0.5 and towards the nearest partner,
-            `Simplex`, Gaussian `Ball`s of 0.1 and 0.3 standard deviations of the data, and for
-            images `Patch`es of a 2x2 grid and a 4x4 grid, the latter with radius 1 and 0.5.
+            `Simplex`, for vectors `Swap`, Gaussian `Ball`s of 0.1 and 0.3 standard deviations of
+            the data, and for images `Patch`es of a 2x2 grid and a 4x4 grid, the latter with radius 1 and 0.5.
         labels: Labels of `data`, for regions that need them, if it is not a dataset.
         num_draws: Number of draws, at least 2.
         num_points: Examples in each draw.
@@ -159,6 +159,8 @@ def _some_rows(count, wanted, seed):
 
 def _default_candidates(inputs):
     regions = [Segment(), Segment(radius=0.5), Segment(partner="nearest"), Simplex()]
+    if isinstance(default_region(inputs), Swap):
+        regions.append(Swap())
     leaves = keras.tree.flatten(inputs)
     first = 2 if keras.config.image_data_format() == "channels_first" else 1
     sides = [size for leaf in leaves if leaf.ndim == 4 for size in leaf.shape[first : first + 2]]

@@ -86,6 +86,7 @@ def test_default_candidates_fit_the_data(shape, monkeypatch):
         *(("Patch", radius) for radius in patches),
         *(("Segment", radius) for radius in (0.5, 1.0, 1.0)),
         ("Simplex", 1.0),
+        *([("Swap", 0.5)] * (shape == (4,))),
     ]
     expected = np.outer([0.1, 0.3], np.sqrt(x.var(axis=0).mean()))[:, 0]
     np.testing.assert_allclose([radius for _, radius in balls], expected, rtol=0.01)
