@@ -72,7 +72,8 @@ def rank_regions(
         regions: The candidates, a sequence of `l2rkd_tf.regions.Region`, one for each radius to
             try. `None` for `Segment` of radius 1 and 0.5 and towards the nearest partner,
             `Simplex`, for vectors `Swap`, Gaussian `Ball`s of 0.1 and 0.3 standard deviations of
-            the data, and for images `Patch`es of a 2x2 grid and a 4x4 grid, the latter with radius 1 and 0.5.
+            the data, and for images `Patch`es of a 2x2 grid and a 4x4 grid, the latter with radius
+            1 and 0.5.
         labels: Labels of `data`, for regions that need them, if it is not a dataset.
         num_draws: Number of draws, at least 2.
         num_points: Examples in each draw.
