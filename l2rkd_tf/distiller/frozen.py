@@ -86,14 +86,11 @@ class FrozenWeights:
             yield
             return
         constants = [(weight, tf.constant(value, weight.dtype)) for weight, value in self._values]
-        with keras.StatelessScope(state_mapping=constants) as scope:
+        with _Scope(state_mapping=constants) as scope:
             yield
-        frozen = {id(weight) for weight, _ in self._values}
         # What the teacher itself moves, such as the state of a layer of noise, goes on moving.
-        for variable in self._model.variables:  # type: ignore[union-attr]
-            moved = None if id(variable) in frozen else scope.get_current_value(variable)
-            if moved is not None:
-                variable.assign(moved)
+        for variable, value in scope.moved.values():
+            variable.assign(value)
 
     def _look(self, epoch, logs=None):
         del epoch, logs
@@ -116,6 +113,18 @@ class FrozenWeights:
         weights = [weight for weight in self._model.weights if id(weight) not in shared]
         size = sum(np.prod(weight.shape) * tf.as_dtype(weight.dtype).size for weight in weights)
         return [(weight, _value_of(weight)) for weight in weights] if size <= _LARGEST else []
+
+
+class _Scope(keras.StatelessScope):
+    """Notes which variables are assigned within it, and what: their last values."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.moved = {}
+
+    def add_update(self, update):
+        super().add_update(update)
+        self.moved[id(update[0])] = update
 
 
 def _value_of(weight):

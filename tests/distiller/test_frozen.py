@@ -218,6 +218,56 @@ def test_what_a_teacher_moves_itself_goes_on_moving():
     assert after[1] - before[1] == 3
 
 
+def test_states_of_a_recurrent_teacher_go_on_moving():
+    """Keras does not count them among the variables of a model."""
+    x = np.random.RandomState(0).normal(size=(12, 5, 4)).astype("float32")
+    data = tf.data.Dataset.from_tensor_slices((x,)).batch(6)
+    found = []
+    for run_eagerly in (True, False):
+        keras.utils.set_random_seed(0)
+        lstm = keras.layers.LSTM(4, stateful=True)
+        teacher = keras.Sequential(
+            [keras.Input(batch_shape=(6, 5, 4)), lstm, keras.layers.Dense(3)]
+        )
+        student = keras.Sequential(
+            [keras.Input((5, 4)), keras.layers.Flatten(), keras.layers.Dense(3)]
+        )
+        distiller = distiller_of(teacher, student)
+        distiller.compile(keras.optimizers.SGD(0.5), run_eagerly=run_eagerly)
+        distiller.fit(data, verbose=0)
+        states = [keras.ops.convert_to_numpy(state) for state in lstm.states]
+        found.append([*student.get_weights(), *states])
+    assert np.abs(found[0][-1]).max() > 1e-3
+    for eager, traced in zip(*found, strict=True):
+        np.testing.assert_allclose(traced, eager, rtol=1e-5, atol=1e-6)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Counter(keras.layers.Layer):
+    """Adds to its outputs how often it was called, a weight."""
+
+    def build(self, input_shape):
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, inputs):
+        self.count.assign_add(1.0)
+        return inputs + self.count
+
+
+def test_a_teacher_that_moves_its_own_weight_has_variables():
+    counter = Counter()
+    teacher = keras.Sequential([keras.Input((4,)), counter, keras.layers.Dense(3)])
+    students = [dense(3, seed=1), dense(3, seed=1)]
+    for student, run_eagerly in zip(students, (True, False), strict=True):
+        counter.count.assign(0.0)
+        distiller = distiller_of(teacher, student)
+        distiller.compile(keras.optimizers.SGD(0.5), run_eagerly=run_eagerly)
+        distiller.fit(batches(5), verbose=0)
+        assert float(counter.count) == 5
+    for eager, traced in zip(*(student.get_weights() for student in students), strict=True):
+        np.testing.assert_allclose(traced, eager, rtol=1e-5, atol=1e-6)
+
+
 def test_other_callbacks_are_called_first():
     seen = []
     distiller = distiller_of(dense(3))
