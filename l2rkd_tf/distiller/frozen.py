@@ -75,7 +75,7 @@ class FrozenWeights:
                 at the second change in any case.
         """
         # By bytes: a weight that is NaN equals itself.
-        changed = any(_value_of(weight).tobytes() != old.tobytes() for weight, old in self._values)
+        changed = any(weight.numpy().tobytes() != old.tobytes() for weight, old in self._values)
         self._num_changes += (2 if in_training else 1) * changed
         return changed
 
@@ -112,7 +112,7 @@ class FrozenWeights:
         shared = {id(variable) for variable in self._student.variables}
         weights = [weight for weight in self._model.weights if id(weight) not in shared]
         size = sum(np.prod(weight.shape) * tf.as_dtype(weight.dtype).size for weight in weights)
-        return [(weight, _value_of(weight)) for weight in weights] if size <= _LARGEST else []
+        return [(weight, weight.numpy()) for weight in weights] if size <= _LARGEST else []
 
 
 class _Scope(keras.StatelessScope):
@@ -125,7 +125,3 @@ class _Scope(keras.StatelessScope):
     def add_update(self, update):
         super().add_update(update)
         self.moved[id(update[0])] = update
-
-
-def _value_of(weight):
-    return keras.ops.convert_to_numpy(weight)

@@ -36,7 +36,7 @@ KEPT = {"delete_checkpoint": False}
 
 
 # The others differ from these in one respect each.
-FEW = ("method", "accumulation", "repeat, executions of a pass")
+FEW = ("method", "repeat, executions of a pass")
 
 
 @pytest.mark.parametrize("name", few(FEW, RUNS))
@@ -110,6 +110,7 @@ def test_other_files_stay_and_other_fits_start_from_scratch(
     assert model.fit(load(digits_dir), epochs=1, verbose=0).epoch == [0]
 
 
+@pytest.mark.stress
 def test_backups_that_are_kept(digits_dir, tmp_path, uninterrupted_run):
     # 3 is no multiple of 2, but the last epoch.
     train("student", digits_dir, tmp_path, epochs=3, save_freq=2, **KEPT)
@@ -179,6 +180,7 @@ def test_what_callbacks_change_of_a_distiller_is_kept(digits_dir, tmp_path):
     assert model.region.radius == (1.0, 0.25)
 
 
+@pytest.mark.stress
 def test_a_search_for_a_region_is_not_overruled(tmp_path):
     x, y = np.random.RandomState(0).rand(8, 8, 8, 1), np.arange(8)
     candidates = [regions.Ball(0.001), regions.Ball(5.0)]
@@ -236,6 +238,7 @@ def test_runs_that_exchange_weights_and_averages_resume(is_first, atol, digits_d
         np.testing.assert_allclose(one, other, rtol=0, atol=atol)
 
 
+@pytest.mark.stress
 def test_replicas_resume_together(digits_dir, tmp_path):
     strategy = two_replicas()
 

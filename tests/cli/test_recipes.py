@@ -158,6 +158,7 @@ def test_the_stand_in_is_like_cifar100(folder):
     assert len(test.class_names) == 100
 
 
+@pytest.mark.stress
 def test_a_teacher_and_its_student_are_trained_by_their_recipes(run, folder):
     run("train-teacher", "--recipe=cifar100_vgg13", "--epochs=1", "--batch_size=10")
     run(

@@ -124,6 +124,7 @@ def test_directory_that_cannot_be_replaced(tmp_path):
         data.load("digits", "train", batch_size=8, data_dir=tmp_path)
 
 
+@pytest.mark.stress
 def test_two_processes_prepare_at_once(tmp_path):
     program = (
         "import random, sys, tensorflow, sklearn.datasets\n"

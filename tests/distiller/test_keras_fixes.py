@@ -225,6 +225,7 @@ def test_the_public_strategy_of_a_model_does_not_tell_whether_it_was_made_in_a_s
         ({"steps_per_execution": 3}, r"`steps_per_execution` must be 1.*=3 on 2 replicas"),
     ],
 )
+@pytest.mark.stress
 def test_what_keras_cannot_run_on_replicas_is_refused(option, message):
     with STRATEGIES["mirrored"]().scope():
         distiller = compiled(L2RKDDistiller(network(0), network(1), seed=0), **option)
@@ -253,6 +254,7 @@ for options in ({"jit_compile": True}, {"steps_per_execution": 3}):
 """
 
 
+@pytest.mark.stress
 def test_keras_still_cannot_run_it_on_replicas():
     run = subprocess.run(
         [sys.executable, "-c", PLAIN_KERAS_ON_REPLICAS], capture_output=True, text=True, check=True

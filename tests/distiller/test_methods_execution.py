@@ -37,6 +37,7 @@ def eager_run():
     ],
     ids=["graph of several steps", "xla"],
 )
+@pytest.mark.stress
 def test_graphs_and_xla_train_as_eager_mode(options, eager_run):
     x, y = data(2 * BATCH)
     distiller = all_methods(run_eagerly=False, **options)

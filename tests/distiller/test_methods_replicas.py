@@ -66,6 +66,7 @@ def test_per_example_methods_on_two_replicas_equal_one_device(count):
         np.testing.assert_allclose(actual[name], values, rtol=2e-5, err_msg=name)
 
 
+@pytest.mark.stress
 def test_batch_methods_on_two_replicas_equal_the_weighted_sum_over_replicas():
     x, y = data(15)
     weights = example_weights(15)
@@ -94,6 +95,7 @@ def test_batch_methods_on_two_replicas_equal_the_weighted_sum_over_replicas():
         assert {-1, 0} < set(own.numpy())
 
 
+@pytest.mark.stress
 def test_a_replica_without_examples_does_not_disturb_batch_methods():
     x, y = data(5)
     at = ["both", "data", "region", "data", "both", "data", "both"]

@@ -285,6 +285,7 @@ def reading(teacher_width=4, student_width=2, region_at="embedding", **options):
     return L2RKDDistiller(*models, region_at=region_at, **{"seed": 3, **options})
 
 
+@pytest.mark.stress
 def test_eager_steps_graphs_and_xla_agree():
     trained = []
     for options in ({"run_eagerly": True}, {"jit_compile": False}, {"jit_compile": True}):

@@ -246,6 +246,7 @@ class _Shrunk(regions.Region):
 
 
 @pytest.mark.parametrize("options", [{"jit_compile": True}, {"run_eagerly": True}])
+@pytest.mark.stress
 def test_graph_xla_and_eager_train_alike(options):
     def trained(**options):
         rng = np.random.default_rng(7)

@@ -40,6 +40,7 @@ def recurrent(unroll=False):
     return keras.Sequential([keras.Input((2, 3)), inner, layers.Dense(3)])
 
 
+@pytest.mark.stress
 def test_a_rolled_recurrent_student_in_int8_names_layer_and_way_out(tmp_path):
     """The calibrator ends its process; the caller's goes on, and its older file stays."""
     steps = np.random.default_rng(0).random((12, 2, 3), dtype="float32")
@@ -117,6 +118,7 @@ print(report.top1_agreement, child_process._current._process.pid)
 """
 
 
+@pytest.mark.stress
 def test_a_script_without_a_guard_and_standard_input_runs_once_and_leaves_no_process(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     finished = subprocess.run(

@@ -35,7 +35,7 @@ CASES = {
 }
 
 # Each of them differs from the others in one respect.
-IN_STRESS = {"weights", "interpolated", "mse", "binary_kl"}
+IN_STRESS = {"weights", "interpolated", "mse", "binary_kl", "batch normalization"}
 
 
 def chosen_cases():

@@ -21,6 +21,10 @@ def moved(points, drawn):
         return np.stack(candidates)[drawn.choice.numpy(), np.arange(len(points))]
     if isinstance(drawn, regions.Coefficients):
         return reference.move(points, drawn.partners.numpy(), drawn.lam.numpy())
+    if hasattr(drawn, "swapped"):
+        (swapped,) = drawn.swapped
+        swapped = swapped.numpy().reshape(swapped.shape + (1,) * (points.ndim - swapped.ndim))
+        return np.where(swapped, points[drawn.partners.numpy()[:, 0]], points)
     return points + drawn.numpy()  # the noise of a ball
 
 

@@ -127,6 +127,7 @@ def test_a_saved_distiller_trains_on_with_its_own_teacher(tmp_path):
     assert fit(loaded, epochs=1) == fit(model, epochs=1)
 
 
+@pytest.mark.stress
 def test_training_on_several_replicas():
     with two_replicas().scope():
         teacher = mlp(1, 8, 8)

@@ -106,6 +106,7 @@ def test_wrong_arguments_are_one_line_and_exit_2(program, arguments, message, ca
 @pytest.mark.parametrize(
     "name", ["methods_digits", pytest.param("shape_digits", marks=pytest.mark.stress)]
 )
+@pytest.mark.stress
 def test_published_methods_and_local_shape_run_in_the_harness(name, tmp_path):
     study = dataclasses.replace(
         registry.get(name), steps=2, teacher_steps=2, fractions=(0.05,), seeds=(0,)

@@ -304,6 +304,7 @@ def assert_equal(found, expected):
     "cache",
     [pytest.param(cache, marks=[pytest.mark.stress] * (cache != "in memory")) for cache in CACHES],
 )
+@pytest.mark.stress
 def test_two_replicas_equal_one_device(cache, tmp_path):
     found = train(two_replicas(), cache, tmp_path / "of replicas")
     assert_equal(found, of_one_device(cache, tmp_path / "of one device"))

@@ -57,7 +57,8 @@ def test_training_is_that_with_a_live_teacher(settings):
     for student, data in zip(students, (plain, cached), strict=True):
         distiller = L2RKDDistiller(teacher, student, seed=3, **settings)
         logs.append(compiled(distiller).fit(data, epochs=2, verbose=0).history)
-    assert_equal_weights(*students, atol=1e-6)
+    # The live teacher's batch normalizations are folded, which rounds.
+    assert_equal_weights(*students, atol=3e-6)
     for name in logs[0]:
         np.testing.assert_allclose(logs[0][name], logs[1][name], rtol=1e-5, atol=1e-6)
 
