@@ -56,6 +56,7 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(name, digits_dir, tmp_pa
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.stress
 def test_a_killed_run_equals_an_uninterrupted_one(digits_dir, tmp_path):
     """Killed while it writes; `test_backup_kills.py` kills at any moment."""
     whole = train("distiller", digits_dir)

@@ -26,6 +26,7 @@ from tests.programs.killed_run import network
 # Folders that cannot be written to.
 
 
+@pytest.mark.stress
 def test_a_folder_that_somebody_deletes(digits_dir, tmp_path, uninterrupted_run):
     deleting = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: epoch < EPOCHS - 1 or shutil.rmtree(tmp_path)
