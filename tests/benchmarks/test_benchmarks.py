@@ -274,7 +274,7 @@ def test_the_profile_tells_the_models_apart():
     assert rows[-1] == "| `GatherV2`, GatherV2 | 0.400 | 3.7% |"
 
 
-@pytest.mark.parametrize("name", ["scaling", "finite"])
+@pytest.mark.parametrize("name", ["scaling", "finite", "frozen"])
 def test_committed_results_record_the_command_that_reproduces_them(name):
     command = json.loads((RESULTS / f"{name}.json").read_text())["command"]
     assert command == f"python -m benchmarks.{name} --output=benchmarks/results/{name}"
