@@ -49,11 +49,10 @@ def cache_regions(
 
     The inputs of the returned dataset, for `L2RKDDistiller.fit`, are `CachedRegions`: the examples,
     a point in the region of each, and the teacher's outputs at both. A step then never runs the
-    teacher, and the distiller can be created with `teacher=None`; it trains on them as on points
-    that it draws itself, as long as their number is large. With `points_per_example=k`, pass
-    `1, 2, ..., k` each have points of their own, drawn among the batches of that pass; then the
-    first pass comes again, with its batches and points. In contrast to
-    `region_targets="interpolated"`, the outputs are the teacher's own.
+    teacher, and the distiller can be created with `teacher=None`. With `points_per_example=k`, the
+    passes 1 to `k` each have batches and points of their own; then the first pass comes again. In
+    contrast to `region_targets="interpolated"`, the outputs are the teacher's own. What the
+    repetition costs in accuracy has not been measured.
 
     Points are drawn again by seed when they are needed; only the teacher's outputs are stored:
     `k` times the examples, times the outputs. Before the teacher runs, their size and an estimate
