@@ -1,11 +1,11 @@
 """Locally linear region knowledge distillation for Keras 3 on TensorFlow.
 
 `L2RKDDistiller` trains a small student to match its trained teacher at the training examples and in
-the regions around them; `CallableTeacher` is a teacher that is a function. `regions` holds the
-kinds of regions, `methods` published distillation methods, `geometry` measures of local shape,
-`callbacks` schedules and monitors. `teacher_cache` computes the teacher's outputs once, `export`
-writes the student to SavedModel and LiteRT; `data`, `models` and `plots` hold what experiments
-need.
+the regions around them; `rank_regions` finds a region by short trainings, and `CallableTeacher` is
+a teacher that is a function. `regions` holds the kinds of regions, `methods` published distillation
+methods, `geometry` measures of local shape, `callbacks` schedules and monitors. `teacher_cache`
+computes the teacher's outputs once, `export` writes the student to SavedModel and LiteRT; `data`,
+`models` and `plots` hold what experiments need.
 """
 
 import keras
@@ -29,6 +29,7 @@ from l2rkd_tf import (
     teacher_cache,
 )
 from l2rkd_tf.distiller import L2RKDDistiller
+from l2rkd_tf.region_ranking import RankedRegion, rank_regions
 from l2rkd_tf.teachers import CallableTeacher
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CallableTeacher",
     "L2RKDDistiller",
+    "RankedRegion",
     "callbacks",
     "data",
     "export",
@@ -44,6 +46,7 @@ __all__ = [
     "methods",
     "models",
     "plots",
+    "rank_regions",
     "regions",
     "teacher_cache",
 ]

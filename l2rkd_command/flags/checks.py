@@ -120,20 +120,21 @@ def read_region(text):
 
     Args:
         text: Name of a region, and arguments of its class after a colon, such as `patch`,
-            `ball:radius=0.2,norm="linf"` or `patch:grid=8 + segment`.
+            `ball:radius=0.2,norm="linf"`, `patch:grid=8 + segment` or `swap then ball:radius=0.2`.
 
     Returns:
-        A list of pairs `(name, arguments)`, one for each part between the `+`; empty for an empty
-        text.
+        A list for each part between the `+`, of pairs `(name, arguments)` for what comes one after
+        the other; empty for an empty text.
 
     Raises:
         ValueError: If a name is not one of `REGIONS`, or the arguments are not written as
             `name=value` with literal values.
     """
-    return [_read_part(part.strip(), text) for part in text.split("+")] if text.strip() else []
+    parts = text.split("+") if text.strip() else []
+    return [[_read_one(one.strip(), text) for one in part.split(" then ")] for part in parts]
 
 
-def _read_part(part, text):
+def _read_one(part, text):
     name, _, arguments = part.partition(":")
     if name not in REGIONS:
         raise ValueError(f"must begin with one of {', '.join(REGIONS)}. Received: {text!r}")

@@ -55,15 +55,23 @@ def check(FLAGS):
         raise UsageError("teacher", "must be given")
     if not FLAGS.splits[1]:
         raise UsageError("splits", "must have a second one, on which trials are measured")
-    if not FLAGS.region or any("radius" in part for _, part in checks.read_region(FLAGS.region)):
+    if not FLAGS.region or _has_radius(FLAGS.region):
         raise UsageError("region", "must be a region without a radius, which --radius tunes")
     output.check(FLAGS)
 
 
 def with_radius(region, radius):
     """The text of a region with a radius, which all parts of a mixture share."""
-    parts = [part.strip() for part in region.split("+")]
-    return " + ".join(f"{part}{',' if ':' in part else ':'}radius={radius!r}" for part in parts)
+
+    def with_it(one):
+        return f"{one}{',' if ':' in one else ':'}radius={radius!r}"
+
+    parts = [[one.strip() for one in part.split(" then ")] for part in region.split("+")]
+    return " + ".join(" then ".join(map(with_it, part)) for part in parts)
+
+
+def _has_radius(region):
+    return any("radius" in given for part in checks.read_region(region) for _, given in part)
 
 
 def _is_range(words):

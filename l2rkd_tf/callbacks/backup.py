@@ -15,7 +15,8 @@ from l2rkd_tf.callbacks.averages import SwappedAverages
 from l2rkd_tf.callbacks.base import check_counts
 from l2rkd_tf.distiller import L2RKDDistiller
 from l2rkd_tf.distiller.keras_fixes import set_initial_epoch, swap_averages
-from l2rkd_tf.regions import Mixture, Region
+from l2rkd_tf.regions import Region
+from l2rkd_tf.regions.members import RegionOfRegions
 from l2rkd_tf.utils import distribution
 from l2rkd_tf.utils.files import atomic_path, check_space
 from l2rkd_tf.utils.types import Logs, PathLike
@@ -334,7 +335,7 @@ def _load_seeds(model, path):
 
 
 def _set_radius(region, radius):
-    if isinstance(region, Mixture):
+    if isinstance(region, RegionOfRegions):
         for member, member_radius in zip(region.regions, radius, strict=True):
             _set_radius(member, member_radius)
     elif region.radius != radius:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from l2rkd_tf.callbacks.base import DistillerCallback
-from l2rkd_tf.regions import Mixture
+from l2rkd_tf.regions.members import RegionOfRegions
 from l2rkd_tf.utils.types import Logs, Schedule
 from l2rkd_tf.utils.validation import check_choice
 
@@ -122,7 +122,7 @@ class RegionRadiusScheduler(_NumberScheduler):
     distiller.region.radius = schedule(epoch)   or   schedule(epoch, radius)
     ```
 
-    A `Mixture` has no radius of its own, but its members do: set `mixture.regions[i].radius` in a
+    A `Mixture` or `Compose` has no radius, but its members do: set `region.regions[i].radius` in a
     `keras.callbacks.LambdaCallback(on_epoch_begin=...)`.
 
     Args:
@@ -161,11 +161,11 @@ class RegionRadiusScheduler(_NumberScheduler):
                 "`region` must be known for a RegionRadiusScheduler: pass it to the "
                 "L2RKDDistiller, or pass a student that is built. Received: region=None"
             )
-        if isinstance(region, Mixture):
+        if isinstance(region, RegionOfRegions):
             raise ValueError(
                 "`region` must have a single radius for a RegionRadiusScheduler. Received: "
                 f"region={region!r}, whose members have radii of their own: set "
-                "`mixture.regions[i].radius` in a keras.callbacks.LambdaCallback."
+                "`region.regions[i].radius` in a keras.callbacks.LambdaCallback."
             )
         return region
 

@@ -15,7 +15,6 @@ from l2rkd_tf.geometry.piecewise import (
     linear_radius,
 )
 from l2rkd_tf.geometry.profile import FidelityProfile, fidelity_profile
-from l2rkd_tf.geometry.region_ranking import RegionScore, rank_regions
 from l2rkd_tf.geometry.scores import expected_calibration_error, teacher_stddev, top1_agreement
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "FidelityProfile",
     "JacobianDistance",
     "LinearityGap",
-    "RegionScore",
     "activation_pattern",
     "expected_calibration_error",
     "fidelity_profile",
@@ -32,7 +30,6 @@ __all__ = [
     "linear_radius",
     "linearity_gap",
     "linearity_gaps",
-    "rank_regions",
     "teacher_stddev",
     "top1_agreement",
 ]

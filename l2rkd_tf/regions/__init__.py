@@ -15,6 +15,7 @@ examples; inputs that are named in `fixed=` stay as they are.
 
 from l2rkd_tf.regions.ball import Ball
 from l2rkd_tf.regions.base import Region
+from l2rkd_tf.regions.compose import Compose
 from l2rkd_tf.regions.default import default_region
 from l2rkd_tf.regions.identifiers import REGIONS, get
 from l2rkd_tf.regions.linear import LinearCoefficients, LinearRegion
@@ -26,6 +27,7 @@ from l2rkd_tf.regions.swap import Swap, SwapCoefficients
 __all__ = [
     "Ball",
     "Coefficients",
+    "Compose",
     "LinearCoefficients",
     "LinearRegion",
     "Mixture",

@@ -4,6 +4,7 @@ from typing import Any
 
 from l2rkd_tf.regions.ball import Ball
 from l2rkd_tf.regions.base import Region
+from l2rkd_tf.regions.compose import Compose
 from l2rkd_tf.regions.linear import LinearRegion
 from l2rkd_tf.regions.mixture import Mixture
 from l2rkd_tf.regions.partner_regions import Segment, Simplex
@@ -14,6 +15,7 @@ from l2rkd_tf.utils.identifiers import from_identifier
 #: Classes of regions by their names.
 REGIONS = {
     "ball": Ball,
+    "compose": Compose,
     "linear_region": LinearRegion,
     "mixture": Mixture,
     "patch": Patch,
@@ -34,8 +36,8 @@ def get(identifier: Any) -> Region:
         A `Region`.
 
     Raises:
-        ValueError: If there is no such region, or it has no defaults (`Ball`, `LinearRegion`,
-            `Mixture`), or `identifier` is a class or anything else.
+        ValueError: If there is no such region, or it has no defaults (`Ball`, `Compose`,
+            `LinearRegion`, `Mixture`), or `identifier` is a class or anything else.
 
     Example:
         >>> get("segment")

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from l2rkd_tf.regions.base import Region, append_axes, register
 from l2rkd_tf.regions.draws import split, uniform
+from l2rkd_tf.regions.members import RegionOfRegions
 from l2rkd_tf.utils.types import Config, TensorLike, Tensors
 from l2rkd_tf.utils.validation import is_number, is_weight
 
@@ -26,7 +27,7 @@ class MixtureCoefficients(NamedTuple):
 
 
 @register
-class Mixture(Region):
+class Mixture(RegionOfRegions):
     """A mixture of regions: each example draws one of them.
 
     Its radii are those of its members (`mixture.regions[0].radius = 0.5`).
@@ -50,41 +51,8 @@ class Mixture(Region):
     def __init__(
         self, regions: Sequence[Region], weights: Sequence[float] | np.ndarray | None = None
     ) -> None:
-        regions = list(regions) if isinstance(regions, (list, tuple)) else regions
-        if (
-            not isinstance(regions, list)
-            or not regions
-            or not all(isinstance(region, Region) for region in regions)
-        ):
-            raise ValueError(
-                "`regions` must be a sequence of at least one region. "
-                f"Received: regions={regions!r}"
-            )
-        self.regions = regions
-        self.weights = _checked_probabilities(weights, len(regions))
-
-    @property  # type: ignore[override]  # its members have one each
-    def radius(self) -> tuple[Any, ...]:
-        """Radii of the members, a tuple."""
-        return tuple(region.radius for region in self.regions)
-
-    @radius.setter
-    def radius(self, value: object) -> None:
-        raise ValueError(
-            "`radius` of a Mixture is that of its members: set `mixture.regions[i].radius`. "
-            f"Received: radius={value!r}"
-        )
-
-    @property
-    def interpolates_targets(self) -> bool:  # type: ignore[override]  # follows its members
-        """Whether all members interpolate logits."""
-        return all(region.interpolates_targets for region in self.regions)
-
-    @property
-    def fixed(self) -> tuple[str, ...]:  # type: ignore[override]  # follows its members
-        """Names of inputs that stay as they are in all members."""
-        first, *others = (region.fixed for region in self.regions)
-        return tuple(name for name in first if all(name in names for names in others))
+        super().__init__(regions)
+        self.weights = _checked_probabilities(weights, len(self.regions))
 
     def draw(
         self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None
@@ -114,11 +82,6 @@ class Mixture(Region):
         """See `Region.move_mask`."""
         return self._by_choice("move_mask", mask, coefficients)
 
-    def set_data_format(self, data_format: str | None) -> None:
-        """See `Region.set_data_format`."""
-        for region in self.regions:
-            region.set_data_format(data_format)
-
     def _by_choice(self, method, tensor, coefficients):
         """The result of a method of the region that each example drew."""
         moved = [
@@ -139,11 +102,6 @@ class Mixture(Region):
 
         return keras.tree.map_structure(select, *moved)
 
-    def set_teacher(self, teacher: keras.Model | None) -> None:
-        """See `Region.set_teacher`."""
-        for region in self.regions:
-            region.set_teacher(teacher)
-
     def at_fraction(
         self, coefficients: MixtureCoefficients, fraction: TensorLike
     ) -> MixtureCoefficients:
@@ -159,16 +117,7 @@ class Mixture(Region):
 
     def get_config(self) -> Config:
         """See `Region.get_config`."""
-        return {
-            "regions": [keras.saving.serialize_keras_object(region) for region in self.regions],
-            "weights": list(self.weights),
-        }
-
-    @classmethod
-    def from_config(cls, config: Config) -> "Mixture":
-        """See `Region.from_config`."""
-        regions = [keras.saving.deserialize_keras_object(region) for region in config["regions"]]
-        return cls(regions, config["weights"])
+        return super().get_config() | {"weights": list(self.weights)}
 
 
 def _is_share(value):

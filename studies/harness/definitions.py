@@ -11,6 +11,8 @@ from studies.harness import tasks
 KINDS = ("none", "kd", "l2rkd", "asked_once", "funmatch", "mixup_kd", "noise_kd", "pe_bkd")
 BATCH_NORMS = ("joint", "two passes", "frozen in regions", "recalibrated")
 MEASURES = ("corruptions", "local_shape")
+#: Steps of the first round of a ranking, as a share of those of a reported run.
+SHARE_OF_RANKING = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ class Method:
             the distiller does; `"two passes"` one after the other; `"frozen in regions"` also, the
             second one with the statistics of inference; `"recalibrated"` estimates the statistics
             from the training points only, when training is over.
+        augment: Augmentation of the images that both networks see, as for `l2rkd_tf.data.load`;
+            empty for none.
 
     Raises:
         ValueError: If `kind` or `batch_norm` is unknown.
@@ -70,6 +74,7 @@ class Method:
     compute: float = 1.0
     against: str = "KD"
     batch_norm: str = "joint"
+    augment: str = ""
 
     def __post_init__(self):
         """Checks the names."""
@@ -145,12 +150,13 @@ class Study:
         tuning_fraction: Fraction of the training data with which they are chosen.
         teacher_steps: Steps of the teacher, on all training data, with random crops of images.
         teacher_learning_rate: Initial learning rate of the teacher.
+        teacher_augment: Augmentation of its images, of MNIST and Fashion-MNIST; empty for none.
         learning_rate: Initial learning rate of methods that do not choose it.
         measures: What is measured of a student in addition to its accuracy: `"corruptions"`,
             accuracy on corrupted images, and `"local_shape"`, how it compares with the teacher in
             the region around each test image.
-        ranked: Methods whose regions `geometry.rank_regions` ranks from the teacher only; the order
-            is compared with that of the students' accuracies.
+        ranked: Methods whose regions `l2rkd_tf.rank_regions` ranks by short trainings; the order is
+            compared with that of the students' accuracies.
         contrasts: Pairs of `(method, fraction, length)` whose difference is also reported.
         grid: Tables of published methods and their companions, a `Grid`; `None` for the usual ones.
 
@@ -172,6 +178,7 @@ class Study:
     tuning_fraction: float = 0.1
     teacher_steps: int = 2000
     teacher_learning_rate: float = 4e-3
+    teacher_augment: str = ""
     learning_rate: float = 3e-2
     measures: tuple = ("corruptions",)
     ranked: tuple = ()

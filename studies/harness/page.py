@@ -53,8 +53,8 @@ def _closing(results):
     if "rank_correlation" in results:
         mean, half = results["rank_correlation"]
         yield (
-            "Rank correlation (Spearman) of the order of `geometry.rank_regions`, from the teacher "
-            f"only, with that of the students' accuracies: {mean:.2f} ± {half or 0:.2f}."
+            "Rank correlation (Spearman) of the order of `l2rkd_tf.rank_regions`, without labels, "
+            f"with that of the students' accuracies: {mean:.2f} ± {half or 0:.2f}."
         )
 
 

@@ -55,10 +55,10 @@ def begin(path, study, command=""):
     """The results of an earlier start, or new ones.
 
     Raises:
-        ValueError: If they are of another study; seeds and fractions may be added.
+        ValueError: If they are of another study; seeds, fractions and ranked regions may be added.
     """
     results = processes.load_results(path, command)
-    text = str(dataclasses.replace(study, seeds=(), fractions=(), contrasts=()))
+    text = str(dataclasses.replace(study, seeds=(), fractions=(), contrasts=(), ranked=()))
     if results.setdefault("study", text) != text:
         raise ValueError(
             f"--output must be new, or hold results of the same study. Received: {path!r}, begun "

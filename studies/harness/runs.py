@@ -1,14 +1,15 @@
 """One training run of a study, in a process of its own."""
 
 import os
+import time
 
 import keras
-import numpy as np
 
-from l2rkd_tf import geometry, methods, teacher_cache
-from l2rkd_tf.cli.common import parsing, training
+import l2rkd_tf
+from l2rkd_tf import methods, teacher_cache
+from l2rkd_tf.cli.common import optimizers, parsing, training
 from l2rkd_tf.utils import files
-from studies.harness import batch_norm, measures, points, tasks
+from studies.harness import batch_norm, definitions, measures, points, tasks
 
 
 def teacher_path(folder, study, job):
@@ -60,7 +61,9 @@ def train_student(job, study, folder):
     method = study.methods[job["method"]]
     chosen = {name: job[name] for name in study.methods[study.tuned_by(job["method"])].choose}
     task = tasks.get(study.dataset_of(job["pair"]))
-    train, validation, test = task.load(study.batch_size, job["fraction"], job["seed"])
+    train, validation, test = task.load(
+        study.batch_size, job["fraction"], job["seed"], method.augment
+    )
     student = task.build(study.pairs[job["pair"]].student, job["seed"])
     options = options_of(method, chosen)
     teacher = None if options is None else load_teacher(job, study, folder)
@@ -126,19 +129,32 @@ def build_trainee(method, options, teacher, student, seed):
 
 
 def rank_regions(job, study, folder):
-    """Ranks the regions of `study.ranked`, best first, from the teacher and its inputs only."""
+    """Ranks the regions of `study.ranked`, best first, as a user would who has no more labels.
+
+    Short trainings of the student at the study's initial rate, judged at the validation images.
+    """
+    keras.backend.clear_session()
     task = tasks.get(study.dataset_of(job["pair"]))
-    train, *_ = task.load(study.batch_size, job["fraction"], job["seed"])
-    images = np.concatenate([images for images, _ in train.as_numpy_iterator()])
+    train, validation, _ = task.load(study.batch_size, job["fraction"], job["seed"])
     candidates = {
         name: parsing.parse_region(study.methods[name].options["region"]) for name in study.ranked
     }
-    ranked = geometry.rank_regions(
+    begun = time.perf_counter()
+    ranked = l2rkd_tf.rank_regions(
         load_teacher(job, study, folder),
-        images,
+        task.build(study.pairs[job["pair"]].student, job["seed"]),
+        train,
+        validation,
         list(candidates.values()),
+        steps=round(study.steps * definitions.SHARE_OF_RANKING),
+        optimizer=lambda steps: optimizers.adam_on_cosine(study.learning_rate, 1, steps),
         seed=job["seed"],
         verbose=False,
     )
     names = {id(region): name for name, region in candidates.items()}
-    return {"order": [names[id(entry.region)] for entry in ranked]}
+    return {
+        "order": [names[id(entry.region)] for entry in ranked],
+        "divergences": [entry.divergence for entry in ranked],
+        "steps": [entry.steps for entry in ranked],
+        "seconds": time.perf_counter() - begun,
+    }

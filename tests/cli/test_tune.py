@@ -49,7 +49,15 @@ def test_all_parts_of_a_mixture_share_the_radius(text):
     assert region.regions[0].grid == 2
     np.testing.assert_array_equal(region.weights, [0.5, 0.5])
     assert [part.radius for part in region.regions] == [0.5, 0.5]
-    assert [name for name, _ in checks.read_region(with_radius(text, 0.5))] == ["patch", "segment"]
+    assert checks.read_region(with_radius(text, 0.5)) == [
+        [("patch", {"grid": 2, "radius": 0.5})],
+        [("segment", {"radius": 0.5})],
+    ]
+
+
+def test_all_that_comes_one_after_the_other_shares_the_radius():
+    text = with_radius('swap then ball:norm="gaussian" + patch', 0.5)
+    assert text == 'swap:radius=0.5 then ball:norm="gaussian",radius=0.5 + patch:radius=0.5'
 
 
 @pytest.fixture(scope="module")

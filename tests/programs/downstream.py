@@ -25,7 +25,7 @@ def distil(teacher: keras.Model, student: keras.Model) -> float:
     """Trains a student with most of what there is."""
     train = data.load("digits", "train", batch_size=32, fraction=0.1, augment="crop")
     cached = teacher_cache.cache_teacher(train, teacher, verbose=False)
-    ranking = geometry.rank_regions(teacher, train)
+    ranking = l2rkd_tf.rank_regions(teacher, student, train, train)
     distiller = l2rkd_tf.L2RKDDistiller(
         teacher,
         student,

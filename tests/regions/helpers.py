@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.regions import Ball, Mixture, Patch, Segment, Simplex, Swap
+from l2rkd_tf.regions import Ball, Compose, Mixture, Patch, Segment, Simplex, Swap
 
 SHAPES = [(6, 5), (6, 4, 3), (6, 9, 7, 2), (6, 3, 4, 5, 2)]
 IMAGES = (6, 9, 7, 2)
@@ -29,6 +29,7 @@ SWAPS = {
     "swap_patches": lambda: Swap(grid=(4, 3), partner="nearest"),
     "swap_box": lambda: Swap(grid=4, contiguous=True, partner="same_class"),
     "mixture_with_swap": lambda: Mixture([Segment(), Swap(radius=0.3)]),
+    "swap_then_noise": lambda: Compose([Swap(), Ball(1.0, "gaussian", scale="std")]),
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from studies.harness import jobs, runs, tasks
 from studies.harness.definitions import Network, Pair
-from studies.harness.tasks import arrays
+from studies.harness.tasks import arrays, known
 
 
 def rows_of(batches):
@@ -92,3 +92,19 @@ def test_each_seed_has_its_teacher_and_the_results_tell_their_mean(small, tmp_pa
     result = runs.train_student(job, study, tmp_path)
     assert result["steps"] == 8
     assert 0 <= result["accuracy"] <= 100
+
+
+def test_known_images_have_a_fixed_division_and_are_augmented_by_the_seed():
+    images = np.random.default_rng(0).random((70_000, 2, 2, 1)).astype("float32")
+    task = known.Known(images, np.arange(70_000) % 10, None)
+    fraction = 100 / 55_000
+    parts = task.load(100, fraction, seed=0)
+    assert [part.num_examples for part in parts] == [100, 5000, 10_000]
+    np.testing.assert_array_equal(next(iter(parts[2]))[0], images[60_000:60_256])
+    plain = next(iter(parts[0]))[0].numpy()
+    augmented = task.load(100, fraction, 0, "crop_flip")[0]
+    first, again = (next(iter(augmented))[0].numpy() for _ in range(2))
+    assert (first != plain).any() and (first != again).any()
+    once_more = next(iter(task.load(100, fraction, 0, "crop_flip")[0]))[0].numpy()
+    np.testing.assert_array_equal(first, once_more)
+    assert tasks.has_teacher_by_seed("known/mnist")

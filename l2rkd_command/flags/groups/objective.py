@@ -102,7 +102,8 @@ def define_region(FLAGS, meaning, heading=HEADING, default=""):
         "region",
         default,
         f"{meaning} Written as patch:grid=8,radius=0.5 or segment:partner=\"nearest\" or "
-        "simplex:num_partners=3 or ball:radius=0.2,norm=\"linf\"; patch + segment is a mixture."
+        "simplex:num_partners=3 or ball:radius=0.2,norm=\"linf\"; patch + segment is a mixture, "
+        "swap then ball:radius=0.2 one after the other."
         + ("" if default else " Empty: the library's default for the inputs."),
         **under(heading, FLAGS),
     )  # fmt: skip

@@ -14,8 +14,8 @@ def parse_region(text: str) -> regions.Region | None:
 
     Args:
         text: Name of a region, and arguments of its class after a colon; several of them with
-            `+` between are a mixture in equal parts. An empty text is `None`, the default region
-            of the distiller.
+            `+` between are a mixture in equal parts, with `then` between one after the other. An
+            empty text is `None`, the default region of the distiller.
 
     Returns:
         A `l2rkd_tf.regions.Region` or `None`.
@@ -27,10 +27,15 @@ def parse_region(text: str) -> regions.Region | None:
         parts = read_region(text)
     except ValueError as error:
         raise ValueError(f"`region` {error}") from error
-    built = [_build(name, arguments, text) for name, arguments in parts]
-    if not built:
-        return None
-    return built[0] if len(built) == 1 else regions.Mixture(built)
+    built = [
+        _joined([_build(name, arguments, text) for name, arguments in part], regions.Compose)
+        for part in parts
+    ]
+    return _joined(built, regions.Mixture) if built else None
+
+
+def _joined(built, kind):
+    return built[0] if len(built) == 1 else kind(built)
 
 
 def _build(name, arguments, text):

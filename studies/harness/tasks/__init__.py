@@ -6,8 +6,8 @@ This module does not import TensorFlow.
 
 import importlib
 
-#: Kinds whose examples a seed divides anew, so that each seed has a teacher of its own.
-BY_SEED = ("scenes", "series", "tables", "text")
+#: Kinds that have a teacher for each seed; but for `known`, a seed also divides the examples anew.
+BY_SEED = ("known", "scenes", "series", "tables", "text")
 
 
 def has_teacher_by_seed(dataset):

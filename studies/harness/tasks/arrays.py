@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from l2rkd_tf import data
 from l2rkd_tf.cli.common import training
+from l2rkd_tf.data.augmentation import AUGMENTATIONS
 
 #: Shares of the examples for training and for validation; the rest is for the test.
 SHARES = (0.6, 0.15)
@@ -19,13 +20,17 @@ class Batches:
         labels: Array with a row for each example.
         batch_size: Examples of a batch.
         seed: Seed of the order; `None` for the order of the arrays.
+        augment: Name of an augmentation of `l2rkd_tf.data`, of images; empty for none.
     """
 
-    def __init__(self, inputs, labels, batch_size, seed=None):
+    def __init__(self, inputs, labels, batch_size, seed=None, augment=""):
         self.num_examples = len(labels)
         batches = tf.data.Dataset.from_tensor_slices((inputs, labels))
         if seed is not None:
             batches = batches.shuffle(self.num_examples, seed)
+        if augment:
+            seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
+            batches = tf.data.Dataset.zip(batches, seeds).map(_augmented_by(augment))
         self.dataset = batches.batch(batch_size)
 
     def __iter__(self):
@@ -34,6 +39,14 @@ class Batches:
     def repeat(self):
         """The batches without an end."""
         return self.dataset.repeat()
+
+
+def _augmented_by(name):
+    def augment(example, seed):
+        image, label = example
+        return AUGMENTATIONS[name](image, seed), label
+
+    return augment
 
 
 class Arrays:
@@ -53,14 +66,14 @@ class Arrays:
         self._inputs, self._labels, self._build = inputs, labels, build
         self._groups, self._dense = groups, dense
 
-    def load(self, batch_size, fraction=1.0, seed=0):
+    def load(self, batch_size, fraction=1.0, seed=0, augment=""):
         """Training, validation and test examples, of the first a balanced `fraction`."""
         train, validation, test = self._parts(seed)
         if fraction < 1:
             classes = np.zeros(len(train), int) if self._dense else self._labels[train]
             train = train[data.class_balanced_subset(classes, fraction, seed)]
         return (
-            self._batches(train, batch_size, seed),
+            self._batches(train, batch_size, seed, augment),
             self._batches(validation, 256),
             self._batches(test, 256),
         )
@@ -77,9 +90,9 @@ class Arrays:
             for low, high in zip(bounds, bounds[1:], strict=False)
         ]
 
-    def _batches(self, rows, batch_size, seed=None):
+    def _batches(self, rows, batch_size, seed=None, augment=""):
         inputs = keras.tree.map_structure(lambda array: array[rows], self._inputs)
-        return Batches(inputs, self._labels[rows], batch_size, seed)
+        return Batches(inputs, self._labels[rows], batch_size, seed, augment)
 
     def build(self, network, seed):
         """A network with these widths, from initial weights of this seed."""
@@ -88,7 +101,7 @@ class Arrays:
 
     def train_teacher(self, study, network, seed):
         """A teacher, trained on all training examples of this seed."""
-        train, *_ = self.load(study.batch_size, seed=seed)
+        train, *_ = self.load(study.batch_size, seed=seed, augment=study.teacher_augment)
         teacher = self.build(network, seed)
         training.fit(
             teacher,

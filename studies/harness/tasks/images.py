@@ -14,9 +14,11 @@ class Images:
     def __init__(self, dataset):
         self._dataset = dataset
 
-    def load(self, batch_size, fraction=1.0, seed=0):
+    def load(self, batch_size, fraction=1.0, seed=0, augment=""):
         """Training, validation and test images, of the first a balanced `fraction`."""
-        return training.load_splits(self._dataset, batch_size, fraction=fraction, seed=seed)
+        return training.load_splits(
+            self._dataset, batch_size, fraction=fraction, seed=seed, augment=augment or None
+        )
 
     def build(self, network, seed):
         """A small convnet, from initial weights of this seed."""

@@ -1,0 +1,74 @@
+"""What regions that are made of other regions share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from l2rkd_tf.regions.base import Region
+from l2rkd_tf.utils.types import Config
+
+
+class RegionOfRegions(Region):
+    """Base class of regions that are made of others.
+
+    Its radii are those of its members (`region.regions[0].radius = 0.5`).
+
+    Args:
+        regions: Sequence of regions.
+
+    Raises:
+        ValueError: If `regions` is empty or holds anything but regions.
+    """
+
+    def __init__(self, regions: Sequence[Region]) -> None:
+        members = list(regions) if isinstance(regions, (list, tuple)) else []
+        if not members or not all(isinstance(region, Region) for region in members):
+            raise ValueError(
+                "`regions` must be a sequence of at least one region. "
+                f"Received: regions={regions!r}"
+            )
+        self.regions = members
+
+    @property  # type: ignore[override]  # its members have one each
+    def radius(self) -> tuple[Any, ...]:
+        """Radii of the members, a tuple."""
+        return tuple(region.radius for region in self.regions)
+
+    @radius.setter
+    def radius(self, value: object) -> None:
+        raise ValueError(
+            f"`radius` of a {type(self).__name__} is that of its members: set "
+            f"`region.regions[i].radius`. Received: radius={value!r}"
+        )
+
+    @property
+    def interpolates_targets(self) -> bool:  # type: ignore[override]  # follows its members
+        """Whether all members interpolate logits."""
+        return all(region.interpolates_targets for region in self.regions)
+
+    @property
+    def fixed(self) -> tuple[str, ...]:  # type: ignore[override]  # follows its members
+        """Names of inputs that stay as they are in all members."""
+        first, *others = (region.fixed for region in self.regions)
+        return tuple(name for name in first if all(name in names for names in others))
+
+    def set_data_format(self, data_format: str | None) -> None:
+        """See `Region.set_data_format`."""
+        for region in self.regions:
+            region.set_data_format(data_format)
+
+    def set_teacher(self, teacher: keras.Model | None) -> None:
+        """See `Region.set_teacher`."""
+        for region in self.regions:
+            region.set_teacher(teacher)
+
+    def get_config(self) -> Config:
+        """See `Region.get_config`."""
+        return {"regions": [keras.saving.serialize_keras_object(region) for region in self.regions]}
+
+    @classmethod
+    def from_config(cls, config: Config) -> "RegionOfRegions":
+        """Creates a region from `get_config()`."""
+        regions = [keras.saving.deserialize_keras_object(region) for region in config["regions"]]
+        return cls(**(config | {"regions": regions}))

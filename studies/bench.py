@@ -1,0 +1,92 @@
+"""The bench on which defaults are chosen: few examples, against KD with augmentation.
+
+Its seeds are for development: no published study uses them. Each has a teacher of its own, which
+has seen all training examples. Nothing is chosen on test data but the default itself, which other
+studies confirm with other seeds. MNIST and Fashion-MNIST must be prepared: see
+`studies/harness/tasks/known.py`.
+"""
+
+from studies.harness.definitions import Method, Network, Pair, Study
+from studies.networks import HALF
+
+_SEEDS = (1000, 1001, 1002, 1003, 1004)
+_IMAGES = 55_000  # of MNIST and Fashion-MNIST that are trained on
+
+
+def _noise(deviation):
+    return f'ball:radius={deviation},norm="gaussian",scale="std"'
+
+
+def _region(region, against="KD", augment="", **options):
+    return Method(
+        kind="l2rkd", options=HALF | {"region": region} | options, against=against, augment=augment
+    )
+
+
+_VECTORS = {
+    "KD": Method(kind="kd"),
+    "swap": _region("swap"),
+    "noise of 1": _region(_noise(1.0)),
+    "noise of 2": _region(_noise(2.0)),
+    "swap, then noise of 1": _region(f"swap then {_noise(1.0)}"),
+    "swap, then noise of 2": _region(f"swap then {_noise(2.0)}"),
+}
+
+bench_tables = Study(
+    title="Bench: tables",
+    dataset="",
+    pairs=dict.fromkeys(
+        ("tables/breast_cancer", "tables/diabetes", "tables/digits", "tables/wine"),
+        Pair(teacher=Network(widths=(256, 256)), student=Network(widths=(16,))),
+    ),
+    methods=_VECTORS,
+    fractions=(0.05,),
+    steps=1000,
+    seeds=_SEEDS,
+    teacher_steps=1000,
+    teacher_learning_rate=1e-3,
+    learning_rate=1e-2,
+    measures=(),
+)
+
+bench_permuted = Study(
+    title="Bench: MNIST with permuted pixels, 100 and 1,000 images",
+    dataset="known/mnist_permuted",
+    pairs={"mnist": Pair(teacher=Network(widths=(512, 512)), student=Network(widths=(32,)))},
+    methods=_VECTORS,
+    fractions=(100 / _IMAGES, 1000 / _IMAGES),
+    steps=3000,
+    seeds=_SEEDS,
+    teacher_steps=4000,
+    teacher_learning_rate=1e-3,
+    learning_rate=1e-2,
+    measures=(),
+    ranked=tuple(name for name in _VECTORS if name != "KD"),
+)
+
+_AUGMENTED = "KD, augmented"
+_FASHION = {
+    "KD": Method(kind="kd"),
+    _AUGMENTED: Method(kind="kd", augment="crop_flip", against=_AUGMENTED),
+    "patch": _region("patch", _AUGMENTED),
+    "patch, augmented": _region("patch", _AUGMENTED, "crop_flip"),
+    "patch of weight 3, augmented": _region("patch", _AUGMENTED, "crop_flip", region_weight=3.0),
+}
+
+bench_fashion = Study(
+    title="Bench: Fashion-MNIST, a student of 95,000 weights, 100 and 600 images",
+    dataset="known/fashion_mnist",
+    pairs={
+        "fashion": Pair(
+            teacher=Network(widths=(48, 96, 192)), student=Network(widths=(32, 64, 128))
+        )
+    },
+    methods=_FASHION,
+    fractions=(100 / _IMAGES, 600 / _IMAGES),
+    steps=3000,
+    seeds=_SEEDS,
+    teacher_steps=3000,
+    teacher_augment="crop_flip",
+    learning_rate=3e-2,
+    measures=(),
+)
