@@ -7,7 +7,7 @@ studies confirm with other seeds. MNIST and Fashion-MNIST must be prepared: see
 """
 
 from studies.harness.definitions import Method, Network, Pair, Study
-from studies.networks import HALF
+from studies.networks import DIGITS, GLYPHS, HALF
 
 _SEEDS = (1000, 1001, 1002, 1003, 1004)
 _IMAGES = 55_000  # of MNIST and Fashion-MNIST that are trained on
@@ -31,6 +31,11 @@ _VECTORS = {
     "swap, then noise of 1": _region(f"swap then {_noise(1.0)}"),
     "swap, then noise of 2": _region(f"swap then {_noise(2.0)}"),
 }
+_MORE_VECTORS = {
+    "noise of 0.3": _region(_noise(0.3)),
+    "segment": _region("segment"),
+    "simplex": _region("simplex"),
+}
 
 bench_tables = Study(
     title="Bench: tables",
@@ -53,28 +58,29 @@ bench_permuted = Study(
     title="Bench: MNIST with permuted pixels, 100 and 1,000 images",
     dataset="known/mnist_permuted",
     pairs={"mnist": Pair(teacher=Network(widths=(512, 512)), student=Network(widths=(32,)))},
-    methods=_VECTORS,
+    methods=_VECTORS | _MORE_VECTORS,
     fractions=(100 / _IMAGES, 1000 / _IMAGES),
     steps=3000,
-    seeds=_SEEDS,
+    seeds=_SEEDS[:3],
     teacher_steps=4000,
     teacher_learning_rate=1e-3,
     learning_rate=1e-2,
     measures=(),
-    ranked=tuple(name for name in _VECTORS if name != "KD"),
+    ranked=tuple(name for name in _VECTORS | _MORE_VECTORS if name != "KD"),
 )
 
 _AUGMENTED = "KD, augmented"
 _FASHION = {
-    "KD": Method(kind="kd"),
     _AUGMENTED: Method(kind="kd", augment="crop_flip", against=_AUGMENTED),
-    "patch": _region("patch", _AUGMENTED),
-    "patch, augmented": _region("patch", _AUGMENTED, "crop_flip"),
-    "patch of weight 3, augmented": _region("patch", _AUGMENTED, "crop_flip", region_weight=3.0),
+    "patch": _region("patch", _AUGMENTED, "crop_flip"),
+    "patch of weight 3": _region("patch", _AUGMENTED, "crop_flip", region_weight=3.0),
+    "patch of weight 3, temperature 8": _region(
+        "patch", _AUGMENTED, "crop_flip", region_weight=3.0, temperature=8.0
+    ),
 }
 
 bench_fashion = Study(
-    title="Bench: Fashion-MNIST, a student of 95,000 weights, 100 and 600 images",
+    title="Bench: augmented Fashion-MNIST, a student of 95,000 weights",
     dataset="known/fashion_mnist",
     pairs={
         "fashion": Pair(
@@ -82,11 +88,34 @@ bench_fashion = Study(
         )
     },
     methods=_FASHION,
-    fractions=(100 / _IMAGES, 600 / _IMAGES),
+    fractions=(100 / _IMAGES,),
     steps=3000,
     seeds=_SEEDS,
     teacher_steps=3000,
     teacher_augment="crop_flip",
     learning_rate=3e-2,
     measures=(),
+)
+
+_IMAGE_REGIONS = {
+    "patch": _region("patch"),
+    "patch, grid 2": _region("patch:grid=2"),
+    "patch, radius 0.25": _region("patch:radius=0.25"),
+    "swap of patches": _region("swap:grid=4"),
+    "segment": _region("segment"),
+    "simplex": _region("simplex"),
+    "noise of 0.3": _region(_noise(0.3)),
+    "noise of 1": _region(_noise(1.0)),
+}
+_REGIONS_OF_IMAGES = {
+    "methods": {"KD": Method(kind="kd")} | _IMAGE_REGIONS,
+    "fractions": (0.05,),
+    "measures": (),
+    "ranked": tuple(_IMAGE_REGIONS),
+}
+
+bench_digits = Study(title="Bench: digits, regions", **DIGITS, **_REGIONS_OF_IMAGES, seeds=_SEEDS)
+
+bench_glyphs = Study(
+    title="Bench: glyphs, regions", **GLYPHS, **_REGIONS_OF_IMAGES, seeds=_SEEDS[:3]
 )
