@@ -26,6 +26,8 @@ EXTRAS = {
 }
 # `python -m studies` and `python -m benchmarks.NAME`, from a clone.
 EXTRAS["studies"] = [*EXTRAS["data"], "pandas>=2.1"]
+# The PyTorch loop of `python -m benchmarks.peers`.
+EXTRAS["peers"] = ["torch>=2.4"]
 # Tests, checks, documentation and distributions: what `make` needs.
 EXTRAS["test"] = [
     *EXTRAS["studies"],

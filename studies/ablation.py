@@ -44,10 +44,6 @@ _VARIANTS = {
         if policy != "joint"
     },
 }
-# Those that differ in the region only.
-_RANKED = tuple(
-    name for name in _VARIANTS if name.startswith(("region: ", "radius", "alpha", "partner: near"))
-)
 _HEAVIER = {name: _VARIANTS[name] for name in ("default", "region weight 3")}
 _OTHER_SEEDS = tuple(range(5, 15))
 
@@ -56,7 +52,6 @@ ablation = Study(
     **DIGITS,
     methods=_VARIANTS,
     fractions=(0.1,),
-    ranked=("default", *_RANKED),
 )
 
 ablation_glyphs = Study(
@@ -64,7 +59,6 @@ ablation_glyphs = Study(
     **GLYPHS,
     methods={name: method for name, method in _VARIANTS.items() if method.batch_norm == "joint"},
     fractions=(0.05,),
-    ranked=("default", *_RANKED),
 )
 
 ablation_again = Study(

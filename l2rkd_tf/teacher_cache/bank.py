@@ -51,8 +51,7 @@ def cache_regions(
     a point in the region of each, and the teacher's outputs at both. A step then never runs the
     teacher, and the distiller can be created with `teacher=None`. With `points_per_example=k`, the
     passes 1 to `k` each have batches and points of their own; then the first pass comes again. In
-    contrast to `region_targets="interpolated"`, the outputs are the teacher's own. What the
-    repetition costs in accuracy has not been measured.
+    contrast to `region_targets="interpolated"`, the outputs are the teacher's own.
 
     Points are drawn again by seed when they are needed; only the teacher's outputs are stored:
     `k` times the examples, times the outputs. Before the teacher runs, their size and an estimate

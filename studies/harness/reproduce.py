@@ -9,7 +9,10 @@ from studies.harness.tables import Table
 
 RESULTS = pathlib.Path(studies.__file__).parent / "results"
 _CELL = ("pair", "method", "fraction", "length", "seed")
-_MEASURED = ("accuracy", "corrupted", "kl", "agreement", "jacobian_distance", "calibration_error")
+_MEASURED = (
+    "accuracy", "corrupted", "kl", "agreement", "jacobian_distance", "calibration_error",
+    "order", "divergences", "seconds",
+)  # fmt: skip
 _NOT_OF_A_JOB = (*_MEASURED, *summary.COUNTS, "milliseconds_per_step", "error")
 
 

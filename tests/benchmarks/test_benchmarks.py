@@ -15,9 +15,10 @@ from benchmarks import (
     scaling_model,
     scaling_page,
     speed_page,
+    speed_pairs,
     speed_rows,
 )
-from l2rkd_tf import losses
+from l2rkd_tf import losses, models
 from tests.helpers import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -299,3 +300,35 @@ def test_the_pass_with_constants_is_compared_with_that_of_the_model(program, tmp
     table = frozen.table_of(rows).splitlines()
     assert table[2] == "| a | 2000.0 | 0.800 | 0.650 to 0.850 | 1e-06 |"
     assert table[3] == "| median of 1 | | 0.800 | | |"
+
+
+def test_peers_are_compared_round_by_round(program):
+    peers = program("peers")
+    times = {"KD": [0.1, 0.2, 0.4], "PyTorch, channels_last": [0.2, 0.2, 0.2]}
+    results = {
+        "command": "python -m benchmarks.peers",
+        "versions": ["torch 1"],
+        "times": {"wrn": times},
+        "skipped": {"wrn": {"PyTorch, channels_last, compiled": "no compiler"}},
+    }
+    lines = peers.page_of(results).splitlines()
+    row = "| wrn | KD | PyTorch, channels_last | 1.00 | 0.75 to 1.50 | 1.00 |"
+    assert row in lines and "| wrn | KD | 200 |" in lines
+    assert lines[-1] == "wrn, PyTorch, channels_last, compiled: not timed. no compiler"
+
+
+def test_a_step_of_a_bank_needs_no_teacher(program):
+    peers = program("peers")
+    setting, _ = speed_pairs.setting("digits")
+    assert peers.bank_row(setting, 50).time(2) > 0.0
+
+
+def test_the_networks_of_pytorch_are_those_of_keras():
+    pytest.importorskip("torch")
+    from benchmarks import peers_torch
+
+    for name in ("wrn_16_1", "wrn_16_2", "wrn_40_2"):
+        network = peers_torch.wide_resnet(name)
+        trained = sum(weight.numel() for weight in network.parameters())
+        ours = models.get(name, num_classes=100)
+        assert trained == sum(int(np.prod(weight.shape)) for weight in ours.trainable_weights)

@@ -119,10 +119,19 @@ def test_published_methods_and_local_shape_run_in_the_harness(name, tmp_path):
     found = runs.train_student(job, study, str(tmp_path))
     assert (found["steps"], found["student_points"], found["teacher_points"]) == (2, 100, 100)
     assert ("kl" in found) == (name == "shape_digits")
-    if study.ranked:
-        study = dataclasses.replace(study, ranked=study.ranked[:2])
-        (job,) = jobs.ranking_jobs(study)
-        assert set(runs.rank_regions(job, study, str(tmp_path))["order"]) == set(study.ranked)
+
+
+def test_regions_are_ranked_in_the_harness(tmp_path):
+    study = registry.get("bench_digits")
+    study = dataclasses.replace(
+        study, steps=20, teacher_steps=2, seeds=(0,), ranked=study.ranked[:2]
+    )
+    (teacher,) = jobs.teacher_jobs(study)
+    runs.train_teacher(teacher, study, str(tmp_path))
+    (job,) = jobs.ranking_jobs(study)
+    found = runs.rank_regions(job, study, str(tmp_path))
+    assert set(found["order"]) == set(study.ranked)
+    assert found["steps"] == [2, 1] and len(found["divergences"]) == 2
 
 
 def test_a_run_that_fails_is_kept_with_its_error_and_tried_again(tmp_path):

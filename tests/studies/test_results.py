@@ -44,10 +44,11 @@ def test_every_run_of_the_study_is_there_once_and_succeeded(name):
     study, results = registry.get(name), read(name)
     expected = jobs.tuning_jobs(study)
     expected += jobs.test_jobs(study, jobs.choose(study, results["runs"]))
+    expected += jobs.ranking_jobs(study)
     assert len(expected) == len(results["runs"])
     for job in expected:
         (run,) = [run for run in results["runs"] if job.items() <= run.items()]
-        assert "accuracy" in run
+        assert ("order" if run["phase"] == "ranking" else "accuracy") in run
         assert reproduce.job_of(run) == job
 
 
