@@ -1,15 +1,18 @@
 """A bank of region points: its points, its answers, training on it, and its files."""
 
 import contextlib
+import subprocess
+import sys
+import time
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2rkd_tf import CallableTeacher, L2RKDDistiller, regions
+from l2rkd_tf import CallableTeacher, L2RKDDistiller, callbacks, regions
 from l2rkd_tf.teacher_cache import CachedRegions, cache_regions, cache_teacher
-from tests.helpers import assert_equal_weights, batches, few, two_replicas
+from tests.helpers import ROOT, assert_equal_weights, batches, few, two_replicas
 
 X = np.random.RandomState(0).normal(size=(10, 4)).astype("float32")
 Y = np.arange(10) % 3
@@ -174,6 +177,70 @@ def test_a_run_goes_on_where_it_stopped():
     halves.cursor.set_batch(4)
     distiller.fit(halves.repeat(), steps_per_epoch=3, verbose=0)
     assert_equal_weights(*students, atol=1e-7)
+
+
+def test_a_backup_resumes_a_run_with_a_bank(tmp_path):
+    students = [dense(1), dense(1)]
+    compiled(None, students[0]).fit(bank_of(), epochs=5, verbose=0)
+    for epochs in (2, 5):  # as if the first were interrupted
+        student, bank = dense(1), bank_of()
+        backup = callbacks.TrainingBackup(tmp_path, bank, delete_checkpoint=epochs == 5)
+        compiled(None, student).fit(bank, epochs=epochs, callbacks=[backup], verbose=0)
+    assert_equal_weights(students[0], student, atol=1e-7)
+
+
+KILLED = """
+import sys, time
+import numpy as np
+from l2rkd_tf import CallableTeacher
+from l2rkd_tf.teacher_cache import cache_regions
+from tests.helpers import batches
+
+def slow(x):
+    time.sleep(0.1)
+    return x @ np.eye(4, 3, dtype="float32")
+
+x = np.arange(40, dtype="float32").reshape(10, 4)
+teacher = CallableTeacher(slow, 3, version="1")
+cache_regions(batches(x, np.zeros(10, int), 4), teacher, "swap", 50, sys.argv[1], verbose=False)
+"""
+
+
+@pytest.mark.stress
+def test_a_killed_build_goes_on_and_none_of_it_is_lost(tmp_path):
+    def files():
+        return sorted(tmp_path.glob("*/regions-*/0*"))
+
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT)
+    while len(files()) < 3:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    kept = {path: path.read_bytes() for path in files()}
+    calls = []
+
+    def quick(x):
+        calls.append(len(x))
+        return x @ np.eye(4, 3, dtype="float32")
+
+    x = np.arange(40, dtype="float32").reshape(10, 4)
+    teacher = CallableTeacher(quick, 3, version="1")
+    data = batches(x, np.zeros(10, int), 4)
+    bank = cache_regions(data, teacher, "swap", 50, tmp_path, verbose=False)
+    assert 1 <= len(calls) <= 1 + 3 * (50 - len(kept) + 1)
+    assert {path: path.read_bytes() for path in kept} == kept
+    for one in passes(bank, 3):
+        for batch, _ in one:
+            np.testing.assert_allclose(batch.region_outputs, batch.region_points[:, :3], atol=1e-6)
+
+
+@pytest.mark.stress
+def test_two_processes_build_one_bank(tmp_path):
+    command = [sys.executable, "-c", KILLED.replace("0.1", "0.0"), str(tmp_path)]
+    both = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert len(list(tmp_path.glob("*/regions-*/0*"))) == 50
 
 
 def test_an_interrupted_build_goes_on_with_the_next_pass(tmp_path):
