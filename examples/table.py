@@ -3,8 +3,9 @@
     python examples/table.py --output=student.tflite
 
 The table is scikit-learn's `load_diabetes`: 442 patients, and how far their disease progressed in a
-year. Numbers are one input, each column of categories is another. The default region of a table is
-`Swap()`: a region point has each of its values from one of two patients.
+year. Numbers are one input, each column of categories is another. In the default region of
+a table, a point has each of its values from one of two patients, and then noise is added to its
+numbers.
 """
 
 import keras

@@ -15,7 +15,8 @@ from l2rkd_tf.geometry.evaluation import (
     half_width,
     mean_and_stderr,
     outputs_of_both,
-    per_example,
+    results_of,
+    traced,
 )
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
 from l2rkd_tf.regions import Ball, Patch, Region, Segment, Simplex, Swap, default_region
@@ -175,15 +176,13 @@ def _default_candidates(inputs):
     floats = [leaf for leaf in keras.tree.flatten(inputs) if is_mixable(leaf.dtype)]
     if not floats:
         return [None, Swap(), Swap(radius=0.25), Swap(contiguous=True)]
-    noise = [Ball(size, norm="gaussian", scale="std") for size in (0.3, 1.0)]
-    if isinstance(default_region(inputs), Patch):
-        grids = [default_region(inputs).grid, 2]
-        return [None, *map(Patch, grids), Swap(grid=grids[0]), Segment(), Simplex(), *noise]
-    return [None, Swap(), Swap(radius=0.25), Segment(), Simplex(), *noise, _noise(2.0)]
-
-
-def _noise(size):
-    return Ball(size, norm="gaussian", scale="std")
+    default = default_region(inputs)
+    noise = [Ball(size, norm="gaussian", scale="std") for size in (0.3, 1.0, 2.0)]
+    if isinstance(default, Patch):
+        grid = default.grid
+        coarse = [Patch(2)] if min(grid) > 2 else []
+        return [None, default, *coarse, Swap(grid=grid), Segment(), Simplex(), *noise[:2]]
+    return [None, default, Swap(), Segment(), Simplex(), *noise]
 
 
 class _Batches:
@@ -243,10 +242,10 @@ class _Trial:
         self._held_out = held_out
         self._optimizer = optimizer
         self._options = options
+        distiller = self._distiller(None)
+        self._divergences = traced(_divergence_of(distiller), held_out)
         # What does not fit is found before any training.
-        self._divergences(
-            self._distiller(None), held_out._replace(dataset=held_out.dataset.take(1))
-        )
+        results_of(self._divergences, held_out._replace(dataset=held_out.dataset.take(1)))
 
     def __call__(self, region: Region | None, steps: int) -> RankedRegion:
         """Trains with a region and judges; the student's weights are as before."""
@@ -255,7 +254,7 @@ class _Trial:
         try:
             distiller.compile(self._optimizer(steps))
             distiller.fit(self._batches(), steps_per_epoch=steps, verbose=0, shuffle=False)
-            values = self._divergences(distiller, self._held_out)
+            values = results_of(self._divergences, self._held_out)
         finally:
             for variable, value in zip(self._student.variables, before, strict=True):
                 variable.assign(value)
@@ -267,19 +266,20 @@ class _Trial:
         options = self._options | {"region": region} | plain
         return L2RKDDistiller(self._teacher, self._student, **options)
 
-    def _divergences(self, distiller, held_out):
-        """The student's divergence from the teacher at each of the held-out inputs."""
-        divergence, from_logits = distiller.divergence, distiller.from_logits
-        teacher, student = distiller.get_teacher(), self._student
 
-        def step(inputs, labels, number):
-            del labels, number
-            outputs = outputs_of_both(teacher, student, inputs)
-            if not from_logits:
-                outputs = [logits_from_probabilities(output, divergence) for output in outputs]
-            return mean_over_positions(DIVERGENCES[divergence](*outputs))
+def _divergence_of(distiller):
+    """A step that judges: the student's divergence from the teacher at inputs."""
+    divergence, from_logits = distiller.divergence, distiller.from_logits
+    teacher, student = distiller.get_teacher(), distiller.student
 
-        return per_example(step, held_out)
+    def step(inputs, labels, number):
+        del labels, number
+        outputs = outputs_of_both(teacher, student, inputs)
+        if not from_logits:
+            outputs = [logits_from_probabilities(output, divergence) for output in outputs]
+        return mean_over_positions(DIVERGENCES[divergence](*outputs))
+
+    return step
 
 
 def _halve(trial, candidates, steps, rounds, verbose):

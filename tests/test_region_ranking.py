@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import l2rkd_tf
 from l2rkd_tf import rank_regions, region_ranking
-from l2rkd_tf.regions import Ball, Patch, Segment, Simplex, Swap
+from l2rkd_tf.regions import Ball, Compose, Patch, Segment, Simplex, Swap
 from tests.geometry.helpers import curved, linear, logits, numbers
 
 
@@ -115,7 +115,8 @@ def test_what_is_printed(capsys):
     ("inputs", "kinds", "count"),
     [
         (tf.TensorSpec((None, 8, 8, 1)), {type(None), Patch, Swap, Segment, Simplex, Ball}, 8),
-        (tf.TensorSpec((None, 5)), {type(None), Swap, Segment, Simplex, Ball}, 8),
+        (tf.TensorSpec((None, 2, 8, 1)), {type(None), Patch, Swap, Segment, Simplex, Ball}, 7),
+        (tf.TensorSpec((None, 5)), {type(None), Compose, Swap, Segment, Simplex, Ball}, 8),
         (tf.TensorSpec((None, 5), tf.int32), {type(None), Swap}, 4),
     ],
 )

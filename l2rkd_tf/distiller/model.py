@@ -99,9 +99,9 @@ class L2RKDDistiller(SavedDistiller):
             to the teacher's: of another size, scale or number of channels. It runs in inference
             mode wherever the teacher does; regions stay in the student's inputs.
         region: A `l2rkd_tf.regions.Region`, its name (`"patch"`) or its config. `None` means
-            `Patch(grid=4)` for images, series and volumes (rank 3 or more), `Swap()` for vectors,
-            integers, booleans and strings alone, or `Segment()` for vectors with interpolated
-            targets.
+            `Patch(grid=4)` for images, series and volumes (rank 3 or more), swaps and noise for
+            vectors (`Segment()` with interpolated targets), and `Swap()` for integers, booleans and
+            strings alone: see `l2rkd_tf.regions.default_region`.
         region_at: Layer behind which regions are drawn, such as the embedding of token ids: its
             name or path (`"backbone/token_embedding"`), or a pair of such, the teacher's first
             (`None` where it is not run in regions). A region point is what the rest of each model

@@ -25,6 +25,8 @@ __all__ = [
     "outputs_of_both",
     "per_example",
     "ratio_and_stderr",
+    "results_of",
+    "traced",
 ]
 
 
@@ -107,7 +109,12 @@ def as_arrays(x: Tensors) -> Any:
 
 
 def per_example(step: Callable[[Any, Any, tf.Tensor], Any], batches: Batches) -> Any:
-    """Results of a step for each example, evaluated batch by batch.
+    """Results of a step for each example: `results_of(traced(step, batches), batches)`."""
+    return results_of(traced(step, batches), batches)
+
+
+def traced(step: Callable[[Any, Any, tf.Tensor], Any], batches: Batches) -> Any:
+    """A step that is traced once, for batches like these.
 
     Args:
         step: `step(inputs, labels, number)`, traced once; `labels` is `None` for data without
@@ -116,10 +123,7 @@ def per_example(step: Callable[[Any, Any, tf.Tensor], Any], batches: Batches) ->
         batches: `Batches`.
 
     Returns:
-        The results as NumPy arrays of shape `(examples, ...)`.
-
-    Raises:
-        ValueError: If there are no examples.
+        A `tf.function` for `results_of`.
     """
     signature = [batches.dataset.element_spec, tf.TensorSpec((), tf.int32)]
 
@@ -129,6 +133,22 @@ def per_example(step: Callable[[Any, Any, tf.Tensor], Any], batches: Batches) ->
         inputs = keras.tree.map_structure(_as_float, inputs)
         return step(inputs, labels[0] if labels else None, number)
 
+    return run
+
+
+def results_of(run: Any, batches: Batches) -> Any:
+    """Results of a traced step for each example, evaluated batch by batch.
+
+    Args:
+        run: What `traced` has returned.
+        batches: `Batches`.
+
+    Returns:
+        The results as NumPy arrays of shape `(examples, ...)`.
+
+    Raises:
+        ValueError: If there are no examples.
+    """
     results = [
         keras.tree.map_structure(lambda tensor: tensor.numpy(), run(leaves, tf.constant(number)))
         for number, leaves in enumerate(batches.dataset)

@@ -1,8 +1,11 @@
 """The region that is used when none is given."""
 
 import keras
+import tensorflow as tf
 
+from l2rkd_tf.regions.ball import Ball
 from l2rkd_tf.regions.base import Region
+from l2rkd_tf.regions.compose import Compose
 from l2rkd_tf.regions.leaves import is_mixable, position_axes
 from l2rkd_tf.regions.partner_regions import Segment
 from l2rkd_tf.regions.patch import Patch
@@ -16,14 +19,16 @@ def default_region(
     """The region used when none is given.
 
     It is `Patch(grid=4)` for images, series, videos and volumes, and for other inputs that come
-    with them; `Swap()` for vectors, columns of tables, integers, booleans and strings.
+    with them; `Compose([Swap(), Ball(2.0, norm="gaussian", scale="std")])` for vectors and columns
+    of tables, of which categories are swapped only; and `Swap()` for integers, booleans and strings
+    alone.
 
     Args:
         inputs: Batch of points, or their symbolic `keras.KerasTensor`: one, a list or a dict.
         data_format: Where inputs have their channels, as for `Patch`.
         interpolated: Whether the targets are interpolated, which suits `Segment()`: a teacher that
             is linear has no other outputs on a segment, while at a corner of a box it has. Then it
-            takes the place of `Swap()` for floats.
+            takes the place of swaps and noise.
 
     Returns:
         A `Region`. The grid is smaller than 4 if an input has fewer positions than that.
@@ -31,7 +36,12 @@ def default_region(
     floats = [leaf for leaf in keras.tree.flatten(inputs) if is_mixable(leaf.dtype)]
     rank = max([len(leaf.shape) for leaf in floats], default=0)
     if rank < 3:
-        return Segment() if floats and interpolated else Swap(data_format=data_format)
+        if floats and interpolated:
+            return Segment()
+        swap = Swap(data_format=data_format)
+        if not any(tf.as_dtype(leaf.dtype).is_floating for leaf in floats):
+            return swap  # bytes are rather letters than quantities
+        return Compose([swap, Ball(2.0, norm="gaussian", scale="std")])
     divided = [leaf for leaf in floats if len(leaf.shape) == rank]
     sizes = [[leaf.shape[axis] for leaf in divided] for axis in position_axes(rank, data_format)]
     grid = tuple(min([4, *(n for n in size if n is not None)]) for size in sizes)

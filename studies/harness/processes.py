@@ -47,7 +47,11 @@ def run_all(run_one, jobs, results, path, processes):
         path: JSON file for `results`; empty for none.
         processes: Jobs at a time, one core each.
     """
-    results["runs"] = [run for run in results["runs"] if "error" not in run]
+    results["runs"] = [
+        run
+        for run in results["runs"]
+        if "error" not in run or not any(job.items() <= run.items() for job in jobs)
+    ]
     missing = [
         job for job in jobs if not any(job.items() <= run.items() for run in results["runs"])
     ]

@@ -143,8 +143,8 @@ def rank_regions(job, study, folder):
     ranked = l2rkd_tf.rank_regions(
         load_teacher(job, study, folder),
         task.build(study.pairs[job["pair"]].student, job["seed"]),
-        train,
-        validation,
+        getattr(train, "dataset", train),
+        getattr(validation, "dataset", validation),
         list(candidates.values()),
         steps=round(study.steps * definitions.SHARE_OF_RANKING),
         optimizer=lambda steps: optimizers.adam_on_cosine(study.learning_rate, 1, steps),

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2rkd_tf.regions import Ball, Mixture, Patch, Region, Segment, Swap, default_region, get
+from l2rkd_tf.regions import (
+    Ball,
+    Compose,
+    Mixture,
+    Patch,
+    Region,
+    Segment,
+    Swap,
+    default_region,
+    get,
+)
 from tests.references import losses as reference
 from tests.regions.helpers import ALL, BALLS, IN_BATCH, LABELS, SWAPS, assert_same, draw, points
 
@@ -146,10 +156,16 @@ def test_default_region_of_symbolic_inputs(shape):
 
 @pytest.mark.parametrize(
     "inputs",
-    [tf.zeros((2, 5)), tf.zeros((2, 1)), {"a": tf.zeros((2, 5)), "b": tf.zeros((2, 1))}],
+    [
+        tf.zeros((2, 5)),
+        tf.zeros((2, 1)),
+        {"a": tf.zeros((2, 5)), "b": tf.zeros((2, 1))},
+        {"ids": tf.zeros((2, 5), tf.int32), "age": tf.zeros((2, 1))},
+    ],
 )
 def test_default_region_of_vectors(inputs):
-    assert default_region(inputs).get_config() == Swap().get_config()
+    noise = Ball(2.0, norm="gaussian", scale="std")
+    assert repr(default_region(inputs)) == repr(Compose([Swap(), noise]))
     interpolated = default_region(inputs, interpolated=True)
     assert interpolated.get_config() == Segment().get_config()
 
@@ -161,7 +177,6 @@ def test_default_region_of_vectors(inputs):
         (np.zeros((2, 4, 4, 1), "int64"), "swap"),
         ({"ids": tf.zeros((2, 5), tf.int32), "mask": tf.ones((2, 5), tf.bool)}, "swap"),
         (tf.constant([["a"], ["b"]]), "swap"),
-        ({"ids": tf.zeros((2, 5), tf.int32), "age": tf.zeros((2, 1))}, "swap"),
         (tf.zeros((2, 5), tf.uint8), "swap"),
     ],
 )

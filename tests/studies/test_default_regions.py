@@ -20,12 +20,18 @@ def gains(study, method, fraction):
         if run["phase"] == "test" and run["fraction"] == fraction
     }
     pairs = sorted({pair for _, pair, _ in accuracy})
+    seeds = sorted({seed for _, _, seed in accuracy})
     return np.array(
         [
             np.mean([accuracy[method, p, seed] - accuracy["KD", p, seed] for p in pairs])
-            for seed in range(5)
+            for seed in seeds
         ]
     )
+
+
+ON_BENCH = "swap, then noise of 2"
+NOISE = regions.Ball(2.0, norm="gaussian", scale="std")
+VECTORS = regions.Compose([regions.Swap(), NOISE])
 
 
 def interval(values):
@@ -35,7 +41,8 @@ def interval(values):
 @pytest.mark.parametrize(
     ("study", "method", "inputs", "region", "expected"),
     [
-        ("tables", "swap", tf.zeros((4, 13)), regions.Swap(), {0.05: 5.3, 0.1: 2.6}),
+        ("bench_tables", ON_BENCH, tf.zeros((4, 13)), VECTORS, {0.05: 6.6}),
+        ("bench_permuted", ON_BENCH, tf.zeros((4, 784)), VECTORS, {0: 0, 1: 1}),
         ("series", "patch", tf.zeros((4, 24, 1)), regions.Patch((4,)), {0.05: 4.7, 0.1: 5.4}),
         ("texts", "swap", tf.zeros((4, 48), tf.int32), regions.Swap(), {0.05: 16.7, 0.1: 9.5}),
     ],
