@@ -105,7 +105,7 @@ def _grid(study, runs):
     for panel, place in zip(panels, places, strict=True):
         rows = [differences[place, name, heading] for name in names]
         _draw_differences(panel, rows, [name.replace("_", " ") for name in names])
-        panel.set_title(f"{place[1]:.0%} of the data")
+        panel.set_title(f"{summary.share(place[1])} of the data")
         panel.set_xlabel("percentage points, 95 % CI")
     column, other = grid.differences[heading]
     figure.suptitle(f"({column}) − ({other}), equal compute")

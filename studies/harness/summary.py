@@ -158,7 +158,7 @@ def contrasts(study, runs):
     runs, (pair, *_) = Runs(runs), study.pairs
     rows = []
     for (name, *place), (other, *other_place) in study.contrasts:
-        text = f"{name} at {place[0]:.0%} − {other} at {other_place[0]:.0%}"
+        text = f"{name} at {share(place[0])} − {other} at {share(other_place[0])}"
         rows.append((text, runs.paired((pair, *place), name, (pair, *other_place), other)))
     return rows
 
@@ -191,6 +191,11 @@ def rank_correlation(study, runs):
             ]
             found.append(scipy.stats.spearmanr(range(len(accuracies)), np.negative(accuracies))[0])
     return mean_and_interval(found) if found else None
+
+
+def share(fraction):
+    """A fraction of the data as a text: `10%`, `0.18%`."""
+    return f"{100 * fraction:.{0 if fraction >= 0.01 else 2}f}%"
 
 
 def settings_text(settings):

@@ -79,7 +79,7 @@ def column_axis(study):
 def header_of(axis, value):
     """A value of an axis, for people."""
     if axis == "fraction":
-        return f"{value:.0%}"
+        return summary.share(value)
     return f"{value:g}x compute" if axis == "length" else str(value)
 
 
