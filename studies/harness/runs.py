@@ -24,10 +24,16 @@ def teacher_path(folder, study, job):
     return os.path.join(folder, "_".join(map(str, words)) + ".keras")
 
 
+def _begin(seed):
+    """What a run finds does not depend on those before it: the order of data takes both seeds."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+
+
 def train_teacher(job, study, folder):
     """Trains a teacher if its file is absent; returns what is measured of it."""
-    keras.backend.clear_session()
     task, seed = tasks.get(study.dataset_of(job["pair"])), job.get("seed", 0)
+    _begin(seed)
     path = teacher_path(folder, study, job)
     if not os.path.exists(path):
         model = task.train_teacher(study, study.pairs[job["pair"]].teacher, seed)
@@ -57,7 +63,7 @@ def train_student(job, study, folder):
         study: `definitions.Study`.
         folder: Directory of the teachers.
     """
-    keras.backend.clear_session()
+    _begin(job["seed"])
     method = study.methods[job["method"]]
     chosen = {name: job[name] for name in study.methods[study.tuned_by(job["method"])].choose}
     task = tasks.get(study.dataset_of(job["pair"]))
@@ -133,7 +139,7 @@ def rank_regions(job, study, folder):
 
     Short trainings of the student at the study's initial rate, judged at the validation images.
     """
-    keras.backend.clear_session()
+    _begin(job["seed"])
     task = tasks.get(study.dataset_of(job["pair"]))
     train, validation, _ = task.load(study.batch_size, job["fraction"], job["seed"])
     candidates = {
