@@ -4,7 +4,7 @@ import json
 import pathlib
 
 import studies
-from studies.harness import processes, run_study, runs, summary
+from studies.harness import jobs, processes, run_study, runs, summary
 from studies.harness.tables import Table
 
 RESULTS = pathlib.Path(studies.__file__).parent / "results"
@@ -51,7 +51,7 @@ def reproduce(name, study, methods, settings):
     cells = selected_runs(committed["runs"], study, methods)
     if not cells:
         raise ValueError(f"--reproduce needs committed runs. There are none in {path}")
-    teachers = run_study.train_teachers(study, settings)
+    trained = run_study.train_teachers(study, settings)
     again = {"runs": []}
     wanted = [job_of(cell) for cell in cells]
     run_study.run_phase(runs.train_student, wanted, study, again, "", settings)
@@ -61,6 +61,14 @@ def reproduce(name, study, methods, settings):
         for cell, now in zip(cells, again["runs"], strict=True)
     ]
     print(Table("Test accuracy, %", [*_CELL, "committed", "now"], rows).markdown())
-    for pair, teacher in teachers.items():
-        same = teacher["weights_sha256"] == committed["teachers"][pair]["weights_sha256"]
-        print(f"Teacher of {pair}: {'the same weights' if same else 'other weights than then'}")
+    for pair, teacher in jobs.teachers_of_pairs(study, trained).items():
+        then = committed["teachers"][pair]
+        print(f"Teacher of {pair}: {_comparison(teacher, then)}")
+
+
+def _comparison(teacher, then):
+    """Whether a teacher has the weights that it had."""
+    if teacher.get("teachers", 1) != then.get("teachers", 1):
+        return f"not compared: the results tell only whether all {then['teachers']} are the same"
+    same = teacher["weights_sha256"] == then["weights_sha256"]
+    return "the same weights" if same else "other weights than then"

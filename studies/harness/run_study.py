@@ -40,7 +40,7 @@ def train_teachers(study, settings):
     """Trains the teachers that are absent.
 
     Returns:
-        `{pair: what is measured of its teacher}`.
+        The results of their runs, for `jobs.teachers_of_pairs`.
 
     Raises:
         RuntimeError: If one could not be trained.
@@ -48,7 +48,7 @@ def train_teachers(study, settings):
     found = {"runs": []}
     run_phase(runs.train_teacher, jobs.teacher_jobs(study), study, found, "", settings)
     processes.check_succeeded(found["runs"])
-    return jobs.teachers_of_pairs(study, found["runs"])
+    return found["runs"]
 
 
 def begin(path, study, command=""):
@@ -67,6 +67,16 @@ def begin(path, study, command=""):
     return results
 
 
+def are_those_of(begun, study, trained):
+    """Whether teachers are those that results were begun with, perhaps with fewer seeds."""
+    for name, teacher in begun.items():
+        some = dataclasses.replace(study, seeds=study.seeds[: teacher.get("teachers", 1)])
+        found = jobs.teachers_of_pairs(some, trained)[name]
+        if found["weights_sha256"] != teacher["weights_sha256"]:
+            return False
+    return True
+
+
 def run(study, settings):
     """Chooses settings, trains the reported runs, writes JSON, tables, plot and page.
 
@@ -76,14 +86,13 @@ def run(study, settings):
     """
     results = begin(settings.path, study, settings.command)
     print(f"{study.title}\n{study}")
-    teachers = train_teachers(study, settings)
-    digests = {name: teacher["weights_sha256"] for name, teacher in teachers.items()}
-    begun = results.setdefault("teachers", teachers)
-    if {name: teacher["weights_sha256"] for name, teacher in begun.items()} != digests:
+    trained = train_teachers(study, settings)
+    if not are_those_of(results.get("teachers", {}), study, trained):
         raise ValueError(
             "--teachers must hold those that the results were begun with. Received: "
             f"{settings.teachers!r}, whose weights differ. Choose another --output."
         )
+    results["teachers"] = jobs.teachers_of_pairs(study, trained)
     phase = functools.partial(
         run_phase, study=study, results=results, path=settings.path, settings=settings
     )

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from studies.harness import jobs, runs, tasks
+from studies.harness import jobs, run_study, runs, tasks
 from studies.harness.definitions import Network, Pair
 from studies.harness.tasks import arrays, known
 
@@ -87,6 +87,13 @@ def test_each_seed_has_its_teacher_and_the_results_tell_their_mean(small, tmp_pa
     assert len(list(tmp_path.glob("*.keras"))) == 2
     mean = jobs.teachers_of_pairs(study, found + [trained[2] | {"accuracy": 0.0}])["tables/wine"]
     assert mean["accuracy"] == pytest.approx((found[0]["accuracy"] + found[1]["accuracy"]) / 2)
+    some = dataclasses.replace(study, seeds=(0,))
+    begun = jobs.teachers_of_pairs(some, found[:1])
+    assert run_study.are_those_of(begun, study, found) and run_study.are_those_of({}, study, found)
+    other = {"tables/wine": begun["tables/wine"] | {"weights_sha256": "another"}}
+    assert not run_study.are_those_of(other, study, found)
+    both = jobs.teachers_of_pairs(study, found)
+    assert run_study.are_those_of(both, study, found)
     settings = {("tables/wine", name): {"learning_rate": 0.1} for name in study.methods}
     job = jobs.test_jobs(study, settings)[0]
     result = runs.train_student(job, study, tmp_path)
