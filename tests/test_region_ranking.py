@@ -95,8 +95,30 @@ def test_rounds(count, rounds, plan):
 
 
 def test_eight_candidates_cost_15_per_cent_of_training_with_each():
-    plan = region_ranking._plan(8, 50, 3)
+    plan = region_ranking._plan(8, 75, 2)
     assert sum(count * steps for count, steps in plan) == 0.15 * 8 * 1000
+
+
+def test_batch_normalization_is_judged_with_the_statistics_of_the_batch():
+    teacher = curved(0)
+    student = keras.Sequential(
+        [keras.Input((4,)), keras.layers.BatchNormalization(), keras.layers.Dense(3)]
+    )
+    x, held_out = numbers(24, 4), 3.0 * numbers(200, 4, seed=1) + 2.0
+    before = student.get_weights()
+    options = {"steps": 2, "rounds": 1, "optimizer": lambda _: keras.optimizers.SGD(0.0)}
+    (entry,) = rank_regions(teacher, student, x, held_out, [Swap()], verbose=False, **options)
+    normalized = (held_out - held_out.mean(0)) / np.sqrt(held_out.var(0) + 1e-3)
+    dense = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    dense.set_weights(student.layers[-1].get_weights())
+    targets, outputs = (
+        np.log(np.exp(z) / np.exp(z).sum(axis=1, keepdims=True))
+        for z in (logits(teacher, held_out), logits(dense, normalized.astype("float32")))
+    )
+    expected = (np.exp(targets) * (targets - outputs)).sum(axis=1).mean()
+    np.testing.assert_allclose(entry.divergence, expected, rtol=1e-4)
+    for old, new in zip(before, student.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def test_what_is_printed(capsys):

@@ -109,9 +109,9 @@ def _explicit_features(model, names, explicit):
     return extract
 
 
-def model_outputs(model: keras.Model, inputs: Tensors) -> tf.Tensor:
-    """A model's outputs in inference mode, float32, shape `(batch, ..., outputs)`."""
-    outputs = only_output(model(inputs, training=False))
+def model_outputs(model: keras.Model, inputs: Tensors, training: bool = False) -> tf.Tensor:
+    """A model's outputs, by default in inference mode, float32, shape `(batch, ..., outputs)`."""
+    outputs = only_output(model(inputs, training=training))
     if keras.tree.is_nested(outputs):
         shapes = [tuple(output.shape) for output in keras.tree.flatten(outputs)]
         raise ValueError(

@@ -12,7 +12,7 @@ KINDS = ("none", "kd", "l2rkd", "asked_once", "funmatch", "mixup_kd", "noise_kd"
 BATCH_NORMS = ("joint", "two passes", "frozen in regions", "recalibrated")
 MEASURES = ("corruptions", "local_shape")
 #: Steps of the first round of a ranking, as a share of those of a reported run.
-SHARE_OF_RANKING = 0.05
+SHARE_OF_RANKING = 0.075
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -131,7 +131,7 @@ def test_regions_are_ranked_in_the_harness(tmp_path):
     (job,) = jobs.ranking_jobs(study)
     found = runs.rank_regions(job, study, str(tmp_path))
     assert set(found["order"]) == set(study.ranked)
-    assert found["steps"] == [2, 1] and len(found["divergences"]) == 2
+    assert found["steps"] == [4, 2] and len(found["divergences"]) == 2
 
 
 def test_a_run_that_fails_is_kept_with_its_error_and_tried_again(tmp_path):
