@@ -79,19 +79,19 @@ _FASHION = {
     ),
 }
 
+_FASHION_TEACHER = Network(widths=(32, 64, 128))
+
 bench_fashion = Study(
-    title="Bench: augmented Fashion-MNIST, a student of 95,000 weights",
+    title="Bench: augmented Fashion-MNIST, students of 6,000 and of 95,000 weights",
     dataset="known/fashion_mnist",
     pairs={
-        "fashion": Pair(
-            teacher=Network(widths=(48, 96, 192)), student=Network(widths=(32, 64, 128))
-        )
+        "6,000 weights": Pair(teacher=_FASHION_TEACHER, student=Network(widths=(8, 16, 32))),
+        "95,000 weights": Pair(teacher=_FASHION_TEACHER, student=_FASHION_TEACHER),
     },
     methods=_FASHION,
-    fractions=(100 / _IMAGES,),
-    steps=3000,
+    fractions=(100 / _IMAGES, 600 / _IMAGES),
+    steps=2000,
     seeds=_SEEDS,
-    teacher_steps=3000,
     teacher_augment="crop_flip",
     learning_rate=3e-2,
     measures=(),
