@@ -8,6 +8,7 @@ import scipy.stats
 import tensorflow as tf
 
 from l2rkd_tf import regions
+from studies.harness import registry, summary
 from tests.helpers import ROOT
 
 
@@ -42,14 +43,35 @@ def interval(values):
     ("study", "method", "inputs", "region", "expected"),
     [
         ("bench_tables", ON_BENCH, tf.zeros((4, 13)), VECTORS, {0.05: 6.6}),
-        ("bench_permuted", ON_BENCH, tf.zeros((4, 784)), VECTORS, {0: 0, 1: 1}),
+        (
+            "bench_permuted",
+            ON_BENCH,
+            tf.zeros((4, 784)),
+            VECTORS,
+            {100 / 55_000: 17.1, 1000 / 55_000: 4.7},
+        ),
         ("series", "patch", tf.zeros((4, 24, 1)), regions.Patch((4,)), {0.05: 4.7, 0.1: 5.4}),
         ("texts", "swap", tf.zeros((4, 48), tf.int32), regions.Swap(), {0.05: 16.7, 0.1: 9.5}),
     ],
 )
 def test_the_default_region_is_above_kd_at_equal_compute(study, method, inputs, region, expected):
-    assert regions.default_region(inputs).get_config() == region.get_config()
+    assert repr(regions.default_region(inputs)) == repr(region)
     for fraction, mean in expected.items():
         found = gains(study, method, fraction)
         assert found.mean() == pytest.approx(mean, abs=0.05)
         assert found.mean() > interval(found)
+
+
+@pytest.mark.parametrize(("study", "expected"), [("bench_digits", 0.72), ("bench_permuted", 0.80)])
+def test_short_trainings_rank_eight_regions_as_whole_trainings_do(study, expected):
+    results = json.loads((ROOT / f"studies/results/{study}.json").read_text())
+    rankings = [run for run in results["runs"] if run["phase"] == "ranking"]
+    definition = registry.get(study)
+    for run in rankings:
+        assert len(run["order"]) == 8
+        first = min(run["steps"])
+        spent = 8 * first + sum(steps for steps in run["steps"] if steps > first)
+        assert spent <= 0.15 * 8 * definition.steps
+    assert results["rank_correlation"][0] == pytest.approx(expected, abs=0.005)
+    correlation = summary.rank_correlation(definition, results["runs"])
+    assert correlation == pytest.approx(results["rank_correlation"])
