@@ -281,6 +281,13 @@ def test_committed_results_record_the_command_that_reproduces_them(name):
     assert command == f"python -m benchmarks.{name} --output=benchmarks/results/{name}"
 
 
+def test_the_committed_comparison_with_peers_is_that_of_its_measurements(program):
+    results = json.loads((RESULTS / "peers.json").read_text())
+    options = "--pairs=wrn --output=benchmarks/results/peers"
+    assert results["command"] == f"python -m benchmarks.peers {options}"
+    assert (RESULTS / "peers.md").read_text() == program("peers").page_of(results)
+
+
 def test_committed_tables_are_those_of_their_measurements():
     speed, scaling = (json.loads((RESULTS / f"{n}.json").read_text()) for n in ("speed", "scaling"))
     assert (RESULTS / "speed.md").read_text() == speed_page.page(speed)
