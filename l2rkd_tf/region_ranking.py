@@ -20,8 +20,8 @@ from l2rkd_tf.geometry.evaluation import (
     traced,
 )
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
-from l2rkd_tf.regions import Ball, Patch, Region, Segment, Simplex, Swap, default_region
-from l2rkd_tf.regions.leaves import is_mixable
+from l2rkd_tf.regions import Region
+from l2rkd_tf.regions.default import regions_to_try
 from l2rkd_tf.utils.model_checks import all_layers, check_models_are_built
 from l2rkd_tf.utils.output_checks import check_outputs_agree
 from l2rkd_tf.utils.outputs import mean_over_positions
@@ -165,7 +165,7 @@ def _check_options(options):
 
 def _candidates(regions, element):
     if regions is None:
-        return _default_candidates(element[0] if isinstance(element, tuple) else element)
+        return regions_to_try(element[0] if isinstance(element, tuple) else element)
     candidates = [regions] if isinstance(regions, Region) else regions
     candidates = list(candidates) if np.iterable(candidates) else []
     if not candidates or not all(one is None or isinstance(one, Region) for one in candidates):
@@ -174,20 +174,6 @@ def _candidates(regions, element):
             f"Received: regions={regions!r}"
         )
     return candidates
-
-
-def _default_candidates(inputs):
-    """Regions for inputs of these specifications, and plain distillation."""
-    floats = [leaf for leaf in keras.tree.flatten(inputs) if is_mixable(leaf.dtype)]
-    if not floats:
-        return [None, Swap(), Swap(radius=0.25), Swap(contiguous=True)]
-    default = default_region(inputs)
-    noise = [Ball(size, norm="gaussian", scale="std") for size in (0.3, 1.0, 2.0)]
-    if isinstance(default, Patch):
-        grid = default.grid
-        coarse = [Patch(2)] if min(grid) > 2 else []
-        return [None, default, *coarse, Swap(grid=grid), Segment(), Simplex(), *noise[:2]]
-    return [None, default, Swap(), Segment(), Simplex(), *noise]
 
 
 class _Batches:

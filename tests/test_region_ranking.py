@@ -8,6 +8,7 @@ import tensorflow as tf
 import l2rkd_tf
 from l2rkd_tf import rank_regions, region_ranking
 from l2rkd_tf.regions import Ball, Compose, Patch, Segment, Simplex, Swap
+from l2rkd_tf.regions.default import regions_to_try
 from tests.geometry.helpers import curved, linear, logits, numbers
 
 
@@ -143,7 +144,7 @@ def test_what_is_printed(capsys):
     ],
 )
 def test_default_candidates_suit_the_inputs(inputs, kinds, count):
-    found = region_ranking._default_candidates(inputs)
+    found = regions_to_try(inputs)
     assert len(found) == count and {type(region) for region in found} == kinds
     assert len({repr(region) for region in found}) == count
 

@@ -1,13 +1,14 @@
-"""The region that is used when none is given."""
+"""The region that is used when none is given, and others to try."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.regions.ball import Ball
 from l2rkd_tf.regions.base import Region
 from l2rkd_tf.regions.compose import Compose
 from l2rkd_tf.regions.leaves import is_mixable, position_axes
-from l2rkd_tf.regions.partner_regions import Segment
+from l2rkd_tf.regions.partner_regions import Segment, Simplex
 from l2rkd_tf.regions.patch import Patch
 from l2rkd_tf.regions.swap import Swap
 from l2rkd_tf.utils.types import Tensors
@@ -46,3 +47,24 @@ def default_region(
     sizes = [[leaf.shape[axis] for leaf in divided] for axis in position_axes(rank, data_format)]
     grid = tuple(min([4, *(n for n in size if n is not None)]) for size in sizes)
     return Patch(grid, data_format=data_format)
+
+
+def regions_to_try(inputs: Tensors) -> list[Region | None]:
+    """The default region of inputs and others that may suit them better.
+
+    Args:
+        inputs: As in `default_region`, or their `tf.TensorSpec`.
+
+    Returns:
+        Regions, and `None` for plain distillation.
+    """
+    floats = [leaf for leaf in keras.tree.flatten(inputs) if is_mixable(leaf.dtype)]
+    if not floats:
+        return [None, Swap(), Swap(radius=0.25), Swap(contiguous=True)]
+    default = default_region(inputs)
+    noise = [Ball(size, norm="gaussian", scale="std") for size in (0.3, 1.0, 2.0)]
+    if isinstance(default, Patch):
+        grid = default.grid
+        coarse = [Patch(2)] if np.min(grid) > 2 else []
+        return [None, default, *coarse, Swap(grid=grid), Segment(), Simplex(), *noise[:2]]
+    return [None, default, Swap(), Segment(), Simplex(), *noise]

@@ -94,7 +94,10 @@ def test_death_in_the_middle_of_a_conversion_is_an_error(tmp_path, data, pid):
     assert listing(tmp_path) == []
 
 
-def test_ctrl_c_leaves_nothing(tmp_path, data, pid):
+def test_ctrl_c_leaves_nothing(tmp_path, data, pid, request):
+    # A shell starts what it runs in the background with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with in_the_middle_of_a_job(pid, signal.SIGINT, os.getpid()):
         with pytest.raises(KeyboardInterrupt):
             export.export_litert(dense_student(), tmp_path / "a.tflite", None, data)

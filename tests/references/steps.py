@@ -19,6 +19,10 @@ def moved(points, drawn):
     if isinstance(drawn, regions.MixtureCoefficients):
         candidates = [moved(points, part) for part in drawn.coefficients]
         return np.stack(candidates)[drawn.choice.numpy(), np.arange(len(points))]
+    if type(drawn) is tuple:  # of regions one after the other
+        for part in drawn:
+            points = moved(points, part)
+        return points
     if isinstance(drawn, regions.Coefficients):
         return reference.move(points, drawn.partners.numpy(), drawn.lam.numpy())
     if hasattr(drawn, "swapped"):
