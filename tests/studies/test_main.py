@@ -145,6 +145,13 @@ def test_a_run_that_fails_is_kept_with_its_error_and_tried_again(tmp_path):
         processes.check_succeeded(results["runs"])
 
 
+def test_errors_of_another_phase_are_kept(tmp_path):
+    results = {"runs": [{"phase": "ranking", "number": 1, "error": "x"}]}
+    path = tmp_path / "runs.json"
+    processes.run_all(fails_for_two, [{"phase": "test", "number": 3}], results, str(path), 1)
+    assert [run.get("error") for run in results["runs"]] == ["x", None]
+
+
 def fails_for_two(job):
     if job["number"] == 2:
         raise ValueError("two")
