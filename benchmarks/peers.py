@@ -5,7 +5,7 @@
 
 Rows take turns, in a new random order in each round; a ratio is one of two times of the same round.
 PyTorch runs in a process of its own, which waits while TensorFlow works. Needs two cores that
-nothing else uses, and ten minutes; it resumes where it stopped.
+nothing else uses; it resumes where it stopped.
 """
 
 import functools

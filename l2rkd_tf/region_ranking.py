@@ -137,6 +137,11 @@ def rank_regions(
         if not is_positive_integer(number):
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={number!r}")
     check_models_are_built(student=student)
+    if optimizer is not None and (isinstance(optimizer, type) or not callable(optimizer)):
+        raise ValueError(
+            "`optimizer` must be a function of the number of steps, such as "
+            f"`lambda steps: keras.optimizers.Adam(0.001)`. Received: optimizer={optimizer!r}"
+        )
     _check_options(options)
     options = {"hard_weight": 0.0, "replace_fraction": 0.5, "seed": checked_seed(seed)} | options
     held_out = batched(unlabelled, 256)

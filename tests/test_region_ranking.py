@@ -54,6 +54,15 @@ def test_all_begin_with_the_given_weights_and_the_student_has_them_again():
     assert same[0].divergence == same[1].divergence > 0.0
 
 
+def test_data_that_are_shuffled_begin_anew_for_each_candidate():
+    train = l2rkd_tf.data.load("digits", "train", batch_size=10, fraction=0.1)
+    teacher, student = (curved(seed, shape=(8, 8, 1)) for seed in range(2))
+    held_out = np.zeros((4, 8, 8, 1), "float32")
+    options = {"steps": 3, "rounds": 1, "verbose": False}
+    same = rank_regions(teacher, student, train, held_out, [Segment(), Segment()], **options)
+    assert same[0].divergence == same[1].divergence
+
+
 def test_the_students_weights_are_given_back_after_a_failure():
     student = linear(1)
     before = student.get_weights()
@@ -197,6 +206,8 @@ def test_the_teacher_may_be_anything_that_a_distiller_takes():
         ({"unlabelled": numbers(0, 4)}, "must be arrays of shape"),
         ({"student": linear(1, outputs=2)}, "outputs"),
         ({"temperature": -1.0}, "`temperature` must be"),
+        ({"optimizer": "adam"}, "`optimizer` must be a function of the number of steps"),
+        ({"optimizer": keras.optimizers.Adam}, "`optimizer` must be a function"),
     ],
 )
 def test_wrong_use_is_found_before_any_training(changes, message, monkeypatch):

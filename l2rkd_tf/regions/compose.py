@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import tensorflow as tf
-
 from l2rkd_tf.regions.ball import Ball
 from l2rkd_tf.regions.base import register
 from l2rkd_tf.regions.draws import split
@@ -37,25 +35,9 @@ class Compose(RegionOfRegions):
 
     def draw(self, inputs: Tensors, seed: TensorLike, labels: TensorLike | None = None) -> Any:
         """See `Region.draw`; a tuple of what each member draws."""
-        seeds = split(seed, len(self.regions))
-        return tuple(
-            region.draw(inputs, own, labels)
-            for region, own in zip(self.regions, seeds, strict=True)
-        )
+        return self._draw_each(inputs, split(seed, len(self.regions)), labels)
 
-    def apply(self, tensor: Tensors, coefficients: Any) -> Any:
-        """See `Region.apply`."""
-        return self._one_by_one("apply", tensor, coefficients)
-
-    def targets(self, outputs: Tensors, coefficients: Any) -> Any:
-        """See `Region.targets`."""
-        return self._one_by_one("targets", outputs, coefficients)
-
-    def move_mask(self, mask: tf.Tensor, coefficients: Any) -> tf.Tensor:
-        """See `Region.move_mask`."""
-        return self._one_by_one("move_mask", mask, coefficients)
-
-    def _one_by_one(self, method, tensor, coefficients):
+    def _move(self, method, tensor, coefficients):
         for region, drawn in zip(self.regions, coefficients, strict=True):
             tensor = getattr(region, method)(tensor, drawn)
         return tensor
@@ -71,10 +53,7 @@ class Compose(RegionOfRegions):
                 "`at_fraction` of a Compose needs balls after its first region, since the way to "
                 f"its points is not straight otherwise. Received: {self!r}"
             )
-        return tuple(
-            region.at_fraction(drawn, fraction)
-            for region, drawn in zip(self.regions, coefficients, strict=True)
-        )
+        return self._at_fraction_each(coefficients, fraction)
 
     def __repr__(self) -> str:
         return f"Compose({self.regions!r})"

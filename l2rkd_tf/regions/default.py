@@ -41,7 +41,7 @@ def default_region(
             return Segment()
         swap = Swap(data_format=data_format)
         if not any(tf.as_dtype(leaf.dtype).is_floating for leaf in floats):
-            return swap  # bytes are rather letters than quantities
+            return swap  # bytes are more likely to be letters than quantities
         return Compose([swap, Ball(2.0, norm="gaussian", scale="std")])
     divided = [leaf for leaf in floats if len(leaf.shape) == rank]
     sizes = [[leaf.shape[axis] for leaf in divided] for axis in position_axes(rank, data_format)]

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from l2rkd_tf.regions.base import Region
-from l2rkd_tf.utils.types import Config
+from l2rkd_tf.utils.types import Config, Tensors
 
 
 class RegionOfRegions(Region):
@@ -52,6 +53,32 @@ class RegionOfRegions(Region):
         """Names of inputs that stay as they are in all members."""
         first, *others = (region.fixed for region in self.regions)
         return tuple(name for name in first if all(name in names for names in others))
+
+    def apply(self, tensor: Tensors, coefficients: Any) -> Any:
+        """See `Region.apply`."""
+        return self._move("apply", tensor, coefficients)
+
+    def targets(self, outputs: Tensors, coefficients: Any) -> Any:
+        """See `Region.targets`."""
+        return self._move("targets", outputs, coefficients)
+
+    def move_mask(self, mask: tf.Tensor, coefficients: Any) -> tf.Tensor:
+        """See `Region.move_mask`."""
+        return self._move("move_mask", mask, coefficients)
+
+    def _move(self, method: str, tensor: Any, coefficients: Any) -> Any:
+        """What this method of the members makes of a tensor."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `_move`.")
+
+    def _draw_each(self, inputs, seeds, labels):
+        """What each member draws, a tuple."""
+        members = zip(self.regions, seeds, strict=True)
+        return tuple(region.draw(inputs, seed, labels) for region, seed in members)
+
+    def _at_fraction_each(self, coefficients, fraction):
+        """Coefficients of each member at a fraction of the way, a tuple."""
+        members = zip(self.regions, coefficients, strict=True)
+        return tuple(region.at_fraction(drawn, fraction) for region, drawn in members)
 
     def set_data_format(self, data_format: str | None) -> None:
         """See `Region.set_data_format`."""

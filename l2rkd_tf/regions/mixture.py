@@ -1,7 +1,7 @@
 """Mixtures of other regions."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -64,25 +64,10 @@ class Mixture(RegionOfRegions):
         bounds = tf.constant(np.cumsum(self.weights)[:-1], tf.float32)
         position = uniform(batch, choice_seed)
         choice = tf.reduce_sum(tf.cast(position[:, None] >= bounds, tf.int32), axis=-1)
-        coefficients = tuple(
-            region.draw(inputs, region_seed, labels)
-            for region, region_seed in zip(self.regions, seeds, strict=True)
-        )
+        coefficients = self._draw_each(inputs, seeds, labels)
         return MixtureCoefficients(choice, coefficients)
 
-    def apply(self, tensor: Tensors, coefficients: MixtureCoefficients) -> Any:
-        """See `Region.apply`."""
-        return self._by_choice("apply", tensor, coefficients)
-
-    def targets(self, outputs: Tensors, coefficients: MixtureCoefficients) -> Any:
-        """See `Region.targets`."""
-        return self._by_choice("targets", outputs, coefficients)
-
-    def move_mask(self, mask: tf.Tensor, coefficients: MixtureCoefficients) -> tf.Tensor:
-        """See `Region.move_mask`."""
-        return self._by_choice("move_mask", mask, coefficients)
-
-    def _by_choice(self, method, tensor, coefficients):
+    def _move(self, method, tensor, coefficients):
         """The result of a method of the region that each example drew."""
         moved = [
             getattr(region, method)(tensor, drawn)
@@ -106,10 +91,7 @@ class Mixture(RegionOfRegions):
         self, coefficients: MixtureCoefficients, fraction: TensorLike
     ) -> MixtureCoefficients:
         """See `Region.at_fraction`; the boundary is that of the region that the example drew."""
-        moved = tuple(
-            region.at_fraction(drawn, fraction)
-            for region, drawn in zip(self.regions, coefficients.coefficients, strict=True)
-        )
+        moved = self._at_fraction_each(coefficients.coefficients, fraction)
         return MixtureCoefficients(coefficients.choice, moved)
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ def teacher_path(folder, study, job):
 
 
 def _begin(seed):
-    """What a run finds does not depend on those before it: the order of data takes both seeds."""
+    """Sets all seeds, so that a run does not depend on the runs before it in its process."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
 

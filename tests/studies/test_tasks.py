@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
@@ -99,6 +100,23 @@ def test_each_seed_has_its_teacher_and_the_results_tell_their_mean(small, tmp_pa
     result = runs.train_student(job, study, tmp_path)
     assert result["steps"] == 8
     assert 0 <= result["accuracy"] <= 100
+
+
+def test_the_order_of_examples_does_not_depend_on_earlier_runs(small, tmp_path, monkeypatch):
+    network = Network(widths=(4,))
+    pairs = {"tables/wine": Pair(teacher=network, student=network)}
+    study = dataclasses.replace(
+        small, dataset="", pairs=pairs, fractions=(0.5,), teacher_steps=1, measures=(), contrasts=()
+    )
+    runs.train_teacher(jobs.teacher_jobs(study)[0], study, tmp_path)
+    settings = {("tables/wine", name): {"learning_rate": 0.1} for name in study.methods}
+    job, seen = jobs.test_jobs(study, settings)[0], []
+    monkeypatch.setattr(runs.training, "fit", lambda _, data, **__: seen.append(next(iter(data))))
+    for earlier in (5, 6):
+        keras.utils.set_random_seed(earlier)
+        runs.train_student(job, study, tmp_path)
+    np.testing.assert_array_equal(seen[0][1], seen[1][1])
+    np.testing.assert_array_equal(seen[0][0]["numbers"], seen[1][0]["numbers"])
 
 
 def test_known_images_have_a_fixed_division_and_are_augmented_by_the_seed():
