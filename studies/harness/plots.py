@@ -71,8 +71,9 @@ def _draw_curves(axes, study, rows, axis):
             color=matplotlib.colormaps["tab10"](number),
         )
     axes.set_xscale("log")
-    values = [value * unit for value in summary.axes_of(study)[axis]]
-    axes.set_xticks(values, [f"{value:g}" for value in values])
+    values = summary.axes_of(study)[axis]
+    names = [summary.share(v).rstrip("%") if axis == "fraction" else f"{v:g}" for v in values]
+    axes.set_xticks([value * unit for value in values], names)
     axes.minorticks_off()
     labels = {"fraction": "fraction of the training data, %", "length": "training compute, x"}
     axes.set_xlabel(labels[axis])
@@ -83,7 +84,11 @@ def _dots(study, rows, axis):
     """Difference of each method from the one that it is compared with."""
     rows = [row for row in rows if row["against"] != row["method"] and "difference" in row]
     one = len(summary.axes_of(study)[axis]) == 1
-    names = [row["method"] if one else tables.header_of(axis, row[axis]) for row in rows]
+    several = one or len({row["method"] for row in rows}) > 1
+    names = [
+        ", ".join([row["method"]] * several + [tables.header_of(axis, row[axis])] * (not one))
+        for row in rows
+    ]
     figure = _figure(7, 0.26 * len(rows) + 1.4)
     axes = figure.subplots()
     _draw_differences(axes, rows, names)
