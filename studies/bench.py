@@ -74,8 +74,8 @@ _FASHION = {
     _AUGMENTED: Method(kind="kd", augment="crop_flip", against=_AUGMENTED),
     "patch": _region("patch", _AUGMENTED, "crop_flip"),
     "patch of weight 3": _region("patch", _AUGMENTED, "crop_flip", region_weight=3.0),
-    "patch of weight 3, temperature 8": _region(
-        "patch", _AUGMENTED, "crop_flip", region_weight=3.0, temperature=8.0
+    "patch of weight 3, for 3 in 4": _region(
+        "patch", _AUGMENTED, "crop_flip", region_weight=3.0, replace_fraction=0.75
     ),
 }
 
