@@ -94,7 +94,7 @@ def table_of(found):
 
 
 def main(argv):
-    """Measures, prints and writes the ratios; goes on where it stopped."""
+    """Measures, prints and writes the ratios; resumes where it stopped."""
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. Flags begin with two dashes.")
     all_names = [*l2rkd_tf.models.names(), "convnet 16 32", "convnet 32 64 128"]

@@ -70,7 +70,7 @@ def cross_entropy():
 
 
 class _Clock(keras.callbacks.Callback):
-    """Times an epoch from its first batch on: making an iterator is no part of a step."""
+    """Times an epoch from its first batch on: making an iterator does not belong to a step."""
 
     start = None
 
@@ -127,7 +127,7 @@ def student_only(setting):
 
 
 def keras_kd(setting):
-    """`keras.distillation.Distiller`; with the loss object, since its default is no KD."""
+    """`keras.distillation.Distiller`; with the loss object, since its default isn't KD."""
     distiller = keras.distillation.Distiller(
         teacher=setting.make_teacher(),
         student=setting.make_student(),
@@ -261,7 +261,7 @@ ROWS = {
     "L2RKD half, cached, interpolated": (distiller(cached=True, **NO_PASS, **HALF), Points(1, 0)),
 }
 _NUMBERS = sorted({n for _, points in ROWS.values() for n in points} - {0})
-#: The same for passes of each model alone, which make up the floor of the others.
+#: The same for passes of only one model, which make up the floor of the others.
 PASSES = {f"student, {n} batches": (student_passes(n), Points(n, 0)) for n in _NUMBERS} | {
     f"teacher, {n} batches": (teacher_passes(n), Points(0, n)) for n in _NUMBERS
 }

@@ -109,7 +109,7 @@ def _run(name, parsed, command):
         program = importlib.import_module(f"l2rkd_tf.cli.{_module_name(name)}")
         return program.run(parsed)
     except ValueError as error:
-        # Errors of the library that name an argument which is a flag, too, are the user's.
+        # Errors of the library that name an argument which is also a flag are the user's.
         flag, message = split_argument(str(error))
         if flag not in parsed or parsed.verbose == 2:
             raise

@@ -82,7 +82,7 @@ def rank_regions(
 
     over the unlabelled inputs, with which the student should not be tested afterwards. No label is
     used. All candidates get the same steps, initial weights and seed, and the same batches: arrays,
-    and data of `l2rkd_tf.data.load`, begin anew for each of them. With `c` candidates it takes
+    and data of `l2rkd_tf.data.load`, start again for each of them. With `c` candidates it takes
     about `c * rounds * steps` steps in all: 16 times `steps` for 8 candidates in 2 rounds. Give
     `steps` 7.5 % of the final training's, and the ranking costs 15 % of training with each
     candidate. A student with batch normalization is judged with the statistics of each batch of the
@@ -182,7 +182,7 @@ def _candidates(regions, element):
 
 
 class _Batches:
-    """Training data, which begin anew for each candidate.
+    """Training data, which start again for each candidate.
 
     Args:
         data: A batched dataset, or arrays.

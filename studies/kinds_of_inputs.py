@@ -1,6 +1,6 @@
 """Regions for inputs of every kind: tables, time series, texts and scenes, at equal compute.
 
-Each seed divides the examples anew and has a teacher of its own, which has seen all training
+Each seed divides the examples again and has a teacher of its own, which has seen all training
 examples. Noise is in units of the inputs' standard deviations.
 """
 

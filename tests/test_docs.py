@@ -233,7 +233,7 @@ def complaint(command, words):
         # Files of an earlier command are not here.
         return (
             ""
-            if re.search("existing|is no(t a)? file|must be given|no file", str(error))
+            if re.search("existing|is not a file|must be given|no file", str(error))
             else str(error)
         )
     return ""

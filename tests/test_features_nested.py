@@ -15,7 +15,7 @@ IMAGES = np.random.default_rng(1).uniform(size=(3, 4, 4, 3)).astype("float32")
 
 
 def body(name="backbone", size=6):
-    """Functional, with a residual sum, an operation that is no layer."""
+    """Functional, with a residual sum, an operation that isn't a layer."""
     row = keras.Input((4,))
     hidden = layers.Dense(size, activation="relu", name="hidden")(row)
     norm = layers.BatchNormalization(momentum=0.5, name="norm")(hidden)

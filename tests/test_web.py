@@ -1,4 +1,4 @@
-"""The browser demo: trained shortly, built, served, and used in a browser, with Keras beside it."""
+"""The browser demo: trained shortly, built, served, and used in a browser next to Keras."""
 
 import functools
 import http.server
@@ -173,7 +173,7 @@ def test_the_page_answers_as_keras_does(tmp_path):
     line = np.reshape(seen["line"]["levels"], (8, 8))
     np.testing.assert_array_equal(line, line[:, ::-1])  # drawn in the middle, from top to bottom
     assert line[:, [0, 1, 6, 7]].sum() == 0 and line[1:7, 3:5].min() == 16
-    # The ink of the data set, to two columns of the bitmap: a line gets wider by one on each side.
+    # The ink of the dataset, to two columns of the bitmap: a line gets wider by one on each side.
     assert line.sum() == pytest.approx(312, abs=64)
     for drawn in ("line", "key", "tap"):
         check_answers(seen[drawn], networks)

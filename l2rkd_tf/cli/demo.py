@@ -1,8 +1,8 @@
 """`l2rkd demo`: the main job on real data, in minutes: an accurate student from very few images.
 
-Trains a teacher on all 1,000 training digits, then three students on 10 % of them: alone, with
-plain distillation (KD), and with L2RKD. Prints a table, exports the L2RKD student for a server and
-for a phone, and draws how each model classifies the plane through three test images.
+Trains a teacher on all 1,000 training digits, then three students on 10 % of them: with labels
+only, with plain distillation (KD), and with L2RKD. Prints a table, exports the L2RKD student for a
+server and for a phone, and draws how each model classifies the plane through three test images.
 """
 
 import contextlib

@@ -27,7 +27,7 @@ from l2rkd_tf.utils.files import write_json
 
 __all__ = ["run"]
 
-# Flags that `l2rkd distill` has, too.
+# Flags that `l2rkd distill` also has.
 _SHARED = (
     "teacher", *NAMES, "fraction", "widths", "epochs", "steps_per_epoch", "batch_size",
     "learning_rate", "seeds",

@@ -1,4 +1,4 @@
-"""Which images a folder holds, and the class and split of each, from the names alone."""
+"""Which images a folder holds, and the class and split of each, only from the names."""
 
 import collections
 import hashlib

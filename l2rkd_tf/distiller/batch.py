@@ -104,7 +104,7 @@ class Batch(NamedTuple):
     def split(self, features: Features) -> dict[str, Features]:
         """Features of the points of `both`, as `{"data": ..., "region": ..., "both": ...}`.
 
-        Untouched where there are no region points. A slice of a softmax is no softmax to Keras,
+        Untouched where there are no region points. A slice of a softmax isn't a softmax to Keras,
         which then clips probabilities at 1e-7.
         """
         if self.region is None:
@@ -251,7 +251,7 @@ def draw_batch(
     carried: CarriedPoints | None = None,
     **options: Any,
 ) -> Batch:
-    """Draws region points for a batch: beside the training points, or in the place of some.
+    """Draws region points for a batch: next to the training points, or in the place of some.
 
     Args:
         region: The region.

@@ -13,14 +13,14 @@ from l2rkd_tf.utils.types import Logs
 
 __all__ = ["FrozenWeights"]
 
-# Each copy of the step holds them once more, and TensorFlow cannot hold a graph of 2 GiB.
+# Each copy of the step holds a copy of them, and TensorFlow cannot hold a graph of 2 GiB.
 _LARGEST = 2**28
 
 
 class FrozenWeights:
     """Weights of a teacher as constants, since training does not change them.
 
-    TensorFlow computes in advance what depends on constants alone: it multiplies the scale of a
+    TensorFlow computes in advance what depends only on constants: it multiplies the scale of a
     batch normalization into the kernel of the convolution before it, for instance. Weights of more
     than 256 MiB, and those that the student has too, stay variables.
 

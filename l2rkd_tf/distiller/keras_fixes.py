@@ -138,7 +138,7 @@ def _with_one_log(step_function, make_function):
 
 
 def _of_any_size(spec):
-    """The spec of a batch of any size; `None` for what is no tensor."""
+    """The spec of a batch of any size; `None` for what isn't a tensor."""
     if not hasattr(spec, "shape"):
         return None
     return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
@@ -155,7 +155,7 @@ def _warn_of_separate_statistics(model):
     if names:
         warnings.warn(
             f"The batch normalizations {names} take their statistics of each replica's share of "
-            "the batch alone, and the saved ones are those of the first replica. Make them with "
+            "the batch only, and the saved ones are those of the first replica. Make them with "
             "BatchNormalization(synchronized=True) to train as on one device.",
             stacklevel=4,
         )

@@ -195,7 +195,7 @@ def _advice(arrays, specs):
     ):
         return " They are single examples: add an axis for the batch."
     if len(specs) == 1 < len(arrays) and _fits(arrays[0], specs[0]):
-        return " Without labels and weights they would fit: pass x alone."
+        return " Without labels and weights they would fit: pass only x."
     return ""
 
 

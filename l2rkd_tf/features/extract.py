@@ -36,7 +36,7 @@ def feature_model(
 
     Raises:
         ValueError: If the model has no such layer, or no graph to take a layer's output from; or
-            if `explicit` is no callable.
+            if `explicit` isn't callable.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="hidden")])

@@ -1,4 +1,4 @@
-"""Keys of what is no layer's output, among the features of a model."""
+"""Keys of what isn't a layer's output, among the features of a model."""
 
 __all__ = ["INPUT_GRADIENT", "LOGITS", "OUTPUT"]
 

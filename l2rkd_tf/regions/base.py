@@ -27,7 +27,7 @@ class Region:
 
     Raises:
         ValueError: If `radius` is not a positive finite number, or above `max_radius`, or `fixed`
-            is no sequence of names.
+            isn't a sequence of names.
 
     Example:
         >>> class Towards(Region):

@@ -46,7 +46,7 @@ class Compose(RegionOfRegions):
         """See `Region.at_fraction`; the way is straight if all but the first are a `Ball`.
 
         Raises:
-            NotImplementedError: If another one than the first is no `Ball`.
+            NotImplementedError: If another one than the first isn't a `Ball`.
         """
         if not all(isinstance(region, Ball) for region in self.regions[1:]):
             raise NotImplementedError(

@@ -21,8 +21,8 @@ def default_region(
 
     It is `Patch(grid=4)` for images, series, videos and volumes, and for other inputs that come
     with them; `Compose([Swap(), Ball(2.0, norm="gaussian", scale="std")])` for vectors and columns
-    of tables, of which categories are swapped only; and `Swap()` for integers, booleans and strings
-    alone.
+    of tables, of which categories are swapped only; and `Swap()` for only integers, booleans and
+    strings.
 
     Args:
         inputs: Batch of points, or their symbolic `keras.KerasTensor`: one, a list or a dict.

@@ -57,7 +57,7 @@ def free_leaves(inputs: Tensors, fixed: Sequence[str] = ()) -> dict[str, tf.Tens
         there = f"They are {names}." if any(names) else "A single input has no name."
         raise ValueError(
             f"`fixed` must hold names of inputs. Received: fixed={tuple(fixed)}, of which "
-            f"{unknown} is no input. {there}"
+            f"{unknown} isn't an input. {there}"
         )
     free = named_leaves(inputs, fixed)
     if not free:

@@ -56,7 +56,7 @@ class Segment(Region):
 
     Raises:
         ValueError: If an argument is not as above, no input can be interpolated, or `fixed` names
-            what is no input.
+            what isn't an input.
 
     Example:
         >>> region = Segment(radius=0.5)

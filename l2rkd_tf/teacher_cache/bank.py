@@ -45,7 +45,7 @@ def cache_regions(
     fingerprint: str | None = None,
     verbose: bool = True,
 ) -> tf.data.Dataset:
-    """Asks a teacher once, at several points in the region of each example, for all of training.
+    """Runs a teacher once, at several points in the region of each example, for all of training.
 
     The inputs of the returned dataset, for `L2RKDDistiller.fit`, are `CachedRegions`: the examples,
     a point in the region of each, and the teacher's outputs at both. A step then never runs the
@@ -56,7 +56,7 @@ def cache_regions(
     Points are drawn again by seed when they are needed; only the teacher's outputs are stored:
     `k` times the examples, times the outputs. Before the teacher runs, their size and an estimate
     of the time are printed. With a `path`, the outputs of each pass are a file: an interrupted
-    build goes on with the first pass that is missing, and files that are altered are made again.
+    build resumes with the first pass that is missing, and files that are altered are made again.
     Another teacher, region, seed, batch size or other examples have files of their own.
 
     The distiller needs the same `region`, `num_region_points=1`, or `replace_fraction`, and no
@@ -65,9 +65,9 @@ def cache_regions(
     Args:
         dataset: As in `cache_teacher`.
         teacher: As in `cache_teacher`.
-        region: As in `L2RKDDistiller`; not one that asks the teacher, such as `LinearRegion`.
+        region: As in `L2RKDDistiller`; not one that runs the teacher, such as `LinearRegion`.
         points_per_example: Number `k` of points in the region of each example.
-        path: As in `cache_teacher`; its folder holds the teacher's outputs at the examples, too.
+        path: As in `cache_teacher`; its folder holds the teacher's outputs also at the examples.
         teacher_preprocessing: As in `cache_teacher`.
         batch_size: As in `cache_teacher`: partners come from the same batch.
         shuffle: As in `cache_teacher`; otherwise all passes have the same batches.
@@ -83,7 +83,7 @@ def cache_regions(
         with the attributes `num_examples` and `cursor`.
 
     Raises:
-        ValueError: As `cache_teacher`; or if `region` asks the teacher, `points_per_example` is not
+        ValueError: As `cache_teacher`; or if `region` runs the teacher, `points_per_example` is not
             a positive integer, or examples do not fit into `memory_bytes`.
         FloatingPointError: If teacher outputs are NaN or Inf in `dtype`.
         OSError: If a file cannot be written; earlier files remain.
@@ -152,7 +152,7 @@ class _Bank:
         found = default_region(inputs, data_format) if region is None else regions.get(region)
         if _asks_teacher(found):
             raise ValueError(
-                "`region` must not ask the teacher, which a bank asks only once. Received: "
+                "`region` must not run the teacher, which a bank runs only beforehand. Received: "
                 f"region={found!r}. Use regions.Segment(), say."
             )
         own = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(found))

@@ -31,7 +31,7 @@ def from_outputs(
     on that of `cache_teacher`, with distillation at the examples and in regions.
 
     The dataset is read twice, into memory. That rows and examples are in the same order cannot be
-    seen from them; but a dataset that is shuffled anew in each pass has no order, and is refused.
+    seen from them; but a dataset that is shuffled again in each pass has no order, and is refused.
 
     Args:
         dataset: `tf.data.Dataset` of batches `x`, `(x, y)` or `(x, y, sample_weight)` of numbers,

@@ -26,7 +26,7 @@ def make_job(study, phase, place, name, seed, settings):
 def teacher_jobs(study):
     """A run for each teacher, under the name of the first pair that has it.
 
-    Where each seed divides the data anew, a run for each seed.
+    Where each seed divides the data again, a run for each seed.
     """
     first = {}
     for name, pair in study.pairs.items():

@@ -207,7 +207,7 @@ def _contrasts(study, runs):
 
 
 def _mean_differences(study, runs):
-    """Of pairs that are data sets: the paired differences, averaged over them."""
+    """Of pairs that are datasets: the paired differences, averaged over them."""
     found = summary.mean_differences(study, runs)
     rows = [
         [name, method.against, *(difference_text(found[name, f]) for f in study.fractions)]
@@ -215,7 +215,7 @@ def _mean_differences(study, runs):
         if name != method.against
     ]
     header = ["method", "minus", *(header_of("fraction", f) for f in study.fractions)]
-    caption = f"Mean of the {len(study.pairs)} data sets: paired difference, pp (p-value)"
+    caption = f"Mean of the {len(study.pairs)} datasets: paired difference, pp (p-value)"
     return Table(caption, header, rows)
 
 

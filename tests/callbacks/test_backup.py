@@ -113,7 +113,7 @@ def test_other_files_stay_and_other_fits_start_from_scratch(
 
 @pytest.mark.stress
 def test_backups_that_are_kept(digits_dir, tmp_path, uninterrupted_run):
-    # 3 is no multiple of 2, but the last epoch.
+    # 3 isn't a multiple of 2, but the last epoch.
     train("student", digits_dir, tmp_path, epochs=3, save_freq=2, **KEPT)
     assert names(tmp_path) == ["epoch-000002", "epoch-000003"]
     more, complete = Epochs(), Epochs()

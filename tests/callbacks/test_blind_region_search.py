@@ -19,7 +19,7 @@ from tests.references import losses as reference
 
 
 def planted(rate=0.0, **arguments):
-    """Teacher and student that differ along feature 1 alone, at points where it is 0."""
+    """Teacher and student that differ along feature 1 only, at points where it is 0."""
     kernel, bias = random_weights(1)
     blind = kernel.copy()
     blind[1] = 0.0

@@ -34,7 +34,7 @@ CHECKPOINTS = [
 
 @pytest.fixture(scope="module")
 def checkpoint_folders(tmp_path_factory):
-    """Folders of a distiller that trains on labels alone, and of its student without one."""
+    """Folders of a distiller that trains on labels only, and of its student without one."""
     folders = [tmp_path_factory.mktemp(name) for name in ("distiller", "student")]
     kinds = [callbacks.StudentCheckpoint, keras.callbacks.ModelCheckpoint]
     distiller = make_distiller(**HARD_ONLY)

@@ -68,7 +68,7 @@ def test_steps_are_announced_and_what_to_run_next(distilled, teacher_file):
     assert lines[0] == f"[1/3] Reading the teacher from {teacher_file}"
     assert [line[:5] for line in lines if line.startswith("[")] == ["[1/3]", "[2/3]", "[3/3]"]
     assert sum(line.startswith("Epoch 2/2") for line in lines) == 2
-    assert not any("\b" in line or "\r" in line for line in lines)  # this is no terminal
+    assert not any("\b" in line or "\r" in line for line in lines)  # this isn't a terminal
     student = folder / "students/seed0/model.keras"
     assert lines[-1] == f"Next: l2rkd export --student={student} --quantization=int8"
 

@@ -23,7 +23,7 @@ def load(digits_dir):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Counts the images that are decoded by data sets loaded from now on."""
+    """Counts the images that are decoded by datasets loaded from now on."""
     count = np.zeros((), int)
     open_split = sources.open_split
 

@@ -17,7 +17,7 @@ COUNTS = {"train": 124, "validation": 62, "test": 70}
 
 @pytest.fixture
 def few(masks, monkeypatch):
-    """Has each split consist of its first examples alone, and its fonts read already."""
+    """Has each split consist of its first examples only, and its fonts read already."""
     _shorten(masks, monkeypatch)
 
 

@@ -198,7 +198,7 @@ def wrong_arguments(draw, region):
 
 
 def members(region):
-    """The regions of a mixture, or the region alone."""
+    """The regions of a mixture, or only the region."""
     if region is None:
         return []
     name, arguments = region
@@ -379,7 +379,7 @@ def train(configuration, distiller, optimizer, data):
     options = {"run_eagerly": True} if how == "eager" else {"jit_compile": how == "XLA"}
     distiller.compile(optimizer, make_loss(configuration), **options)
     x, y, sample_weight = data
-    only_weighted = y is None and sample_weight is not None  # which a data set cannot hold
+    only_weighted = y is None and sample_weight is not None  # which a dataset cannot hold
     if configuration.by == "train_on_batch" or only_weighted:
         return distiller.train_on_batch(x, y, sample_weight=sample_weight, return_dict=True)
     given_parts = data[:1] if y is None else data[:2] if sample_weight is None else data

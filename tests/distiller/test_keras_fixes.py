@@ -297,7 +297,7 @@ def test_parameter_servers_are_refused(monkeypatch):
         L2RKDDistiller(network(0), network(1))
 
 
-# Numbers that are not finite.
+# NaN or Inf.
 
 
 def broken_data(where, bad=np.nan):

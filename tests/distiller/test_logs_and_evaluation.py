@@ -117,7 +117,7 @@ def test_training_and_testing_on_a_batch_equal_fit_and_evaluate():
     logs = other.train_on_batch(x, y, return_dict=True)
     assert_equal_weights(one.student, other.student)
     assert {name: [pytest.approx(value)] for name, value in logs.items()} == history
-    other.reset_metrics()  # Keras before 3.15 goes on with those of the batch before
+    other.reset_metrics()  # Keras before 3.15 continues with those of the batch before
     assert other.test_on_batch(x, y, return_dict=True) == pytest.approx(
         one.evaluate(x, y, verbose=0, return_dict=True)
     )

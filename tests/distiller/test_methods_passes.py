@@ -72,7 +72,7 @@ def test_one_pass_of_each_model_for_all_methods(at, kd_weight):
     for step in (1, 2):
         distiller.train_on_batch(x, y)
         assert [calls_of(model) for model in models] == [step, step]
-    models[0].get_layer("counting").calls.assign(0)  # the teacher counts in inference, too
+    models[0].get_layer("counting").calls.assign(0)  # the teacher also counts in inference
     for one, other in zip(models[0].get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -35,7 +35,7 @@ def test_region_points_differ_between_steps():
     x, y = images(8)
     distiller = compiled(L2RKDDistiller(convnet(0, 8), convnet(1), seed=0), rate=0.0)
     losses = [distiller.train_on_batch(x, y, return_dict=True)["region_loss"] for _ in range(3)]
-    # `train_on_batch` starts its metrics anew: three draws, the same weights.
+    # `train_on_batch` starts its metrics again: three draws, the same weights.
     assert len({round(float(loss), 7) for loss in losses}) == 3
 
 

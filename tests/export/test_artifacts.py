@@ -1,4 +1,4 @@
-"""Exported files compute what the student computes; the report beside them."""
+"""Exported files compute what the student computes; the report next to them."""
 
 import dataclasses
 import json

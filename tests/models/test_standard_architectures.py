@@ -1,4 +1,4 @@
-"""The networks of the literature: sizes, names, arguments, precision, saving and training."""
+"""Standard architectures: sizes, names, arguments, precision, saving and training."""
 
 import functools
 import re

@@ -1,4 +1,4 @@
-"""What the networks of the literature compute, against NumPy in float64, and how they begin."""
+"""What standard architectures compute, against NumPy in float64, and how they begin."""
 
 import functools
 import re

@@ -13,7 +13,7 @@ import tempfile
 import venv
 import zipfile
 
-# A few that read documents, examples and modules of tests beside them.
+# A few that read documents, examples and modules of tests next to them.
 TESTS = ("tests/test_losses.py", "tests/test_readme.py", "tests/test_typing.py")
 PACKAGES = {"l2rkd_tf", "l2rkd_command"}
 IN_WHEEL = {"l2rkd_command/__init__.py", "l2rkd_tf/__init__.py", "l2rkd_tf/py.typed"}

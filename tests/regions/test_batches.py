@@ -75,7 +75,7 @@ def test_every_example_is_replaced_equally_often():
 @pytest.mark.covering
 @pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
 @pytest.mark.parametrize(
-    "arguments", [{"num_points": 3}, {"replace_fraction": 0.5}], ids=["beside", "replace"]
+    "arguments", [{"num_points": 3}, {"replace_fraction": 0.5}], ids=["added", "replace"]
 )
 def test_points_of_batches_of_unknown_size(arguments, compiled):
     region = Segment()

@@ -253,7 +253,11 @@ def test_structures_are_drawn_in_graph_and_xla_as_in_eager_mode(region):
 @pytest.mark.parametrize(
     ("region", "inputs", "message"),
     [
-        (Segment(fixed=("c",)), {"a": ROWS, "b": points((6, 2))}, r"\['c'\] is no.*\['a', 'b'\]"),
+        (
+            Segment(fixed=("c",)),
+            {"a": ROWS, "b": points((6, 2))},
+            r"\['c'\] isn't an.*\['a', 'b'\]",
+        ),
         (Swap(fixed=("a",)), ROWS, "A single input has no name"),
         (Swap(fixed=("a",)), {"a": ROWS}, "must leave at least one"),
         (Segment(), {"a": ROWS}, r"input 'a' of dtype int32. Use regions.Swap\(\)"),

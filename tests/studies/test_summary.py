@@ -83,7 +83,7 @@ def test_the_files_show_what_failed_and_what_was_named(small, runs, tmp_path):
 
 @pytest.fixture
 def two_tables():
-    """A study of two data sets with made-up results."""
+    """A study of two datasets with made-up results."""
     pair = Pair(teacher=Network(widths=(8,)), student=Network(widths=(4,)))
     study = Study(
         title="Tables",
@@ -128,8 +128,8 @@ def test_each_data_set_has_its_table_and_its_panel(two_tables, tmp_path):
     }
     text = page.write(str(tmp_path / "out"), study, results)
     assert "Test accuracy, %: tables/wine" in text
-    assert "Mean of the 2 data sets: paired difference, pp (p-value)" in text
-    assert "| swap" in text.split("Mean of the 2 data sets")[1]
+    assert "Mean of the 2 datasets: paired difference, pp (p-value)" in text
+    assert "| swap" in text.split("Mean of the 2 datasets")[1]
     panels = plots.curves(study, results, "fraction").axes
     assert [panel.get_title() for panel in panels] == ["tables/wine", "tables/digits"]
     assert [panel.get_lines()[-1].get_ydata()[0] for panel in panels] == [99.0, 98.0]

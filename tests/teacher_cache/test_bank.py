@@ -398,10 +398,10 @@ def test_size_and_time_are_printed_before_the_teacher_runs(capsys, tmp_path):
     ("options", "message"),
     [
         ({"k": 0}, "`points_per_example` must be a positive integer. Received: .*=0"),
-        ({"region": regions.LinearRegion(None)}, "`region` must not ask the teacher"),
+        ({"region": regions.LinearRegion(None)}, "`region` must not run the teacher"),
         (
             {"region": regions.Mixture([regions.Swap(), regions.LinearRegion(None)])},
-            "`region` must not ask the teacher",
+            "`region` must not run the teacher",
         ),
         ({"region": "nothing"}, "`region`"),
         ({"memory_bytes": 10}, "`memory_bytes` must be enough for the examples"),
@@ -458,5 +458,5 @@ def test_a_region_that_asks_the_teacher_is_refused_inside_mixtures_of_mixtures()
     teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     inner = regions.Mixture([regions.LinearRegion(teacher), regions.Swap()])
     data = tf.data.Dataset.from_tensor_slices((np.eye(4), np.arange(4))).batch(2)
-    with pytest.raises(ValueError, match="`region` must not ask the teacher"):
+    with pytest.raises(ValueError, match="`region` must not run the teacher"):
         cache_regions(data, teacher, regions.Mixture([inner, regions.Swap()]), 2, verbose=False)

@@ -63,10 +63,10 @@ def assert_same_training(make, data, arguments, cache=(), atol=1e-6, fit=(), **o
 
     Args:
         make: Function of a seed that makes a model.
-        data: Data set without teacher.
+        data: Dataset without teacher.
         arguments: Arguments of the distiller.
         cache: Arguments of `cache_teacher`.
-        atol: Largest difference of an update and of a log, beside 1e-5 of their sizes.
+        atol: Largest difference of an update and of a log, in addition to 1e-5 of their sizes.
         fit: Arguments of `fit`.
         **options: Arguments of `compile`.
     """

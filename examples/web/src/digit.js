@@ -1,4 +1,4 @@
-// From pen strokes to the 8x8 images of the `digits` data set.
+// From pen strokes to the 8x8 images of the `digits` dataset.
 //
 // The set was made of bitmaps of 32x32 pixels, black or white, in which the set pixels of each block
 // of 4x4 were counted: 64 levels from 0 to 16. A digit fills the height of its bitmap, is centred, and
@@ -21,7 +21,7 @@ export function levelsOfStrokes(strokes) {
   return countBlocks(bitmapOf(strokes, penWidth(strokes)));
 }
 
-/** Grey values in [0, 1] as the data set has them: levels kept in eight bits. */
+/** Grey values in [0, 1] as the dataset has them: levels kept in eight bits. */
 export function pixelsOfLevels(levels) {
   return Float32Array.from(levels, (level) => Math.round((level * 255) / 16) / 255);
 }

@@ -14,10 +14,10 @@ class TorchSGD(keras.optimizers.Optimizer):
         buffer = momentum * buffer + g + l2 * w
         w      = w - learning_rate * buffer
 
-    Keras's own SGD differs in two ways. Its `weight_decay` shrinks the weights beside the
+    Keras's own SGD differs in two ways. Its `weight_decay` shrinks the weights next to the
     momentum, so that a step decays them about `1 - momentum` times as much. And its velocity
     contains the learning rates of earlier steps, so that a change takes several steps to be felt.
-    Here, as in PyTorch, all trainable weights decay: biases and batch normalization, too. The
+    Here, as in PyTorch, all trainable weights decay: also biases and batch normalization. The
     logged loss and the model have no part in it.
 
     Args:

@@ -6,7 +6,7 @@ This module does not import TensorFlow.
 
 import importlib
 
-#: Kinds that have a teacher for each seed; but for `known`, a seed also divides the examples anew.
+#: Kinds that have a teacher for each seed; but for `known`, a seed also divides the examples again.
 BY_SEED = ("known", "scenes", "series", "tables", "text")
 
 

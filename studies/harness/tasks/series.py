@@ -17,7 +17,7 @@ _STEPS = 64  # longer series are resampled to so many steps
 
 
 def task(name):
-    """A task of one of the data sets in `_LOADERS`."""
+    """A task of one of the datasets in `_LOADERS`."""
     table, labels = _LOADERS[name](return_X_y=True, return_type="nested_univ")
     rows = [[np.asarray(channel, "float32") for channel in row] for row in table.to_numpy()]
     steps = min(_STEPS, max(len(row[0]) for row in rows))
