@@ -50,6 +50,7 @@ EXTRAS["dev"] = [
     "mkdocs-material>=9.5",
     "mkdocstrings[python]>=0.30",
     "mypy>=1.15",
+    "nbformat>=5.9",
     "ruff>=0.9",
     "twine>=6",
 ]

@@ -8,6 +8,7 @@ page, which a browser does not show, say what differs from a page that a reader 
 - `<!-- not run: reason -->`, immediately before a block: it is compiled only, and listed below.
 """
 
+import ast
 import functools
 import importlib.util
 import pathlib
@@ -21,6 +22,7 @@ from typing import NamedTuple
 
 import keras
 import matplotlib.image
+import nbformat
 import numpy as np
 import pytest
 from absl import flags
@@ -151,6 +153,7 @@ def test_python_blocks_run(page, in_full, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if not in_full:  # training takes its course, but not its time
         monkeypatch.setattr(keras.Model, "fit", for_few_steps(keras.Model.fit))
+    monkeypatch.setattr(l2rkd_tf.models, "application", a_small_application)
     namespace = {"__name__": "page"}
     things = given(tmp_path) if any(block.given for block in blocks_of(page, "python")) else {}
     for block in blocks_of(page, "python"):
@@ -160,6 +163,15 @@ def test_python_blocks_run(page, in_full, tmp_path, monkeypatch):
         if block.not_run is None:
             exec(code, namespace)
     CHECKS.get(page, lambda *_: None)(namespace, tmp_path, in_full)
+
+
+def a_small_application(name, *arguments, pretrained=False, **options):
+    """A network that needs no download and little time."""
+    assert name in l2rkd_tf.models.application_names()
+    return APPLICATION("MobileNet", *arguments, **options)
+
+
+APPLICATION = l2rkd_tf.models.application
 
 
 def for_few_steps(fit):
@@ -338,6 +350,38 @@ def page_module(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_notebooks_hold_the_blocks_of_their_pages():
+    """Which run in `test_python_blocks_run`, without anything given."""
+    notebooks = page_module("site_notebooks")
+    for name in notebooks.TUTORIALS:
+        made = notebooks.notebook(read(f"docs/{name}.md"))
+        nbformat.validate(made)
+        blocks = list(blocks_of(f"docs/{name}.md", "python"))
+        cells = [cell.source for cell in made.cells if cell.cell_type == "code"]
+        assert cells == [block.code.strip("\n") for block in blocks]
+        assert len(cells) > 2 and not any(block.given or block.not_run for block in blocks)
+        texts = "".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
+        assert texts.startswith("# ") and ".md" not in texts
+
+
+def strings_of(tree):
+    """The string literals of a module, with `{}` for values."""
+    for node in ast.walk(tree):
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        texts = [part.value if isinstance(part, ast.Constant) else "{}" for part in parts]
+        if isinstance(node, (ast.JoinedStr, ast.Constant)) and isinstance(texts[0], str):
+            yield "".join(map(str, texts))
+
+
+def test_messages_of_the_page_are_those_of_the_library():
+    sources = [*ROOT.glob("l2rkd_tf/**/*.py"), *ROOT.glob("l2rkd_command/**/*.py")]
+    said = "\n".join(text for path in sources for text in strings_of(ast.parse(path.read_text())))
+    rows = re.findall(r"^\| (`[^|]+) \| ", read("docs/troubleshooting.md"), re.MULTILINE)
+    assert len(rows) > 15
+    messages = [message for row in rows for message in re.findall(r"`([^`]+)`", row)]
+    assert [message for message in messages if message not in said] == []
 
 
 def test_pictures_of_regions_are_of_regions():
