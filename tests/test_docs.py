@@ -366,6 +366,12 @@ def test_notebooks_hold_the_blocks_of_their_pages():
         assert texts.startswith("# ") and ".md" not in texts
 
 
+def test_the_page_of_regions_lists_all_of_them():
+    names = re.findall(r"^        - (\w+)$", read("docs/api/regions.md"), re.MULTILINE)
+    constants = {name for name in l2rkd_tf.regions.__all__ if name.isupper()}
+    assert set(names) == set(l2rkd_tf.regions.__all__) - constants
+
+
 def strings_of(tree):
     """The string literals of a module, with `{}` for values."""
     for node in ast.walk(tree):

@@ -1,6 +1,5 @@
 """The plot of a study: curves, differences by method, or profiles of local shape."""
 
-import matplotlib
 import numpy as np
 import scipy.stats
 from matplotlib.figure import Figure
@@ -10,6 +9,20 @@ from l2rkd_tf.utils import files
 from studies.harness import measures, summary, tables
 
 _COLOUR = "#0072b2"
+#: One colour a method in all figures (Okabe and Ito's, which colour-blind readers tell apart).
+_COLOURS = {
+    "student only": "#56b4e9",
+    "KD": "#e69f00",
+    "KD, augmented": "#d55e00",
+    "PE-BKD": "#009e73",
+    "L2RKD, patches": _COLOUR,
+    "patch": _COLOUR,
+    "swap, then noise of 2": _COLOUR,
+    "segment": "#cc79a7",
+    "L2RKD, segments": "#cc79a7",
+}
+_OTHER_COLOURS = ("#009e73", "#56b4e9", "#d55e00", "#cc79a7")
+_MOST_COLOURS = 5  # Of more methods, those without a colour of their own are grey.
 _PROFILES = 3  # methods whose profiles are drawn: the first ones
 # `fidelity_profiles` draws bands of so many standard errors on each side.
 _STANDARD_ERRORS = scipy.stats.norm.ppf(0.975)
@@ -47,7 +60,8 @@ def curves(study, results, axis):
         axes.axhline(teacher, color="0.4", linestyle=":", label="teacher")
         axes.set_title(pair if len(pairs) > 1 else study.title)
     panels[0].set_ylabel(f"test {study.score}, %")
-    panels[0].legend(fontsize=8, framealpha=0.5)
+    handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles, loc="outside right upper", fontsize=8)
     if len(pairs) > 1:
         figure.suptitle(study.title)
     return figure
@@ -55,20 +69,22 @@ def curves(study, results, axis):
 
 def _draw_curves(axes, study, rows, axis):
     unit = 100 if axis == "fraction" else 1
+    styles = _styles(study.methods)
     for number, (name, method) in enumerate(study.methods.items()):
         own = [row for row in rows if row["method"] == name and "accuracy" in row]
         places = np.array([row[axis] for row in own]) * unit
+        # Between two points, a line would show what nobody tried.
+        line = "" if len(own) < 3 else "--" if method.compute > 1 else "-"
         axes.errorbar(
             places * (1 + 0.008 * number),
             [row["accuracy"] for row in own],
             yerr=[row["accuracy_interval"] or 0 for row in own],
-            label=name,
             marker="o",
             markersize=4,
             capsize=2,
             linewidth=1.4,
-            linestyle="--" if method.compute > 1 else "-",
-            color=matplotlib.colormaps["tab10"](number),
+            linestyle=line,
+            **styles[name],
         )
     axes.set_xscale("log")
     values = summary.axes_of(study)[axis]
@@ -78,6 +94,20 @@ def _draw_curves(axes, study, rows, axis):
     labels = {"fraction": "fraction of the training data, %", "length": "training compute, x"}
     axes.set_xlabel(labels[axis])
     axes.grid(alpha=0.25)
+
+
+def _styles(methods):
+    """Colour, label and order of each method: grey ones behind the others, under one label."""
+    taken = {_COLOURS.get(name) for name in methods}
+    free = iter([colour for colour in _OTHER_COLOURS if colour not in taken])
+    styles = {}
+    for name, method in methods.items():
+        colour = _COLOURS.get(name) or (next(free, None) if len(methods) <= _MOST_COLOURS else None)
+        if colour is None and method.compute > 1:
+            colour = _COLOURS.get("KD" if method.kind == "kd" else "L2RKD, patches")
+        label = name if colour else "other methods"
+        styles[name] = {"color": colour or "0.7", "label": label, "zorder": 3 if colour else 2}
+    return styles
 
 
 def _dots(study, rows, axis):

@@ -82,6 +82,7 @@ def mean_differences(study, runs):
             ]
             means = pd.concat(differences, axis=1).dropna().mean(axis=1)
             found[name, fraction] = paired_statistics(means)
+    correct(found.values())
     return found
 
 
@@ -101,6 +102,29 @@ def paired_statistics(differences):
     return {"difference": mean, "difference_interval": half, "p_value": p_value}
 
 
+def correct(found):
+    """Adds Holm's correction for the number of comparisons, as `corrected_p_value`.
+
+    Of `n` p-values, the `i`-th smallest becomes `max over j <= i of (n - j + 1) p_j`, at most 1.
+
+    Args:
+        found: Results of `paired_statistics`, one family; changed in place.
+
+    Returns:
+        `found`.
+    """
+    tested = sorted((row for row in found if row.get("p_value") is not None), key=_p_value)
+    largest = 0.0
+    for rank, row in enumerate(tested):
+        largest = max(largest, min(1.0, (len(tested) - rank) * row["p_value"]))
+        row["corrected_p_value"] = largest
+    return found
+
+
+def _p_value(row):
+    return row["p_value"]
+
+
 def summarize(study, runs):
     """A row for each pair, fraction, length and method.
 
@@ -110,10 +134,13 @@ def summarize(study, runs):
 
     Returns:
         Dicts with means, halves of 95 % confidence intervals, the paired difference from the
-        method that it is compared with, its interval and p-value, and counts.
+        method that it is compared with, its interval and p-value, also corrected for all
+        comparisons of the study, and counts.
     """
     runs = Runs(runs)
-    return [_row(study, runs, place, name) for place in places_of(study) for name in study.methods]
+    return correct(
+        [_row(study, runs, place, name) for place in places_of(study) for name in study.methods]
+    )
 
 
 def _row(study, runs, place, name):
@@ -160,19 +187,22 @@ def contrasts(study, runs):
     for (name, *place), (other, *other_place) in study.contrasts:
         text = f"{name} at {share(place[0])} − {other} at {share(other_place[0])}"
         rows.append((text, runs.paired((pair, *place), name, (pair, *other_place), other)))
+    correct([row for _, row in rows])
     return rows
 
 
 def grid_differences(study, runs):
     """`{(place, row, heading): statistics}` of the differences of `study.grid`."""
     runs, grid = Runs(runs), study.grid
-    return {
+    found = {
         (place, row, heading): runs.paired(place, methods[0], place, methods[1])
         for place in places_of(study)
         for row in grid.rows
         for heading in grid.differences
         if (methods := grid.compared(row, heading))
     }
+    correct(found.values())
+    return found
 
 
 def rank_correlation(study, runs):

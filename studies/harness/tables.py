@@ -1,5 +1,6 @@
 """The tables of a study, as texts."""
 
+import re
 import typing
 
 import tabulate
@@ -30,9 +31,20 @@ class Table(typing.NamedTuple):
     rows: list
 
     def markdown(self):
-        """The table with its caption."""
-        body = tabulate.tabulate(self.rows, self.header, tablefmt="github", disable_numparse=True)
+        """The table with its caption; columns of numbers are aligned to the right."""
+        sides = [
+            "right" if _are_numbers(column) else "left" for column in zip(*self.rows, strict=True)
+        ]
+        body = tabulate.tabulate(
+            self.rows, self.header, tablefmt="pipe", disable_numparse=True, colalign=sides
+        )
         return f"**{self.caption}**\n\n{body}\n"
+
+
+def _are_numbers(column):
+    """Whether all texts that are not empty begin with a number, in bold or not."""
+    texts = [text for text in column if text]
+    return bool(texts) and all(re.match(r"(\*\*)?[+-]?\d", text) for text in texts)
 
 
 def all_tables(study, results):
@@ -87,12 +99,22 @@ def accuracy_tables(study, rows):
     """Accuracies and differences, for each value of the axes that are not along the columns."""
     tables = []
     for caption, cells in _by_place(study, rows):
-        header, names = _header(study), study.methods
-        accuracies = [[name, *map(accuracy_text, cells[name])] for name in names]
+        accuracies = [[name, *texts] for name, texts in _with_best_in_bold(cells).items()]
         caption_of_scores = _caption(f"Test {study.score}, %", caption)
-        tables.append(Table(caption_of_scores, ["method", *header], accuracies))
+        tables.append(Table(caption_of_scores, ["method", *_header(study)], accuracies))
         tables.append(_differences(study, caption, cells))
     return tables
+
+
+def _with_best_in_bold(cells):
+    """Texts of accuracies by method, of which the highest mean of each column is bold."""
+    texts = {name: list(map(accuracy_text, row)) for name, row in cells.items()}
+    for column, rows in enumerate(zip(*cells.values(), strict=True)):
+        means = [row.get("accuracy", -1.0) for row in rows]
+        for name, mean in zip(cells, means, strict=True):
+            if mean == max(means) >= 0 and len(cells) > 1:
+                texts[name][column] = f"**{texts[name][column]}**"
+    return texts
 
 
 def difference_tables(study, rows):
@@ -136,7 +158,7 @@ def _header(study):
 
 def _differences(study, place, cells):
     caption = _caption(
-        "Paired difference at equal compute, percentage points (p-value)", place
+        "Paired difference at equal compute, percentage points (corrected p-value)", place
     )  # fmt: skip
     rows = [
         [name, method.against, *map(difference_text, cells[name])]
@@ -197,12 +219,12 @@ def _grid_counts(study, differences):
 
 
 def _grid_difference(row):
-    return _bold_if_clear(row["difference"], row["difference_interval"]) if row else ""
+    return _bold_if_clear(row) if row else ""
 
 
 def _contrasts(study, runs):
     rows = [[text, difference_text(row)] for text, row in summary.contrasts(study, runs)]
-    header = ["difference", "percentage points (p-value)"]
+    header = ["difference", "percentage points (corrected p-value)"]
     return Table("Less data against more, paired difference", header, rows)
 
 
@@ -215,7 +237,7 @@ def _mean_differences(study, runs):
         if name != method.against
     ]
     header = ["method", "minus", *(header_of("fraction", f) for f in study.fractions)]
-    caption = f"Mean of the {len(study.pairs)} datasets: paired difference, pp (p-value)"
+    caption = f"Mean of the {len(study.pairs)} datasets: paired difference, pp (corrected p-value)"
     return Table(caption, header, rows)
 
 
@@ -257,9 +279,9 @@ def _plus_minus(mean, half, sign=""):
     return f"{mean:{sign}.1f}" if half is None else f"{mean:{sign}.1f} ± {half:.1f}"
 
 
-def _bold_if_clear(mean, half):
-    text = _plus_minus(mean, half, "+")
-    return f"**{text}**" if half is not None and abs(mean) > half else text
+def _bold_if_clear(row):
+    text = _plus_minus(row["difference"], row["difference_interval"], "+")
+    return f"**{text}**" if row.get("corrected_p_value", 1.0) < 0.05 else text
 
 
 def accuracy_text(row):
@@ -271,11 +293,10 @@ def accuracy_text(row):
 
 
 def difference_text(row):
-    """Mean difference with its interval and p-value, bold where the interval excludes 0."""
+    """Mean difference with its interval and corrected p-value, bold where that is below 0.05."""
     if "difference" not in row:
         return "failed"
-    text = _bold_if_clear(row["difference"], row["difference_interval"])
-    return f"{text} ({p_value_text(row['p_value'])})"
+    return f"{_bold_if_clear(row)} ({p_value_text(row.get('corrected_p_value'))})"
 
 
 def p_value_text(value):

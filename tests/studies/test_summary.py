@@ -31,6 +31,14 @@ def test_p_value_of_three_differences_in_closed_form():
     assert summary.paired_statistics(np.array([])) == {}
 
 
+def test_p_values_are_corrected_as_by_holm():
+    # By hand: 3 * 0.01; 2 * 0.04; the third keeps 0.08, since a correction may not fall.
+    rows = [{"p_value": value} for value in (0.04, None, 0.01, 0.05)] + [{}]
+    found = [row.get("corrected_p_value") for row in summary.correct(rows)]
+    assert found == [pytest.approx(0.08), None, pytest.approx(0.03), pytest.approx(0.08), None]
+    assert summary.correct([{"p_value": 0.7}, {"p_value": 0.6}])[0]["corrected_p_value"] == 1.0
+
+
 def test_the_summary_is_paired_over_seeds(small, runs):
     rows = {(row["method"], row["fraction"]): row for row in summary.summarize(small, runs)}
     row = rows["L2RKD", 0.5]
@@ -68,7 +76,7 @@ def test_the_files_show_what_failed_and_what_was_named(small, runs, tmp_path):
     text = page.write(str(tmp_path / "out"), small, results)
     assert (tmp_path / "out.md").read_text() == text
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-    assert ["L2RKD", "91.0 ± 13.8", "96.5 ± 69.9 (1 failed)"] in rows
+    assert ["L2RKD", "**91.0 ± 13.8**", "**96.5 ± 69.9 (1 failed)**"] in rows
     assert ["L2RKD at 50% − KD at 100%", "-2.0 ± 6.6 (0.321)"] in rows
     assert ["teacher", "99.0", "98.0"] in rows
     assert any(row and row[0].endswith("length 1.0, seed 1") and row[1] == "b: c" for row in rows)
@@ -128,7 +136,7 @@ def test_each_data_set_has_its_table_and_its_panel(two_tables, tmp_path):
     }
     text = page.write(str(tmp_path / "out"), study, results)
     assert "Test accuracy, %: tables/wine" in text
-    assert "Mean of the 2 datasets: paired difference, pp (p-value)" in text
+    assert "Mean of the 2 datasets: paired difference, pp (corrected p-value)" in text
     assert "| swap" in text.split("Mean of the 2 datasets")[1]
     panels = plots.curves(study, results, "fraction").axes
     assert [panel.get_title() for panel in panels] == ["tables/wine", "tables/digits"]
