@@ -123,7 +123,12 @@ def accuracy(distiller, namespace):
 
 def check_readme(namespace, folder, in_full):
     assert (folder / "student.tflite").exists()
-    assert not in_full or accuracy(namespace["distiller"], namespace) > 0.8
+    if in_full:
+        promised = re.search(r"`KD ([\d.]+) % \| L2RKD ([\d.]+) %`", read("README.md")).groups()
+        found = [namespace["kd"], namespace["l2rkd"]]
+        # Another machine adds floating-point numbers in another order.
+        np.testing.assert_allclose(found, np.array(promised, float), atol=2)
+        assert found[0] + 1 < found[1]
 
 
 def check_first_student(namespace, folder, in_full):
@@ -145,8 +150,8 @@ CHECKS = {"README.md": check_readme, "docs/first_student.md": check_first_studen
 @pytest.mark.parametrize(
     ("page", "in_full"),
     [
-        *[(page, False) for page in PYTHON_PAGES],
-        *[pytest.param(page, True, marks=pytest.mark.stress) for page in CHECKS],
+        *[(page, page == "README.md") for page in PYTHON_PAGES],
+        pytest.param("docs/first_student.md", True, marks=pytest.mark.stress),
     ],
 )
 def test_python_blocks_run(page, in_full, tmp_path, monkeypatch):

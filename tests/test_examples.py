@@ -71,7 +71,7 @@ def test_quickstart_finds_what_the_readme_says(folder, capsys):
     readme = (EXAMPLES.parent / "README.md").read_text()
     promised = accuracies(re.search(r"`(KD [\d.]+ % \| L2RKD [\d.]+ %)`", readme)[1])
     # Another machine adds floating-point numbers in another order.
-    np.testing.assert_allclose(found, promised, atol=1.5)
+    np.testing.assert_allclose(found, promised, atol=2)
     assert found[0] + 1 < found[1]
 
 

@@ -17,15 +17,15 @@ RESULTS = ROOT / "studies" / "results"
 
 
 def test_quickstart_is_short():
-    """It runs in `test_docs.py`."""
+    """It runs in `test_docs.py`, which compares what it prints with what the README says."""
     code = re.search(r"```python\n(.+?)```", README, re.DOTALL).group(1)
-    assert len([line for line in code.splitlines() if line]) <= 15
+    assert len([line for line in code.splitlines() if line]) <= 25
 
 
 @pytest.mark.parametrize(
     ("page", "tables"),
     [
-        ("README.md", 2),
+        ("README.md", 1),
         ("docs/method.md", 1),
         ("docs/methods.md", 1),
         ("docs/performance.md", 3),

@@ -42,8 +42,9 @@ def load(
     many fonts, 62 classes) and `"glyph_scenes"` (digits, with the class of each pixel) are part of
     this library and need no download. Order and augmentation of
     a pass depend only on `seed` and the number of the pass. Passes are counted from 0 with every
-    iteration of the dataset, also under `repeat`; `cursor.set_batch` makes the next iteration start
-    at any batch, so that an interrupted run resumes exactly: see
+    iteration of the dataset, also under `repeat`, of which TensorFlow begins some in advance: load
+    the data again for a training that is to have the same order as another one. `cursor.set_batch`
+    makes the next iteration start at any batch, so that an interrupted run resumes exactly: see
     `l2rkd_tf.callbacks.TrainingBackup`. The position is kept in Python: the dataset works only in
     the process that created it.
 
