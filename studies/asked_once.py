@@ -1,7 +1,9 @@
 """A teacher that is run once, at some points in the region of each image, or in every step."""
 
+import dataclasses
+
 from studies.harness.definitions import Method, Study
-from studies.networks import DIGITS, GLYPHS, HALF, LEARNING_RATES
+from studies.networks import DIGITS, FASHION, GLYPHS, HALF, LEARNING_RATES, SMALL_FASHION
 
 _LIVE = "in every step"
 
@@ -37,6 +39,19 @@ asked_once_glyphs = Study(
     title="A teacher that is run once, glyphs",
     **GLYPHS,
     methods=_METHODS,
+    fractions=(0.05,),
+    measures=(),
+)
+
+# Nothing is chosen here, as in `f1_fashion`, whose teachers these are.
+asked_once_fashion = Study(
+    title="A teacher that is run once, Fashion-MNIST",
+    **FASHION,
+    pairs={"fashion": SMALL_FASHION},
+    methods={
+        name: dataclasses.replace(method, choose={}, settings_of="")
+        for name, method in _METHODS.items()
+    },
     fractions=(0.05,),
     measures=(),
 )

@@ -10,12 +10,11 @@ augmentation, 100 images, the student of 95,000 weights. All others are secondar
 MNIST and Fashion-MNIST must be prepared: see `studies/harness/tasks/known.py`.
 """
 
-from studies.harness.definitions import Method, Network, Pair, Study
-from studies.networks import HALF
+from studies.harness.definitions import Method, Study
+from studies.networks import FASHION, HALF, LARGE_FASHION, SMALL_FASHION
 
 _IMAGES = 55_000
 _AUGMENTED = "KD, augmented"
-_TEACHER = Network(widths=(32, 64, 128))
 
 
 def _augmented(**method):
@@ -24,11 +23,8 @@ def _augmented(**method):
 
 f1_fashion = Study(
     title="Fashion-MNIST, 100 and 600 images",
-    dataset="known/fashion_mnist",
-    pairs={
-        "6,000 weights": Pair(teacher=_TEACHER, student=Network(widths=(8, 16, 32))),
-        "95,000 weights": Pair(teacher=_TEACHER, student=_TEACHER),
-    },
+    **FASHION,
+    pairs={"6,000 weights": SMALL_FASHION, "95,000 weights": LARGE_FASHION},
     methods={
         "student only, augmented": _augmented(kind="none"),
         "KD": Method(kind="kd", against=_AUGMENTED),
@@ -38,8 +34,5 @@ f1_fashion = Study(
         "L2RKD, augmented": _augmented(kind="l2rkd", options=HALF),
     },
     fractions=(100 / _IMAGES, 600 / _IMAGES),
-    steps=2000,
-    teacher_steps=6000,
-    teacher_augment="crop_flip",
     measures=(),
 )

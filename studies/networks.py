@@ -17,6 +17,17 @@ GLYPHS = {
     "teacher_steps": 8000,
 }
 
+# Images of 28x28, and a teacher for each seed.
+_FASHION_TEACHER = Network(widths=(32, 64, 128))
+FASHION = {
+    "dataset": "known/fashion_mnist",
+    "steps": 2000,
+    "teacher_steps": 6000,
+    "teacher_augment": "crop_flip",
+}
+SMALL_FASHION = Pair(teacher=_FASHION_TEACHER, student=Network(widths=(8, 16, 32)))
+LARGE_FASHION = Pair(teacher=_FASHION_TEACHER, student=_FASHION_TEACHER)
+
 # Twice the last one is too much even for KD of few digits, which gains most from a high rate.
 LEARNING_RATES = {"learning_rate": (1e-2, 3e-2, 9e-2)}
 TEMPERATURES = LEARNING_RATES | {"temperature": (4.0, 8.0)}

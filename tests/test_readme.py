@@ -41,6 +41,15 @@ def test_tables_are_those_that_commands_printed(page, tables):
     assert fill_readme["fill"](text) == text
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/fashion.md"])
+def test_numbers_in_texts_are_in_results(page):
+    text = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    number = re.compile(r"(?<![\d.:-])\d+\.\d(?![\d.])")
+    tables = (table.read_text() for table in RESULTS.glob("*.md"))
+    known = {found for table in tables for found in number.findall(table)}
+    assert set(number.findall(text)) <= known
+
+
 def test_defaults_in_the_table_of_methods_are_those_of_the_code():
     text = (ROOT / "docs" / "methods.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|(?:[^|]*\|){2} ([^|]*) \| ([0-9.]+)", text, re.MULTILINE)
