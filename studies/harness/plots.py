@@ -13,8 +13,12 @@ _COLOUR = "#0072b2"
 _COLOURS = {
     "student only": "#56b4e9",
     "KD": "#e69f00",
+    "student only, augmented": "#56b4e9",
     "KD, augmented": "#d55e00",
     "PE-BKD": "#009e73",
+    "PE-BKD, augmented": "#009e73",
+    "L2RKD": "#cc79a7",
+    "L2RKD, augmented": _COLOUR,
     "L2RKD, patches": _COLOUR,
     "patch": _COLOUR,
     "swap, then noise of 2": _COLOUR,
@@ -53,7 +57,7 @@ def curves(study, results, axis):
     """Each method along fractions or lengths, a panel for each pair."""
     pairs = list(study.pairs)
     figure = _figure(max(7, 4.2 * len(pairs)), 4.2)
-    panels = figure.subplots(1, len(pairs), squeeze=False)[0]
+    panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
     for axes, pair in zip(panels, pairs, strict=True):
         _draw_curves(axes, study, [row for row in results["summary"] if row["pair"] == pair], axis)
         teacher = results["teachers"][pair]["accuracy"]
@@ -69,14 +73,14 @@ def curves(study, results, axis):
 
 def _draw_curves(axes, study, rows, axis):
     unit = 100 if axis == "fraction" else 1
-    styles = _styles(study.methods)
+    styles, apart = _styles(study.methods), 0.008 if len(summary.axes_of(study)[axis]) > 2 else 0.04
     for number, (name, method) in enumerate(study.methods.items()):
         own = [row for row in rows if row["method"] == name and "accuracy" in row]
         places = np.array([row[axis] for row in own]) * unit
         # Between two points, a line would show what nobody tried.
         line = "" if len(own) < 3 else "--" if method.compute > 1 else "-"
         axes.errorbar(
-            places * (1 + 0.008 * number),
+            places * (1 + apart * number),
             [row["accuracy"] for row in own],
             yerr=[row["accuracy_interval"] or 0 for row in own],
             marker="o",
