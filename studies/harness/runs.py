@@ -79,7 +79,12 @@ def train_student(job, study, folder):
     if method.kind == "asked_once":
         each = method.arguments["points_per_example"]
         train = teacher_cache.cache_regions(
-            train, teacher, trainee.region, each, seed=job["seed"], verbose=False
+            getattr(train, "dataset", train),
+            teacher,
+            trainee.region,
+            each,
+            seed=job["seed"],
+            verbose=False,
         )
         used["teacher_points"] = train.num_examples * (1 + each)
     training.fit(
