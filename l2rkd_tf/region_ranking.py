@@ -86,7 +86,8 @@ def rank_regions(
     about `c * rounds * steps` steps in all: 16 times `steps` for 8 candidates in 2 rounds. Give
     `steps` 7.5 % of the final training's, and the ranking costs 15 % of training with each
     candidate. A student with batch normalization is judged with the statistics of each batch of the
-    unlabelled inputs, since moving averages of few steps lag behind.
+    unlabelled inputs, since moving averages of few steps lag behind. Short trainings favour regions
+    from which a student learns fast: trust the order if twice as many steps do not change it.
 
     Args:
         teacher: As in `L2RKDDistiller`, with one output.

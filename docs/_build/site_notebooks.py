@@ -14,6 +14,7 @@ TUTORIALS = (
     "first_student", "pretrained_teacher", "tables", "text", "time_series", "segmentation",
 )  # fmt: skip
 _CODE = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r"^<!-- .* -->\n", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]+\)")
 
 
@@ -28,7 +29,8 @@ def notebook(text):
         if index % 2:
             cells.append(nbformat.v4.new_code_cell(part.strip("\n")))
         elif part.strip():
-            cells.append(nbformat.v4.new_markdown_cell(_LINK.sub(r"\1", part).strip("\n")))
+            text = _LINK.sub(r"\1", _COMMENT.sub("", part))
+            cells.append(nbformat.v4.new_markdown_cell(text.strip("\n")))
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"  # random ones would change with each build
     made = nbformat.v4.new_notebook(cells=cells)

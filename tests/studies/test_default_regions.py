@@ -62,8 +62,11 @@ def test_the_default_region_is_above_kd_at_equal_compute(study, method, inputs, 
         assert found.mean() > interval(found)
 
 
-@pytest.mark.parametrize(("study", "expected"), [("bench_digits", 0.72), ("bench_permuted", 0.80)])
-def test_short_trainings_rank_eight_regions_as_whole_trainings_do(study, expected):
+@pytest.mark.parametrize(
+    ("study", "expected"),
+    [("bench_digits", 0.72), ("bench_permuted", 0.80), ("bench_glyphs", 0.08)],
+)
+def test_how_well_short_trainings_rank_eight_regions(study, expected):
     results = json.loads((ROOT / f"studies/results/{study}.json").read_text())
     rankings = [run for run in results["runs"] if run["phase"] == "ranking"]
     definition = registry.get(study)
