@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 DEV = $(VENV)/.dev
 DEMO = $(VENV)/.demo
 # By files, so that what the tests of a file share is made once.
-PYTEST_ARGS ?= -q -n 2 --dist loadfile
+PYTEST_ARGS ?= -q -n 2 --dist loadfile --no-loadscope-reorder
 WEB = examples/web
 PACKAGES = $(WEB)/node_modules/.package-lock.json
 PORT ?= 8000

@@ -180,8 +180,9 @@ def write_text(path: PathLike, text: str) -> None:
 
 
 def write_json(path: PathLike, content: Any, indent: int | None = 2) -> None:
-    """Writes plain values as JSON, atomically."""
-    write_text(path, json.dumps(content, indent=indent) + "\n")
+    """Writes plain values as JSON, atomically: for people, or compact with `indent=None`."""
+    separators = None if indent else (",", ":")
+    write_text(path, json.dumps(content, indent=indent, separators=separators) + "\n")
 
 
 def check_space(folder: PathLike, variables: Iterable[keras.Variable]) -> None:

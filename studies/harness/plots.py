@@ -46,7 +46,7 @@ def draw(study, results, path):
         figure = _dots(study, rows, axis)
     with files.atomic_path(path) as temporary:
         metadata = {"Summary": summary.digest_of(rows)}
-        figure.savefig(temporary, dpi=110, metadata=metadata)
+        figure.savefig(temporary, dpi=100, metadata=metadata, pil_kwargs={"optimize": True})
 
 
 def _figure(width, height):

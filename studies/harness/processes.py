@@ -66,7 +66,7 @@ def run_all(run_one, jobs, results, path, processes):
                 results["runs"].append(job | result)
                 results["runs"].sort(key=functools.partial(_place, jobs))
                 if path:
-                    files.write_json(path, results)
+                    files.write_json(path, results, indent=None)
                 progress.update()
 
 

@@ -121,5 +121,5 @@ def write(study, results, settings):
     correlation = summary.rank_correlation(study, results["runs"])
     if correlation:
         results["rank_correlation"] = correlation
-    files.write_json(settings.path, results)
+    files.write_json(settings.path, results, indent=None)
     return page.write(settings.output, study, results)

@@ -286,3 +286,8 @@ def test_l2rkd_is_closest_to_the_teacher_in_the_region(name):
     for measure in ("kl_at_data", "kl_at_mid_region", "jacobian_distance"):
         (l2rkd, half), (kd, other) = (shape[m][measure] for m in ("L2RKD, patch", "KD"))
         assert l2rkd + half < kd - other
+
+
+def test_results_stay_small():
+    """A clone holds all of their history."""
+    assert sum(path.stat().st_size for path in RESULTS.iterdir()) < 3 * 2**20
