@@ -24,7 +24,12 @@ ROWS = {
     "a list each": ("list", "list", False, True),
     "a dict and a list with the same names": ("dict", "list", False, True),
     "a teacher with more outputs than the student": ("dict", "fewer", False, True),
-    "a dict of several and a tensor with the name of one": ("dict", "one", False, True),
+    "a dict with several outputs, and a single output with the same name as one of them": (
+        "dict",
+        "one",
+        False,
+        True,
+    ),
     "dicts of dicts": ("nested", "nested", False, False),
 }
 

@@ -154,7 +154,7 @@ def test_examples_of_two_inputs_in_each_form(tmp_path, data):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ([X, Y], "pass x alone"),
+        ([X, Y], "pass only x"),
         (X[0], "single examples: add an axis"),
         (tf.data.Dataset.from_tensor_slices(X), "must be batched: add `.batch"),
         (WORDS, "must hold examples of the student's inputs"),
