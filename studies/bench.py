@@ -7,10 +7,9 @@ studies confirm with other seeds. MNIST and Fashion-MNIST must be prepared: see
 """
 
 from studies.harness.definitions import Method, Network, Pair, Study
-from studies.networks import DIGITS, GLYPHS, HALF
+from studies.networks import DIGITS, GLYPHS, HALF, KNOWN_IMAGES, LARGE_FASHION, SMALL_FASHION
 
 _SEEDS = (1000, 1001, 1002, 1003, 1004)
-_IMAGES = 55_000  # of MNIST and Fashion-MNIST that are trained on
 
 
 def _noise(deviation):
@@ -59,7 +58,7 @@ bench_permuted = Study(
     dataset="known/mnist_permuted",
     pairs={"mnist": Pair(teacher=Network(widths=(512, 512)), student=Network(widths=(32,)))},
     methods=_VECTORS | _MORE_VECTORS,
-    fractions=(100 / _IMAGES, 1000 / _IMAGES),
+    fractions=(100 / KNOWN_IMAGES, 1000 / KNOWN_IMAGES),
     steps=3000,
     seeds=_SEEDS[:3],
     teacher_steps=4000,
@@ -79,17 +78,12 @@ _FASHION = {
     ),
 }
 
-_FASHION_TEACHER = Network(widths=(32, 64, 128))
-
 bench_fashion = Study(
     title="Bench: augmented Fashion-MNIST, students of 6,000 and of 95,000 weights",
     dataset="known/fashion_mnist",
-    pairs={
-        "6,000 weights": Pair(teacher=_FASHION_TEACHER, student=Network(widths=(8, 16, 32))),
-        "95,000 weights": Pair(teacher=_FASHION_TEACHER, student=_FASHION_TEACHER),
-    },
+    pairs={"6,000 weights": SMALL_FASHION, "95,000 weights": LARGE_FASHION},
     methods=_FASHION,
-    fractions=(100 / _IMAGES, 600 / _IMAGES),
+    fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
     steps=2000,
     seeds=_SEEDS,
     teacher_augment="crop_flip",

@@ -11,9 +11,8 @@ MNIST and Fashion-MNIST must be prepared: see `studies/harness/tasks/known.py`.
 """
 
 from studies.harness.definitions import Method, Study
-from studies.networks import FASHION, HALF, LARGE_FASHION, SMALL_FASHION
+from studies.networks import FASHION, HALF, KNOWN_IMAGES, LARGE_FASHION, SMALL_FASHION
 
-_IMAGES = 55_000
 _AUGMENTED = "KD, augmented"
 
 
@@ -33,6 +32,6 @@ f1_fashion = Study(
         "L2RKD": Method(kind="l2rkd", options=HALF, against=_AUGMENTED),
         "L2RKD, augmented": _augmented(kind="l2rkd", options=HALF),
     },
-    fractions=(100 / _IMAGES, 600 / _IMAGES),
+    fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
     measures=(),
 )

@@ -18,6 +18,7 @@ GLYPHS = {
 }
 
 # Images of 28x28, and a teacher for each seed.
+KNOWN_IMAGES = 55_000  # of MNIST and Fashion-MNIST that are trained on
 _FASHION_TEACHER = Network(widths=(32, 64, 128))
 FASHION = {
     "dataset": "known/fashion_mnist",

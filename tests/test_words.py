@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
-#: Phrases of the table, between bars; what is in parentheses explains and is not searched for.
+#: The left column of the table: rows of phrases in quotation marks.
 ROWS = re.findall(r"^\| “(.+)” \| .+ \|$", CONTRIBUTING, re.MULTILINE)
 PHRASES = [phrase for row in ROWS for phrase in row.split("”, “")]
 #: Phrases that are harmless among some words, or have another form.
