@@ -65,7 +65,7 @@ def curves(study, results, axis):
         axes.set_title(pair if len(pairs) > 1 else study.title)
     panels[0].set_ylabel(f"test {study.score}, %")
     handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles, loc="outside right upper", fontsize=8)
+    figure.legend(handles.values(), handles, loc="outside right center", fontsize=8)
     if len(pairs) > 1:
         figure.suptitle(study.title)
     return figure
