@@ -3,7 +3,7 @@
 import dataclasses
 
 from studies.harness.definitions import Method, Study
-from studies.networks import DIGITS, FASHION, GLYPHS, HALF, LEARNING_RATES, SMALL_FASHION
+from studies.networks import DIGITS, FASHION, GLYPHS, HALF, LEARNING_RATES, SMALL_STUDENT
 
 _LIVE = "in every step"
 
@@ -47,7 +47,7 @@ asked_once_glyphs = Study(
 asked_once_fashion = Study(
     title="A teacher that is run once, Fashion-MNIST",
     **FASHION,
-    pairs={"fashion": SMALL_FASHION},
+    pairs={"fashion": SMALL_STUDENT},
     methods={
         name: dataclasses.replace(method, choose={}, settings_of="")
         for name, method in _METHODS.items()

@@ -7,7 +7,7 @@ studies confirm with other seeds. MNIST and Fashion-MNIST must be prepared: see
 """
 
 from studies.harness.definitions import Method, Network, Pair, Study
-from studies.networks import DIGITS, GLYPHS, HALF, KNOWN_IMAGES, LARGE_FASHION, SMALL_FASHION
+from studies.networks import DIGITS, GLYPHS, HALF, KNOWN_IMAGES, LARGE_STUDENT, SMALL_STUDENT
 
 _SEEDS = (1000, 1001, 1002, 1003, 1004)
 
@@ -81,7 +81,7 @@ _FASHION = {
 bench_fashion = Study(
     title="Bench: augmented Fashion-MNIST, students of 6,000 and of 95,000 weights",
     dataset="known/fashion_mnist",
-    pairs={"6,000 weights": SMALL_FASHION, "95,000 weights": LARGE_FASHION},
+    pairs={"6,000 weights": SMALL_STUDENT, "95,000 weights": LARGE_STUDENT},
     methods=_FASHION,
     fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
     steps=2000,

@@ -1,37 +1,72 @@
 """Little data of datasets that people know, against KD with augmentation.
 
-Each seed has a teacher of its own, which has seen all 55,000 training images. Nothing is tuned: all
-methods have the settings of `Study` and their own defaults, since a validation split would be
-labels that the student does not have.
+Each seed has a teacher of its own, which has seen all 55,000 training images, but that of
+`f6_same_data`, which has seen the student's only. Nothing is tuned: all methods have the settings
+of `Study` and their own defaults, since a validation split would be labels that the student does
+not have.
 
-Primary contrast of `f1_fashion`, written down before it ran: L2RKD with augmentation minus KD with
-augmentation, 100 images, the student of 95,000 weights. All others are secondary.
+Primary contrasts, written down before the studies ran; all others are secondary:
+
+- `f1_fashion`: L2RKD with augmentation minus KD with augmentation, 100 images, the student of
+  95,000 weights.
+- `f3_mnist`: the same, 100 images, 6,000 weights.
+- `f6_same_data`: the same, 600 images, 95,000 weights.
 
 MNIST and Fashion-MNIST must be prepared: see `studies/harness/tasks/known.py`.
 """
 
 from studies.harness.definitions import Method, Study
-from studies.networks import FASHION, HALF, KNOWN_IMAGES, LARGE_FASHION, SMALL_FASHION
+from studies.networks import (
+    FASHION,
+    HALF,
+    KNOWN_IMAGES,
+    LARGE_STUDENT,
+    MNIST,
+    SMALL_STUDENT,
+)
 
 _AUGMENTED = "KD, augmented"
 
 
-def _augmented(**method):
-    return Method(**method, augment="crop_flip", against=_AUGMENTED)
+def _methods(augment):
+    """Those that are compared, with the ordinary augmentation of the dataset and without."""
+    augmented = {"augment": augment, "against": _AUGMENTED}
+    return {
+        "student only, augmented": Method(kind="none", **augmented),
+        "KD": Method(kind="kd", against=_AUGMENTED),
+        _AUGMENTED: Method(kind="kd", **augmented),
+        "PE-BKD, augmented": Method(kind="pe_bkd", **augmented),
+        "L2RKD": Method(kind="l2rkd", options=HALF, against=_AUGMENTED),
+        "L2RKD, augmented": Method(kind="l2rkd", options=HALF, **augmented),
+    }
 
+
+_FASHION = _methods("crop_flip")
 
 f1_fashion = Study(
     title="Fashion-MNIST, 100 and 600 images",
     **FASHION,
-    pairs={"6,000 weights": SMALL_FASHION, "95,000 weights": LARGE_FASHION},
-    methods={
-        "student only, augmented": _augmented(kind="none"),
-        "KD": Method(kind="kd", against=_AUGMENTED),
-        _AUGMENTED: _augmented(kind="kd"),
-        "PE-BKD, augmented": _augmented(kind="pe_bkd"),
-        "L2RKD": Method(kind="l2rkd", options=HALF, against=_AUGMENTED),
-        "L2RKD, augmented": _augmented(kind="l2rkd", options=HALF),
-    },
+    pairs={"6,000 weights": SMALL_STUDENT, "95,000 weights": LARGE_STUDENT},
+    methods=_FASHION,
     fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
+    measures=(),
+)
+
+f3_mnist = Study(
+    title="MNIST, 50, 100 and 2,000 images",
+    **MNIST,
+    pairs={"mnist": SMALL_STUDENT},
+    methods=_methods("crop"),
+    fractions=(50 / KNOWN_IMAGES, 100 / KNOWN_IMAGES, 2000 / KNOWN_IMAGES),
+    measures=(),
+)
+
+f6_same_data = Study(
+    title="Fashion-MNIST, a teacher of the same 600 and 6,000 images",
+    **FASHION,
+    teacher_for="seed and fraction",
+    pairs={"fashion": LARGE_STUDENT},
+    methods={name: method for name, method in _FASHION.items() if method.kind != "pe_bkd"},
+    fractions=(600 / KNOWN_IMAGES, 6000 / KNOWN_IMAGES),
     measures=(),
 )

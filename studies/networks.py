@@ -19,15 +19,16 @@ GLYPHS = {
 
 # Images of 28x28, and a teacher for each seed.
 KNOWN_IMAGES = 55_000  # of MNIST and Fashion-MNIST that are trained on
-_FASHION_TEACHER = Network(widths=(32, 64, 128))
+_TEACHER = Network(widths=(32, 64, 128))
 FASHION = {
     "dataset": "known/fashion_mnist",
     "steps": 2000,
     "teacher_steps": 6000,
     "teacher_augment": "crop_flip",
 }
-SMALL_FASHION = Pair(teacher=_FASHION_TEACHER, student=Network(widths=(8, 16, 32)))
-LARGE_FASHION = Pair(teacher=_FASHION_TEACHER, student=_FASHION_TEACHER)
+MNIST = FASHION | {"dataset": "known/mnist", "teacher_augment": "crop"}
+SMALL_STUDENT = Pair(teacher=_TEACHER, student=Network(widths=(8, 16, 32)))
+LARGE_STUDENT = Pair(teacher=_TEACHER, student=_TEACHER)
 
 # Twice the last one is too much even for KD of few digits, which gains most from a high rate.
 LEARNING_RATES = {"learning_rate": (1e-2, 3e-2, 9e-2)}

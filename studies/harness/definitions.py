@@ -11,6 +11,7 @@ from studies.harness import tasks
 KINDS = ("none", "kd", "l2rkd", "asked_once", "funmatch", "mixup_kd", "noise_kd", "pe_bkd")
 BATCH_NORMS = ("joint", "two passes", "frozen in regions", "recalibrated")
 MEASURES = ("corruptions", "local_shape")
+TEACHERS = ("all", "seed", "seed and fraction")
 #: Steps of the first round of a ranking, as a share of those of a reported run.
 SHARE_OF_RANKING = 0.075
 
@@ -148,9 +149,12 @@ class Study:
             and draws, so that differences between methods are paired.
         tuning_seeds: Seeds of the runs that choose the settings.
         tuning_fraction: Fraction of the training data with which they are chosen.
-        teacher_steps: Steps of the teacher, on all training data, with random crops of images.
+        teacher_steps: Steps of the teacher, with random crops of images.
         teacher_learning_rate: Initial learning rate of the teacher.
         teacher_augment: Augmentation of its images, of MNIST and Fashion-MNIST; empty for none.
+        teacher_for: `"all"` runs share a teacher, but those of `tasks.BY_SEED`; each `"seed"` has
+            one; or each `"seed and fraction"`, trained on the student's fraction of the data
+            instead of all of it.
         learning_rate: Initial learning rate of methods that do not choose it.
         measures: What is measured of a student in addition to its accuracy: `"corruptions"`,
             accuracy on corrupted images, and `"local_shape"`, how it compares with the teacher in
@@ -179,6 +183,7 @@ class Study:
     teacher_steps: int = 2000
     teacher_learning_rate: float = 4e-3
     teacher_augment: str = ""
+    teacher_for: str = "all"
     learning_rate: float = 3e-2
     measures: tuple = ("corruptions",)
     ranked: tuple = ()
@@ -198,6 +203,11 @@ class Study:
             raise ValueError(f"`fractions` must be in (0, 1]. Received: {self.fractions}")
         if set(self.measures) - set(MEASURES):
             raise ValueError(f"`measures` must be among {MEASURES}. Received: {self.measures}")
+        if self.teacher_for not in TEACHERS:
+            raise ValueError(
+                f"`teacher_for` must be one of {TEACHERS}. "
+                f"Received: teacher_for={self.teacher_for!r}"
+            )
 
     def _check_method(self, name, method):
         other = self.methods.get(method.against)
@@ -215,6 +225,13 @@ class Study:
     def dataset_of(self, pair):
         """Name of the dataset of a pair."""
         return self.dataset or pair
+
+    def teacher_keys(self, dataset):
+        """What tells the teachers of a dataset apart: of `"seed"` and `"fraction"`, some."""
+        if self.teacher_for == "seed and fraction":
+            return ("seed", "fraction")
+        each = self.teacher_for == "seed" or tasks.has_teacher_by_seed(dataset)
+        return ("seed",) if each else ()
 
     @property
     def score(self):

@@ -2,10 +2,9 @@
 
 import functools
 import hashlib
+import itertools
 
 import numpy as np
-
-from studies.harness import tasks
 
 
 def make_job(study, phase, place, name, seed, settings):
@@ -24,25 +23,25 @@ def make_job(study, phase, place, name, seed, settings):
 
 
 def teacher_jobs(study):
-    """A run for each teacher, under the name of the first pair that has it.
-
-    Where each seed divides the data again, a run for each seed.
-    """
+    """A run for each teacher, under the name of the first pair that has it."""
     first = {}
     for name, pair in study.pairs.items():
         first.setdefault((study.dataset_of(name), pair.teacher), name)
     return [
-        {"phase": "teacher", "pair": name} | seed
+        {"phase": "teacher", "pair": name} | key
         for (dataset, _), name in first.items()
-        for seed in _seeds_of_teachers(study, dataset)
+        for key in _keys_of_teachers(study, study.teacher_keys(dataset))
     ]
 
 
-def _seeds_of_teachers(study, dataset):
-    if not tasks.has_teacher_by_seed(dataset):
-        return [{}]
+def _keys_of_teachers(study, names):
+    """Seed and fraction of each teacher, of those that tell teachers apart."""
     tuned = any(len(method.settings()) > 1 for method in study.methods.values())
-    return [{"seed": seed} for seed in (*study.seeds, *(study.tuning_seeds if tuned else ()))]
+    cells = list(itertools.product(study.seeds, study.fractions))
+    cells += itertools.product(study.tuning_seeds if tuned else (), [study.tuning_fraction])
+    keys = [dict(zip(("seed", "fraction"), cell, strict=True)) for cell in cells]
+    keys = [{name: key[name] for name in names} for key in keys]
+    return [key for place, key in enumerate(keys) if key not in keys[:place]]
 
 
 def teachers_of_pairs(study, runs):
@@ -65,14 +64,28 @@ def _one_teacher(runs):
     if len(runs) == 1:
         return runs[0]
     digests = "".join(run["weights_sha256"] for run in runs)
-    return {
+    teacher = {
         "phase": "teacher",
         "pair": runs[0]["pair"],
-        "teachers": len(runs),
+        "teachers": len({run["seed"] for run in runs}),
         "weights_sha256": hashlib.sha256(digests.encode()).hexdigest(),
         "parameters": runs[0]["parameters"],
-        "accuracy": float(np.mean([run["accuracy"] for run in runs])),
+        "accuracy": _mean([run["accuracy"] for run in runs]),
     }
+    if "corrupted" in runs[0]:
+        found = [run["corrupted"] for run in runs]
+        teacher["corrupted"] = {kind: _mean([one[kind] for one in found]) for kind in found[0]}
+    fractions = dict.fromkeys(run["fraction"] for run in runs if "fraction" in run)
+    if fractions:
+        teacher["accuracy_by_fraction"] = [
+            _mean([run["accuracy"] for run in runs if run["fraction"] == fraction])
+            for fraction in fractions
+        ]
+    return teacher
+
+
+def _mean(values):
+    return float(np.mean(values))
 
 
 def tuning_jobs(study):

@@ -60,8 +60,7 @@ def curves(study, results, axis):
     panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
     for axes, pair in zip(panels, pairs, strict=True):
         _draw_curves(axes, study, [row for row in results["summary"] if row["pair"] == pair], axis)
-        teacher = results["teachers"][pair]["accuracy"]
-        axes.axhline(teacher, color="0.4", linestyle=":", label="teacher")
+        _draw_teacher(axes, study, results["teachers"][pair])
         axes.set_title(pair if len(pairs) > 1 else study.title)
     panels[0].set_ylabel(f"test {study.score}, %")
     handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
@@ -69,6 +68,15 @@ def curves(study, results, axis):
     if len(pairs) > 1:
         figure.suptitle(study.title)
     return figure
+
+
+def _draw_teacher(axes, study, teacher):
+    style = {"color": "0.4", "linestyle": ":", "label": "teacher"}
+    if "accuracy_by_fraction" in teacher:
+        places = 100 * np.array(study.fractions)
+        axes.plot(places, teacher["accuracy_by_fraction"], marker=".", **style)
+    else:
+        axes.axhline(teacher["accuracy"], **style)
 
 
 def _draw_curves(axes, study, rows, axis):

@@ -19,8 +19,8 @@ def teacher_path(folder, study, job):
         dataset.replace("/", "_"), "x".join(map(str, network.widths)), network.convs_per_block,
         study.teacher_steps, study.teacher_learning_rate,
     ]  # fmt: skip
-    if tasks.has_teacher_by_seed(dataset):
-        words.append(f"seed{job['seed']}")
+    words += [study.teacher_augment] if study.teacher_augment else []
+    words += [f"{key}{job[key]:.6g}" for key in study.teacher_keys(dataset)]
     return os.path.join(folder, "_".join(map(str, words)) + ".keras")
 
 
@@ -36,7 +36,8 @@ def train_teacher(job, study, folder):
     _begin(seed)
     path = teacher_path(folder, study, job)
     if not os.path.exists(path):
-        model = task.train_teacher(study, study.pairs[job["pair"]].teacher, seed)
+        network = study.pairs[job["pair"]].teacher
+        model = task.train_teacher(study, network, seed, job.get("fraction", 1.0))
         with files.atomic_path(path) as temporary:
             model.save(temporary)
     model = keras.models.load_model(path)

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from studies.harness import jobs, run_study, runs, tasks
+from l2rkd_tf.cli.common import training
+from studies.harness import jobs, registry, run_study, runs, tasks
 from studies.harness.definitions import Network, Pair
 from studies.harness.tasks import arrays, known
 
@@ -133,3 +134,40 @@ def test_known_images_have_a_fixed_division_and_are_augmented_by_the_seed():
     once_more = next(iter(task.load(100, fraction, 0, "crop_flip")[0]))[0].numpy()
     np.testing.assert_array_equal(first, once_more)
     assert tasks.has_teacher_by_seed("known/mnist")
+
+
+def test_a_teacher_of_the_same_data_has_the_students_examples(small, tmp_path):
+    study = dataclasses.replace(
+        small, fractions=(0.05, 0.1), seeds=(0, 1), teacher_steps=2, teacher_for="seed and fraction"
+    )
+    study = dataclasses.replace(
+        study, measures=("corruptions",), tuning_seeds=(2,), tuning_fraction=0.05
+    )
+    trained = jobs.teacher_jobs(study)
+    cells = [(job["seed"], job["fraction"]) for job in trained]
+    assert cells[:4] == [(0, 0.05), (0, 0.1), (1, 0.05), (1, 0.1)]
+    found = [job | runs.train_teacher(job, study, tmp_path) for job in trained[:4]]
+    assert len({run["weights_sha256"] for run in found}) == 4
+    (mean,) = jobs.teachers_of_pairs(study, found).values()
+    few, more = (
+        np.mean([run["accuracy"] for run in found if run["fraction"] == fraction])
+        for fraction in study.fractions
+    )
+    assert mean["accuracy_by_fraction"] == pytest.approx([few, more])
+    assert mean["corrupted"]["noise 0.1"] == pytest.approx(
+        np.mean([run["corrupted"]["noise 0.1"] for run in found])
+    )
+
+
+def test_a_teacher_sees_a_fraction_of_the_images(monkeypatch):
+    seen = []
+    monkeypatch.setattr(training, "fit", lambda _, data, **__: seen.append(data) or ({}, 0.0))
+    monkeypatch.setattr(training, "measure", lambda *_: {})
+    study = registry.get("fewshot_digits")
+    tasks.get("digits").train_teacher(study, Network(widths=(2,)), 3, 0.1)
+    labels = np.concatenate([part for _, part in seen[0]])
+    expected = tasks.get("digits").load(50, 0.1, 3)[0]
+    assert len(labels) == expected.num_examples < 200
+    np.testing.assert_array_equal(
+        np.sort(labels), np.sort(np.concatenate([part for _, part in expected]))
+    )

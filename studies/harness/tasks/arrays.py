@@ -99,9 +99,9 @@ class Arrays:
         keras.utils.set_random_seed(seed)
         return self._build(network.widths)
 
-    def train_teacher(self, study, network, seed):
-        """A teacher, trained on all training examples of this seed."""
-        train, *_ = self.load(study.batch_size, seed=seed, augment=study.teacher_augment)
+    def train_teacher(self, study, network, seed, fraction=1.0):
+        """A teacher, trained on the training examples of this seed, all or a fraction."""
+        train, *_ = self.load(study.batch_size, fraction, seed, study.teacher_augment)
         teacher = self.build(network, seed)
         training.fit(
             teacher,

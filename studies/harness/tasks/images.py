@@ -25,13 +25,15 @@ class Images:
         images, *_ = training.load_splits(self._dataset, 1, splits=("test", "", ""))
         return training.build_network(images, network.widths, seed, network.convs_per_block)
 
-    def train_teacher(self, study, network, seed):
-        """A teacher, trained on all training images with random crops."""
+    def train_teacher(self, study, network, seed, fraction=1.0):
+        """A teacher, trained on all training images or a fraction, with random crops."""
         model, *_ = training.train_teacher(
             self._dataset,
             widths=network.widths,
             convs_per_block=network.convs_per_block,
             batch_size=study.batch_size,
+            seed=seed,
+            data_options={"fraction": fraction},
             steps_per_epoch=study.teacher_steps,
             epochs=1,
             learning_rate=study.teacher_learning_rate,
