@@ -43,7 +43,7 @@ PAIRS = (
 #: Networks whose learning rate is not the default one.
 LEARNING_RATES = {"MobileNetV2": 0.01, "ShuffleNetV1": 0.01, "ShuffleNetV2": 0.01}
 
-AUGMENTS = ("none", "crop", "crop_flip")
+AUGMENTS = ("none", "affine", "crop", "crop_flip")
 OPTIMIZERS = ("adam", "sgd")
 
 _SPLITS = "three splits, to train on, to watch (may be empty) and to report"

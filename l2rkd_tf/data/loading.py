@@ -66,9 +66,10 @@ def load(
             with `"train"`.
         data_dir: Directory of tfds's datasets. Default: that of tfds.
         download: Whether to download a dataset that is not prepared.
-        augment: `"crop"`, `"crop_flip"` (the functions of those names in `l2rkd_tf.data`), or a
-            function `augment(image, seed)` of an image, scaled as described below, and an int32
-            pair that differs between examples and between epochs. It returns the new image.
+        augment: `"crop"`, `"crop_flip"`, `"affine"` (the functions of those names in
+            `l2rkd_tf.data`), or a function `augment(image, seed)` of an image, scaled as described
+            below, and an int32 pair that differs between examples and between epochs. It returns
+            the new image.
         image_size: Side length, or `(height, width)`, to resize images to, in pixels. Required if
             the images differ in size.
         split_seed: Integer in `[0, 2**32)` that decides the splits of a directory `root/class/`,

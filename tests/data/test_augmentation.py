@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import tensorflow as tf
 
 from l2rkd_tf import data
@@ -54,7 +55,7 @@ def test_crop_flip_mirrors_half_of_the_crops():
     assert 70 < flipped < 130
 
 
-@pytest.mark.parametrize("augment", [data.crop, data.crop_flip])
+@pytest.mark.parametrize("augment", [data.affine, data.crop, data.crop_flip])
 def test_augmentation_is_fixed_by_its_seed(augment):
     image = random_image(32, 32, 3)
     compiled = tf.function(augment)
@@ -78,6 +79,58 @@ def test_crop_without_padding_is_the_image():
 def test_augmentation_arguments_out_of_range(image, padding, message):
     with pytest.raises(ValueError, match=message):
         data.crop(image, [0, 0], padding)
+
+
+def affine_of_scipy(image, seed, degrees, zoom, shift):
+    """The same in float64: each pixel of the new image looks up its place in the old one."""
+    turn, larger, *shifts = tf.random.stateless_uniform([4], seed, -1.0, 1.0, alg="philox").numpy()
+    angle = np.radians(turn * degrees)
+    matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    matrix /= 1 + larger * zoom
+    size = np.array(image.shape[:2])
+    centre = (size - 1) / 2
+    offset = centre + shifts * size * shift - matrix @ centre
+    planes = [
+        scipy.ndimage.affine_transform(plane, matrix, offset, order=1, mode="grid-constant")
+        for plane in np.moveaxis(image.astype("float64"), -1, 0)
+    ]
+    return np.stack(planes, axis=-1)
+
+
+@pytest.mark.parametrize(
+    "bounds", [(15.0, 0.15, 0.1), (0.0, 0.0, 0.3), (90.0, 0.0, 0.0), (0.0, 0.5, 0.0)]
+)
+def test_affine_equals_scipy(bounds):
+    image = random_image(9, 12, 2)
+    for i in range(4):
+        found = data.affine(image, [i, 7], *bounds)
+        np.testing.assert_allclose(found, affine_of_scipy(image, [i, 7], *bounds), atol=1e-5)
+
+
+def test_affine_within_no_bounds_is_the_image():
+    image = random_image(4, 5, 1)
+    np.testing.assert_allclose(data.affine(image, [0, 0], 0, 0, 0), image, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("image", "bounds", "message"),
+    [
+        (np.zeros((4, 4)), {}, r"`image` .* Received: image of shape \(4, 4\)"),
+        (np.zeros((4, 4, 1)), {"degrees": -1}, "`degrees` must be from 0 to 180. Received"),
+        (np.zeros((4, 4, 1)), {"zoom": 1.0}, "`zoom` must be from 0 to 0.99. Received: zoom=1.0"),
+        (np.zeros((4, 4, 1)), {"shift": np.nan}, "`shift` .* Received: shift=nan"),
+    ],
+)
+def test_affine_arguments_out_of_range(image, bounds, message):
+    with pytest.raises(ValueError, match=message):
+        data.affine(image, [0, 0], **bounds)
+
+
+def test_loaded_affine_changes_every_image(digits_dir):
+    originals, labels = arrays(load_augmented(digits_dir, None))
+    images, same = arrays(load_augmented(digits_dir, "affine"))
+    np.testing.assert_array_equal(labels, same)
+    assert np.abs(images - originals).mean(axis=(1, 2, 3)).min() > 0.01
 
 
 def load_augmented(digits_dir, augment, **arguments):

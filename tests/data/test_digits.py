@@ -21,7 +21,7 @@ def grey_levels():
 
 
 def test_public_names():
-    assert data.__all__ == ["class_balanced_subset", "crop", "crop_flip", "load"]
+    assert data.__all__ == ["affine", "class_balanced_subset", "crop", "crop_flip", "load"]
 
 
 def test_digits_hold_every_image_of_sklearn_once(digits_dir):

@@ -50,7 +50,10 @@ def test_an_unprepared_dataset_is_an_error_at_once(tmp_path, monkeypatch):
         ({"split_seed": -1}, "`split_seed` .* Received: split_seed=-1"),
         ({"on_error": "ignore"}, "`on_error` .* Received: on_error='ignore'"),
         ({"on_error": None}, "`on_error`"),
-        ({"augment": "flop"}, r"`augment` .*\['crop', 'crop_flip'\].* Received: augment='flop'"),
+        (
+            {"augment": "flop"},
+            r"`augment` .*\['affine', 'crop', 'crop_flip'\].* Received: augment='flop'",
+        ),
         ({"augment": ["crop"]}, "`augment`"),
         ({"shuffle": 1000}, "`shuffle` .* Received: shuffle=1000"),
         ({"image_size": 0}, "`image_size`"),

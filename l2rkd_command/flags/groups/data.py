@@ -2,6 +2,7 @@
 
 from absl import flags
 
+from l2rkd_command import recipes
 from l2rkd_command.flags import checks
 from l2rkd_command.flags.groups import under
 
@@ -92,7 +93,8 @@ def define_augment(FLAGS, default):
     flags.DEFINE_enum(
         "augment",
         default,
-        ["none", "crop", "crop_flip"],
-        "Augmentation of training images: random crops of the padded image, and horizontal flips.",
+        recipes.AUGMENTS,
+        "Augmentation of training images: random shifts (`crop`), also with horizontal flips, or "
+        "rotations, zooms and shifts (`affine`).",
         **under(HEADING, FLAGS),
     )
