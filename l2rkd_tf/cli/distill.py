@@ -97,6 +97,7 @@ def _options(flags, seed):
     names = ["temperature", "hard_weight", "kd_weight", "region_weight", "num_region_points"]
     names += ["replace_fraction", "region_targets"]
     options = {name: flags[name].value for name in names}
+    options["teacher_dtype"] = None if flags.teacher_dtype == "float32" else flags.teacher_dtype
     if flags.methods:
         options["distillation_losses"] = make_methods(flags.methods)
         if flags.method_weights:

@@ -20,6 +20,7 @@ __all__ = [
     "compiled_loss",
     "compiled_loss_object",
     "compiled_metrics",
+    "layers_within",
     "loss_tracker",
     "mask_of",
     "set_initial_epoch",
@@ -247,3 +248,8 @@ def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variab
     An optimizer of one's own finds its slot variables by it; there is no public name.
     """
     return optimizer._get_variable_index(variable)
+
+
+def layers_within(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """A layer and all layers in it, those of attention, say; `layers` of a model lacks these."""
+    return list(layer._flatten_layers())

@@ -45,6 +45,7 @@ from l2rkd_tf.utils.types import (
     FeatureFunction,
     Logs,
     RegionTargets,
+    TeacherDtype,
     TeacherLike,
     TeacherPreprocessing,
     Where,
@@ -98,6 +99,8 @@ class L2RKDDistiller(SavedDistiller):
         teacher_preprocessing: Keras layer, model or registered function from the student's inputs
             to the teacher's: of another size, scale or number of channels. It runs in inference
             mode wherever the teacher does; regions stay in the student's inputs.
+        teacher_dtype: What the teacher's layers compute in, `"bfloat16"` or `"float16"`; a heavy
+            teacher takes less time so on processors made for it. `None` for what they are made for.
         region: A `l2rkd_tf.regions.Region`, its name (`"patch"`) or its config. `None` means
             `Patch(grid=4)` for images, series and volumes (rank 3 or more), swaps and noise for
             vectors (`Segment()` with interpolated targets), and `Swap()` for only integers,
@@ -111,8 +114,7 @@ class L2RKDDistiller(SavedDistiller):
         region_targets: `"teacher"` runs the teacher at `x'`. `"interpolated"` applies the region's
             linear map to the teacher's outputs at the training points instead: exact where the
             teacher is linear, and without a teacher pass.
-        temperature: `tau`, positive, or a dict of such by output name. Without effect for
-            `divergence="mse"`.
+        temperature: `tau`, positive, or a dict of such by output name; not for `divergence="mse"`.
         hard_weight: Weight of the compiled loss, not negative. With 0, labels may be absent.
         kd_weight: Weight of plain distillation at the training points, not negative.
         region_weight: Weight of distillation at the region points, not negative.
@@ -127,8 +129,7 @@ class L2RKDDistiller(SavedDistiller):
         from_logits: Whether both models output logits; `False` for probabilities (a softmax or,
             for `"binary_kl"`, a sigmoid). Prefer logits: Keras clips probabilities at 1e-7 in the
             compiled loss, so that a confidently wrong student gets no gradient from its labels.
-        output_weights: Weights of several outputs in the terms of distillation, a dict by output
-            name. `None` for 1 each.
+        output_weights: Weights of several outputs in distillation by name. `None` for 1 each.
         distillation_losses: One or several of `l2rkd_tf.methods`, their names (`"rkd"`), or other
             `keras.distillation.DistillationLoss` objects. All features they compare are read in
             the one forward pass. What they train themselves (a projector, say) is trained and
@@ -139,9 +140,9 @@ class L2RKDDistiller(SavedDistiller):
         distillation_losses_at: Where they compare: at the training points (`"data"`), at
             `"region"` points or at all points of the batch together (`"both"`); one for all, or a
             list with one for each.
-        features: Features of both models, in place of those of their layers; needed for subclassed
-            models, whose layers are not connected in a graph. A callable `(model, inputs, training)
-            -> (outputs, {name: feature, ...})`; maps have their channels last.
+        features: Features of both models, in place of those of their layers; needed where models
+            are not graphs of layers. A callable `(model, inputs, training) -> (outputs, {name:
+            feature, ...})`; maps have their channels last.
         check_finite: Whether NaN or Inf in inputs, teacher outputs or a loss stops training with a
             `FloatingPointError` that names term and step.
         seed: Integer seed of all draws, which are keyed by seed, step and replica. `None` draws
@@ -180,6 +181,7 @@ class L2RKDDistiller(SavedDistiller):
         student: keras.Model,
         *,
         teacher_preprocessing: TeacherPreprocessing | None = None,
+        teacher_dtype: TeacherDtype = None,
         region: Region | str | Config | None = None,
         region_at: str | tuple[str | None, str] | None = None,
         region_targets: RegionTargets = "teacher",
@@ -207,15 +209,15 @@ class L2RKDDistiller(SavedDistiller):
         super().__init__(student, name=name, **kwargs)
         self._settings = Settings(
             region_targets, num_region_points, replace_fraction, divergence, from_logits,
-            output_weights, check_finite, checked_seed(seed), layer_pair(region_at),
+            output_weights, check_finite, checked_seed(seed), layer_pair(region_at), teacher_dtype,
         )  # fmt: skip
         compared = divergence, temperature, output_weights, from_logits
-        self._heads = make_heads(teacher, student, *compared)
         self._make_weights(hard_weight, kd_weight, region_weight)
         methods = distillation_losses, distillation_loss_weights, distillation_losses_at
-        self._set_parts(teacher, given, features, methods, region)
+        self._set_parts(teacher, given, features, compared, methods, region)
 
-    def _set_parts(self, teacher, given, features, losses_weights_at, region):
+    def _set_parts(self, teacher, given, features, compared, losses_weights_at, region):
+        self._heads = make_heads(teacher, self.student, *compared)
         methods = method_terms(*losses_weights_at, teacher, self.student, features)
         self._objective = self._make_objective(methods)
         forward, self._student_forward = make_forwards(

@@ -14,7 +14,7 @@ from l2rkd_tf.distiller.student_model import StudentModel
 from l2rkd_tf.distiller.summary import summary_of
 from l2rkd_tf.regions import Region, Segment, default_region
 from l2rkd_tf.utils.model_checks import data_format_of
-from l2rkd_tf.utils.types import Config, Divergence, Logs, RegionTargets, Where
+from l2rkd_tf.utils.types import Config, Divergence, Logs, RegionTargets, TeacherDtype, Where
 
 __all__ = ["DistillerProperties"]
 
@@ -179,6 +179,11 @@ class DistillerProperties(StudentModel):
     def check_finite(self) -> bool:
         """See the argument `check_finite`; fixed."""
         return self._settings.check_finite
+
+    @property
+    def teacher_dtype(self) -> TeacherDtype:
+        """See the argument `teacher_dtype`; fixed."""
+        return self._settings.teacher_dtype
 
     @property
     def seed(self) -> int:

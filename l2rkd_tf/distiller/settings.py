@@ -4,7 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from l2rkd_tf.utils.types import Divergence, RegionTargets
+from l2rkd_tf.utils.types import Divergence, RegionTargets, TeacherDtype
 from l2rkd_tf.utils.validation import (
     check_choice,
     check_flag,
@@ -35,9 +35,10 @@ class Settings:
     check_finite: bool
     seed: int
     region_at: tuple[str | None, str] | None
+    teacher_dtype: TeacherDtype
 
     def __post_init__(self) -> None:
-        """Checks all but the seed and what concerns outputs, which `make_heads` checks."""
+        """Checks all but the seed, and what concerns outputs and teacher."""
         check_choice("region_targets", self.region_targets, _REGION_TARGETS)
         check_number_of_points(self.num_region_points, self.replace_fraction)
         check_flag("from_logits", self.from_logits)

@@ -11,6 +11,7 @@ from l2rkd_tf.distiller.forward import Forward, with_logits
 from l2rkd_tf.distiller.frozen import FrozenWeights
 from l2rkd_tf.distiller.heads import Outputs
 from l2rkd_tf.distiller.objective import Needs, Objective
+from l2rkd_tf.distiller.precision import Precision
 from l2rkd_tf.distiller.settings import Settings
 from l2rkd_tf.features import LOGITS, OUTPUT
 from l2rkd_tf.teachers.callable_teacher import errors_of_functions
@@ -56,6 +57,7 @@ class Teacher:
         self._objective = objective
         self._interpolates = settings.region_targets == "interpolated"
         self._outputs = outputs
+        self._precision = Precision(given[0], settings.teacher_dtype)
 
     @property
     def model(self) -> keras.Model | None:
@@ -110,7 +112,7 @@ class Teacher:
 
     def _run(self, points: Points) -> Features:
         assert self.forward is not None
-        with self.frozen.as_constants():
+        with self.frozen.as_constants(), self._precision.applied():
             return self.forward.at(points, training=False)
 
     def count_points(

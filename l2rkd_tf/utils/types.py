@@ -26,6 +26,7 @@ __all__ = [
     "RegionTargets",
     "Schedule",
     "Shape",
+    "TeacherDtype",
     "TeacherLike",
     "TeacherPreprocessing",
     "TensorLike",
@@ -67,5 +68,6 @@ Divergence: TypeAlias = Literal["kl", "binary_kl", "mse"]
 Partner: TypeAlias = Literal["random", "nearest", "same_class"]
 Quantization: TypeAlias = Literal["dynamic", "float16", "int8"]
 RegionTargets: TypeAlias = Literal["teacher", "interpolated"]
+TeacherDtype: TypeAlias = Literal["bfloat16", "float16"] | None
 #: Inputs of a training step: training examples, region points, or all of them.
 Where: TypeAlias = Literal["data", "region", "both"]

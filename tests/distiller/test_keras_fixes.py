@@ -431,3 +431,13 @@ def test_keras_has_no_public_name_for_averages_of_weights():
     for public in (model.optimizer, keras.callbacks.SwapEMAWeights()):
         names = {name for name in dir(public) if not name.startswith("_")}
         assert not {name for name in names if "average" in name or "swap_var" in name}
+
+
+def test_keras_has_no_public_name_for_layers_within_layers():
+    attention = keras.layers.MultiHeadAttention(2, 4)
+    attention(np.zeros((1, 3, 4)), np.zeros((1, 3, 4)))
+    within = keras_fixes.layers_within(attention)
+    assert within[0] is attention
+    assert {"query", "key", "value"} < {layer.name for layer in within}
+    public = {name for name in dir(attention) if not name.startswith("_")}
+    assert not {name for name in public if "layers" in name}

@@ -21,6 +21,22 @@ def define(FLAGS):
         **options,
     )
     define_region(FLAGS, "Region of --method=l2rkd.")
+    _define_points(FLAGS)
+    flags.DEFINE_enum(
+        "teacher_dtype",
+        "float32",
+        ["float32", "bfloat16", "float16"],
+        "What the teacher computes in; half precision takes less time on processors made for it.",
+        **options,
+    )
+    flags.DEFINE_float("temperature", 4.0, "Temperature of the softmax.", **options)
+    _define_weights(FLAGS)
+    _define_methods(FLAGS)
+    checks.require("temperature", lambda value: value > 0, "must be above 0", FLAGS)
+
+
+def _define_points(FLAGS):
+    options = under(HEADING, FLAGS)
     flags.DEFINE_integer(
         "num_region_points", 1, "Region points for each example and step.", lower_bound=1, **options
     )
@@ -39,10 +55,6 @@ def define(FLAGS):
         "step then costs as much as with --method=kd.",
         **options,
     )
-    flags.DEFINE_float("temperature", 4.0, "Temperature of the softmax.", **options)
-    _define_weights(FLAGS)
-    _define_methods(FLAGS)
-    checks.require("temperature", lambda value: value > 0, "must be above 0", FLAGS)
     checks.require(
         "replace_fraction", lambda value: 0 < value < 1, "must be between 0 and 1", FLAGS
     )
