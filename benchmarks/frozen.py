@@ -1,9 +1,10 @@
-"""What a teacher's pass takes when its weights are constants: a ratio to the pass of the model.
+"""What a teacher's pass takes with its weights as constants, in float32 and in bfloat16.
 
     python -m benchmarks.frozen --output=benchmarks/results/frozen
 
-For each network, both passes are one `tf.function` and take turns, in a new random order in each
-round. Batch normalizations have random statistics, so that what is folded is not trivial.
+For each network, all passes are one `tf.function` and take turns, in a new random order in each
+round; a ratio is that of two times of a round, to the pass of the model. Batch normalizations have
+random statistics, so that what is folded is not trivial.
 """
 
 import random
@@ -19,6 +20,7 @@ from absl import app, flags
 import l2rkd_tf
 from benchmarks import result_files
 from l2rkd_tf.distiller.frozen import FrozenWeights
+from l2rkd_tf.distiller.precision import Precision
 from l2rkd_tf.utils import files
 
 FLAGS = flags.FLAGS
@@ -45,19 +47,24 @@ def make_network(name):
 
 
 def measure(name):
-    """Seconds of both passes by round, and the largest relative difference of their outputs."""
+    """Seconds of the passes by round, and how outputs differ at most from those of the model."""
     network = make_network(name)
     images = tf.random.stateless_normal((FLAGS.batch_size, 32, 32, 3), [0, 0])
     student = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    frozen = FrozenWeights(network, student, lambda: None)
 
-    def run(images):
-        with frozen.as_constants():
-            return network(images, training=False)
+    def constants(dtype):
+        frozen, precision = FrozenWeights(network, student, lambda: None), Precision(network, dtype)
+
+        def run(images):
+            with frozen.as_constants(), precision.applied():
+                return tf.cast(network(images, training=False), tf.float32)
+
+        return frozen.checked(tf.function(run))
 
     passes = {
         "model": tf.function(lambda images: network(images, training=False)),
-        "constants": frozen.checked(tf.function(run)),
+        "constants": constants(None),
+        "bfloat16": constants("bfloat16"),
     }
     for function in passes.values():
         for _ in range(8):  # traces; later, looks for changes are rare
@@ -70,26 +77,34 @@ def measure(name):
             start = time.perf_counter()
             passes[which](images).numpy()
             seconds[which].append(time.perf_counter() - start)
-    plain, constant = (passes[which](images).numpy() for which in ("model", "constants"))
-    return seconds | {"difference": float(np.abs(plain - constant).max() / np.abs(plain).max())}
+    outputs = {which: function(images).numpy() for which, function in passes.items()}
+    plain = outputs.pop("model")
+    differences = {
+        which: float(np.abs(plain - other).max() / np.abs(plain).max())
+        for which, other in outputs.items()
+    }
+    return {"seconds": seconds, "differences": differences}
 
 
 def table_of(found):
     """The results as markdown, with the median over networks."""
     lines = [
-        "| network | ms, model | ratio with constants | middle half of the ratios | difference |",
-        "|---|---|---|---|---|",
+        "| network | ms, model | constants, ratio | middle half | difference "
+        "| bfloat16, ratio | middle half | difference |",
+        "|:--|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    medians = []
+    medians = {"constants": [], "bfloat16": []}
     for name, row in found.items():
-        ratios = np.array(row["constants"]) / np.array(row["model"])
-        low, middle, high = np.percentile(ratios, [25, 50, 75])
-        medians.append(middle)
-        lines.append(
-            f"| {name} | {1000 * np.median(row['model']):.1f} | {middle:.3f} | "
-            f"{low:.3f} to {high:.3f} | {row['difference']:.0e} |"
-        )
-    lines.append(f"| median of {len(found)} | | {np.median(medians):.3f} | | |")
+        seconds = {which: np.array(times) for which, times in row["seconds"].items()}
+        cells = [name, f"{1000 * np.median(seconds['model']):.1f}"]
+        for which in medians:
+            low, middle, high = np.percentile(seconds[which] / seconds["model"], [25, 50, 75])
+            medians[which].append(middle)
+            cells += [f"{middle:.2f}", f"{low:.2f} to {high:.2f}"]
+            cells += [f"{row['differences'][which]:.0e}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    middles = [f"{np.median(ratios):.2f} | | " for ratios in medians.values()]
+    lines.append(f"| median of {len(found)} | | {' | '.join(middles)} |")
     return "\n".join(lines) + "\n"
 
 

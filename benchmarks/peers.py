@@ -35,6 +35,11 @@ NETWORKS = {"wrn": ("wrn_16_2", "wrn_16_1"), "heavy": ("wrn_40_2", "wrn_16_2")}
 TORCH = ("PyTorch", "PyTorch, channels_last", "PyTorch, channels_last, compiled")
 OURS = (speed_rows.STUDENT, speed_rows.KERAS, "KD", "L2RKD half", "L2RKD k=1", "KD, cached")
 BANK = "L2RKD half, bank"
+#: Rows whose teacher computes in bfloat16, with their options.
+BFLOAT16 = {
+    "KD, bfloat16 teacher": {"region_weight": 0.0},
+    "L2RKD half, bfloat16 teacher": speed_rows.HALF,
+}
 #: What each row is divided by; the goals are upper bounds of the ratio.
 RATIOS = {
     ("KD", speed_rows.KERAS): 0.95,
@@ -44,6 +49,9 @@ RATIOS = {
     ("KD", TORCH[1]): 1.0,
     ("KD", TORCH[2]): None,
     ("L2RKD half", TORCH[1]): None,
+    ("KD, bfloat16 teacher", "KD"): None,
+    ("L2RKD half, bfloat16 teacher", "L2RKD half"): None,
+    ("KD, bfloat16 teacher", TORCH[1]): None,
     (BANK, "KD, cached"): 1.05,
 }
 
@@ -101,6 +109,9 @@ def time_pair(pair, times, skipped, save):
     batch_size = speed_pairs.PAIRS[pair][3]
     worker = Torch(pair, batch_size)
     rows = {name: speed_rows.ROWS[name][0](setting).time for name in OURS}
+    for name, options in BFLOAT16.items():
+        make = speed_rows.distiller(teacher_dtype="bfloat16", **options)
+        rows[name] = make(setting).time
     rows |= {BANK: bank_row(setting, batch_size).time} | {name: worker.row(name) for name in TORCH}
     for name, row in tqdm.tqdm(list(rows.items()), desc=f"{pair}: first steps"):
         try:

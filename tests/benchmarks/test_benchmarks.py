@@ -283,8 +283,7 @@ def test_committed_results_record_the_command_that_reproduces_them(name):
 
 def test_the_committed_comparison_with_peers_is_that_of_its_measurements(program):
     results = json.loads((RESULTS / "peers.json").read_text())
-    options = "--pairs=wrn --output=benchmarks/results/peers"
-    assert results["command"] == f"python -m benchmarks.peers {options}"
+    assert results["command"] == "python -m benchmarks.peers --output=benchmarks/results/peers"
     assert (RESULTS / "peers.md").read_text() == program("peers").page_of(results)
 
 
@@ -301,12 +300,18 @@ def test_the_pass_with_constants_is_compared_with_that_of_the_model(program, tmp
     flags.FLAGS(["frozen", output, "--networks=convnet 4", "--rounds=2", "--batch_size=2"])
     frozen.main([""])
     row = json.loads((tmp_path / "frozen.json").read_text())["networks"]["convnet 4"]
-    assert len(row["model"]) == len(row["constants"]) == 2
-    assert 0 < row["difference"] < 1e-5
-    rows = {"a": {"model": [1.0, 2.0, 4.0], "constants": [0.5, 1.8, 3.2], "difference": 1e-6}}
+    assert [len(times) for times in row["seconds"].values()] == [2, 2, 2]
+    assert 0 < row["differences"]["constants"] < 1e-5 < 1e-4 < row["differences"]["bfloat16"] < 0.1
+    seconds = {
+        "model": [1.0, 2.0, 4.0],
+        "constants": [0.5, 1.8, 3.2],
+        "bfloat16": [0.5, 1.0, 2.4],
+    }
+    rows = {"a": {"seconds": seconds, "differences": {"constants": 1e-6, "bfloat16": 0.01}}}
     table = frozen.table_of(rows).splitlines()
-    assert table[2] == "| a | 2000.0 | 0.800 | 0.650 to 0.850 | 1e-06 |"
-    assert table[3] == "| median of 1 | | 0.800 | | |"
+    cells = "| a | 2000.0 | 0.80 | 0.65 to 0.85 | 1e-06 | 0.50 | 0.50 to 0.55 | 1e-02 |"
+    assert table[2] == cells
+    assert table[3].split() == "| median of 1 | | 0.80 | | | 0.50 | | |".split()
 
 
 def test_peers_are_compared_round_by_round(program):
