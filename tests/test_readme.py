@@ -41,18 +41,36 @@ def test_tables_are_those_that_commands_printed(page, tables):
     assert fill_readme["fill"](text) == text
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/fashion.md"])
+#: Tables, and accuracies of teachers, of each study.
+RESULTS_OF = {
+    path.stem: (
+        path.with_suffix(".md").read_text(),
+        [teacher["accuracy"] for teacher in json.loads(path.read_text())["teachers"].values()],
+    )
+    for path in RESULTS.glob("*.json")
+}
+#: Pages about results of studies: each links to those that its numbers are from.
+PAGES = [
+    "README.md", "docs/index.md",
+    *(
+        f"docs/{name}.md"
+        for name in (
+            "fashion", "little_data", "longer_training", "ablation", "sizes", "run_once", "inputs",
+        )
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_numbers_in_texts_are_in_results(page):
-    text = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    text = (ROOT / page).read_text()
+    names = set(re.findall(r"studies/results/(\w+)\.md", text)) - {"README"} or {"f1_fashion"}
+    words = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", text, flags=re.DOTALL)
     number = re.compile(r"(?<![\d.:-])\d+\.\d(?![\d.])")
-    tables = (table.read_text() for table in RESULTS.glob("*_fashion.md"))
-    known = {found for table in tables for found in number.findall(table)}
-    known |= {
-        f"{teacher['accuracy']:.1f}"
-        for path in RESULTS.glob("*_fashion.json")
-        for teacher in json.loads(path.read_text())["teachers"].values()
-    }
-    assert set(number.findall(text)) <= known
+    tables = "".join(RESULTS_OF[name][0] for name in names).replace("-", " ")
+    known = set(number.findall(tables))
+    known |= {f"{accuracy:.1f}" for name in names for accuracy in RESULTS_OF[name][1]}
+    assert set(number.findall(words)) <= known
 
 
 def test_defaults_in_the_table_of_methods_are_those_of_the_code():
