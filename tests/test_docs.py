@@ -434,3 +434,23 @@ def test_the_site_may_not_fetch(html, is_fetched):
             checks.on_post_page(html, page, None)
     else:
         checks.on_post_page(html, page, None)
+
+
+def test_a_built_browser_demo_becomes_a_page_of_the_site(tmp_path, monkeypatch):
+    config_of = pytest.importorskip("mkdocs.config").load_config
+    structure = pytest.importorskip("mkdocs.structure.files")
+    demo = page_module("site_demo")
+    monkeypatch.setattr(demo, "DEMO", tmp_path)
+    config = config_of(str(ROOT / "mkdocs.yml"))
+    config.plugins._current_plugin = "test"  # what `File.generated` asks for
+    markdown = read("docs/browser.md")
+    for built in (False, True):
+        if built:
+            (tmp_path / "wasm").mkdir()
+            for name in ("index.html", "wasm/litert.wasm"):
+                (tmp_path / name).write_text("x")
+        files = demo.on_files(structure.Files([]), config)
+        page = types.SimpleNamespace(file=types.SimpleNamespace(src_uri="browser.md"))
+        text = demo.on_page_markdown(markdown, page, config, files)
+        assert ("(demo/index.html)" in text) == built
+        assert (files.get_file_from_path("demo/wasm/litert.wasm") is not None) == built
