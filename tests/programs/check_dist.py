@@ -51,8 +51,10 @@ def install(wheel, folder):
     """Makes a virtual environment with the wheel; returns its Python."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    command = [python, "-m", "pip", "install", "--quiet", f"{wheel}[test]"]
-    subprocess.run(command, check=True)
+    # The pip that came with Python 3.10 looks for versions that fit together for many minutes.
+    for package in ("pip", f"{wheel}[test]"):
+        command = [python, "-m", "pip", "install", "--quiet", "--upgrade", package]
+        subprocess.run(command, check=True)
     return python
 
 
