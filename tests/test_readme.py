@@ -45,7 +45,11 @@ def test_tables_are_those_that_commands_printed(page, tables):
 RESULTS_OF = {
     path.stem: (
         path.with_suffix(".md").read_text(),
-        [teacher["accuracy"] for teacher in json.loads(path.read_text())["teachers"].values()],
+        [
+            accuracy
+            for teacher in json.loads(path.read_text())["teachers"].values()
+            for accuracy in (teacher["accuracy"], *teacher.get("accuracy_by_fraction", ()))
+        ],
     )
     for path in RESULTS.glob("*.json")
 }
@@ -55,7 +59,7 @@ PAGES = [
     *(
         f"docs/{name}.md"
         for name in (
-            "fashion", "little_data", "longer_training", "ablation", "sizes", "run_once", "inputs",
+            "fashion", "same_data", "little_data", "longer_training", "ablation", "sizes", "run_once", "inputs",
         )
     ),
 ]  # fmt: skip
