@@ -30,7 +30,7 @@ def test_quickstart_is_short():
         ("docs/methods.md", 1),
         ("docs/performance.md", 3),
         ("docs/scaling.md", 1),
-        ("docs/local_shape.md", 3),
+        ("docs/shape.md", 1),
     ],
 )
 def test_tables_are_those_that_commands_printed(page, tables):
@@ -59,7 +59,8 @@ PAGES = [
     *(
         f"docs/{name}.md"
         for name in (
-            "fashion", "same_data", "little_data", "longer_training", "ablation", "sizes", "run_once", "inputs",
+            "fashion", "same_data", "little_data", "longer_training", "ablation", "sizes",
+            "run_once", "shape", "inputs",
         )
     ),
 ]  # fmt: skip
@@ -93,11 +94,8 @@ def test_defaults_in_the_table_of_methods_are_those_of_the_code():
         assert layers.removesuffix(" (two or more)") == found, name
 
 
-@pytest.mark.parametrize(
-    ("name", "factor"), [("shape_digits", 2.0), ("shape_patient", 3.0), ("shape_long", 4.0)]
-)
-def test_committed_students_of_l2rkd_are_closer_to_the_teacher_within_the_region(name, factor):
-    results = json.loads((RESULTS / f"{name}.json").read_text())
+def test_committed_students_of_l2rkd_are_closer_to_the_teacher_within_the_region():
+    results = json.loads((RESULTS / "shape_digits.json").read_text())
 
     def at_mid_region(method):
         values = [run["kl"][2] for run in results["runs"] if run["method"] == method]
@@ -107,7 +105,8 @@ def test_committed_students_of_l2rkd_are_closer_to_the_teacher_within_the_region
         assert mean == pytest.approx(sum(values) / 5)
         return mean
 
-    assert at_mid_region("L2RKD, patch") * factor < at_mid_region("KD")
+    assert at_mid_region("L2RKD, patch") * 3.5 < at_mid_region("KD")
+    assert at_mid_region("L2RKD, patch") * 1.2 < at_mid_region("KD, augmented")
 
 
 def test_committed_study_of_methods_counts_what_its_runs_show():

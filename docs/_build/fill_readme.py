@@ -4,7 +4,7 @@
 
 A page marks the place: everything from `<!-- studies/results/patience.md -->` to `<!-- end -->` is
 replaced by that file, and after `<!-- studies/results/patience.md: 2 -->` by its second table only;
-after `<!-- studies/results/patience.md: 1 (1x compute, 8x compute) -->` by the first column of the
+after `<!-- studies/results/patience.md: 1 (1x compute; 8x compute) -->` by the first column of the
 first table and those of these names.
 """
 
@@ -29,7 +29,7 @@ def _content(path, number, columns):
     if not number:
         return text
     table = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)[int(number) - 1]
-    return _selected(table, columns.split(", ")) if columns else table
+    return _selected(table, columns.split("; ")) if columns else table
 
 
 def _selected(table, names):

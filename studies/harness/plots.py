@@ -27,7 +27,7 @@ _COLOURS = {
 }
 _OTHER_COLOURS = ("#009e73", "#56b4e9", "#d55e00", "#cc79a7")
 _MOST_COLOURS = 5  # Of more methods, those without a colour of their own are grey.
-_PROFILES = 3  # methods whose profiles are drawn: the first ones
+_PROFILES = 4  # methods whose profiles are drawn: the first ones
 # `fidelity_profiles` draws bands of so many standard errors on each side.
 _STANDARD_ERRORS = scipy.stats.norm.ppf(0.975)
 
