@@ -209,18 +209,20 @@ def rank_correlation(study, runs):
     """Spearman's correlation of the order of `rank_regions` with that of the accuracies.
 
     Returns:
-        Mean over the rankings and half its 95 % confidence interval; `None` without rankings.
+        Mean over the seeds, of each seed over its rankings, and half its 95 % confidence interval;
+        `None` without rankings.
     """
     students = Runs(runs)
-    found = []
+    found = {}
     for run in runs:
         if run["phase"] == "ranking" and "error" not in run:
             place = (run["pair"], run["fraction"], study.lengths[0])
             accuracies = [
                 students.accuracy(place, name).get(run["seed"], np.nan) for name in run["order"]
             ]
-            found.append(scipy.stats.spearmanr(range(len(accuracies)), np.negative(accuracies))[0])
-    return mean_and_interval(found) if found else None
+            correlation = scipy.stats.spearmanr(range(len(accuracies)), np.negative(accuracies))[0]
+            found.setdefault(run["seed"], []).append(correlation)
+    return mean_and_interval([np.mean(own) for own in found.values()]) if found else None
 
 
 def share(fraction):

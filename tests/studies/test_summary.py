@@ -143,3 +143,12 @@ def test_each_data_set_has_its_table_and_its_panel(two_tables, tmp_path):
     assert [panel.get_lines()[-1].get_ydata()[0] for panel in panels] == [99.0, 98.0]
     assert study.score == "accuracy"
     assert tasks.score_of("scenes/ink") == "mean IoU"
+
+
+def test_the_rankings_of_a_seed_count_once(small, runs):
+    ranking = {"phase": "ranking", "pair": "pair", "fraction": 0.5}
+    orders = [(0, ["KD", "L2RKD"]), (0, ["L2RKD", "KD"]), (1, ["L2RKD", "KD"])]
+    rankings = [ranking | {"seed": seed, "order": order} for seed, order in orders]
+    mean, half = summary.rank_correlation(small, runs + rankings)
+    assert mean == pytest.approx(0.5)  # of 0 and 1
+    assert half == pytest.approx(scipy.stats.t.ppf(0.975, 1) * 0.5)
