@@ -77,7 +77,7 @@ def _train(flags, seed, folder, console):
         **schedule,
         optimizer=from_flags.make_optimizer(flags),
         verbose=console.keras_verbose,
-        validation_data=validation if board else None,
+        validation_data=validation,
         callbacks=[
             *dashboard.make_callbacks(board, config, trainee),
             keras.callbacks.CSVLogger(os.path.join(folder, "log.csv")),

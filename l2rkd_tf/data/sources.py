@@ -132,7 +132,8 @@ def _unknown_name(name, error):
         # Without tfds's announcement of close matches, of which there may be none.
         reason = str(error).splitlines()[0].partition(" Here are ")[0]
         return f"The dataset {name!r} cannot be loaded by tfds: {reason}{_configs(base_name)}"
-    matches = difflib.get_close_matches(base_name.lower(), known)
+    here = [entry.name for entry in os.scandir() if entry.is_dir() and entry.name[0] != "."]
+    matches = difflib.get_close_matches(base_name.lower(), [*here, *known])
     advice = f" Close matches: {matches}." if matches else ""
     return (
         "`name` must be a dataset in tfds, or an existing directory of images "

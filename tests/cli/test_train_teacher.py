@@ -33,7 +33,8 @@ def test_each_seed_leaves_a_whole_run(tmp_path):
         assert config["widths"] == ["4", "8"]
         assert (config["command"], config["seed"]) == ("train-teacher", seed)
         assert (config["dataset"], config["steps_per_epoch"]) == ("digits", 3)
-        assert len(read(folder / "history.json")["loss"]) == 2
+        assert {"loss", "val_accuracy"} <= set(history := read(folder / "history.json"))
+        assert len(history["loss"]) == 2
         weights.append(keras.models.load_model(folder / "model.keras").get_weights()[0])
         accuracies.append(read(folder / "metrics.json")["test"]["accuracy"])
     assert (weights[0] != weights[1]).any()

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from absl import logging
+from PIL import Image
 
 from l2rkd_tf import data
 from l2rkd_tf.data import folder_layout, folders, loading
@@ -371,3 +372,17 @@ def test_numbers_of_files_in_messages():
     assert folders._counted(["a"]) == "1 file (a)"
     many = collections.Counter(map(str, range(12)))
     assert folders._counted(list(many)) == "12 files (0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more)"
+
+
+def test_images_are_resized_as_pillow_does_with_bilinear(tmp_path):
+    """So that an app can prepare images in the same way."""
+    random = np.random.default_rng(0)
+    for name, size in (("cat", (90, 60)), ("dog", (20, 31))):
+        smooth = Image.fromarray(random.integers(0, 256, (9, 9, 3), "uint8")).resize(size)
+        (tmp_path / "train" / name).mkdir(parents=True)
+        smooth.save(tmp_path / "train" / name / "1.png")
+    images, labels = arrays(load(tmp_path, "train", image_size=32, shuffle=False))
+    for image, label in zip(images, labels, strict=True):
+        stored = Image.open(tmp_path / "train" / ("cat", "dog")[label] / "1.png").convert("RGB")
+        expected = np.asarray(stored.resize((32, 32), Image.BILINEAR), "float32") / 255
+        np.testing.assert_allclose(image, expected, atol=1.5 / 255)

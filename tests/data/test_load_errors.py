@@ -86,3 +86,10 @@ def test_arguments_that_do_not_fit_the_data(varying_dir, config, arguments, mess
 def test_path_that_is_no_directory(tmp_path):
     with pytest.raises(ValueError, match="`name` must be an existing directory"):
         sources.find_dataset(tmp_path / "digits")
+
+
+def test_a_folder_with_a_similar_name_is_suggested(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ValueError, match=r"Received: name='photo'.* Close matches: \['photos'"):
+        data.load("photo", "train", batch_size=8)
