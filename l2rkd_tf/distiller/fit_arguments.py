@@ -30,6 +30,8 @@ def checked_arguments(
     """
     arguments = inspect.signature(keras.Model.fit).bind(None, *args, **kwargs).arguments
     given = {name: value for name, value in arguments.items() if name != "self"}
+    if isinstance(given.get("x"), tf.data.Dataset):
+        given.setdefault("shuffle", False)  # Of the default, Keras warns that it has no effect.
     _check_ends(given)
     check_labels_are_numbers(given.get("y"))
     if given.get("class_weight") is not None:

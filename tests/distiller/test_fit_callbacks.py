@@ -1,10 +1,12 @@
 """Values that change between epochs, and standard callbacks."""
 
 import csv
+import warnings
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from l2rkd_tf import L2RKDDistiller, regions
 from tests.distiller.helpers import compiled, fit_once, network, table
@@ -98,3 +100,11 @@ def test_standard_callbacks_see_the_documented_values(tmp_path):
         rows = list(csv.DictReader(file))
     for name, values in history.items():
         assert [float(row[name]) for row in rows] == pytest.approx(values)
+
+
+def test_a_dataset_is_fitted_without_a_warning_of_shuffle():
+    x, y = table(12)
+    distiller = compiled(L2RKDDistiller(network(0), network(1), seed=0))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*shuffle.*")
+        distiller.fit(tf.data.Dataset.from_tensors((x, y)), verbose=0)
