@@ -101,7 +101,8 @@ class Grid:
     Attributes:
         label: Heading of the rows.
         rows: `{row: {column: method}}`, with the names of the study's methods.
-        setting: Heading of a column with a chosen setting, and the name of the setting.
+        setting: Heading of a column with a chosen setting, of each method of the row, and the name
+            of the setting.
         differences: `{heading: (column, other)}` of paired differences within a row; where `other`
             isn't a column, it is the method that every row is compared with.
         counts: For each of the differences, a heading for the number of rows that gain beyond the

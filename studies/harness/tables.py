@@ -187,10 +187,9 @@ def grid_tables(study, results):
         rows = []
         for name, methods in grid.rows.items():
             own = [cells.get((*place, methods.get(column)), None) for column in grid.columns]
-            setting = next((row["settings"] for row in own if row and row.get("settings")), {})
-            value = setting.get(grid.setting[1])
+            found = [(row or {}).get("settings", {}).get(grid.setting[1]) for row in own]
             rows.append(
-                [name, "" if value is None else f"{value:g}"]
+                [name, " and ".join(f"{value:g}" for value in found if value is not None)]
                 + [accuracy_text(row) if row else "" for row in own]
                 + [_grid_difference(differences.get((place, name, h))) for h in grid.differences]
             )

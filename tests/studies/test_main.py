@@ -77,10 +77,10 @@ def test_studies_are_listed(program, capsys):
 
 
 def test_a_study_is_planned_without_running(program, capsys):
-    arguments = ["--dry_run", "--methods=fitnet only", "--seeds=0,1", "--fractions=0.1"]
-    call(program, "methods_digits", *arguments)
-    # The weight is chosen for fitnet + KD: three of them, two seeds.
-    assert "Runs that choose settings: 6\nReported runs: 4\n" in capsys.readouterr().out
+    arguments = ["--dry_run", "--methods=rkd + L2RKD", "--seeds=0,1", "--fractions=0.1"]
+    call(program, "f5_methods", *arguments)
+    # Three rates and three weights for it and for rkd + KD, two seeds.
+    assert "Runs that choose settings: 36\nReported runs: 4\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_wrong_arguments_are_one_line_and_exit_2(program, arguments, message, ca
 
 
 @pytest.mark.parametrize(
-    "name", ["methods_digits", pytest.param("shape_digits", marks=pytest.mark.stress)]
+    "name", ["f5_methods", pytest.param("shape_digits", marks=pytest.mark.stress)]
 )
 @pytest.mark.stress
 def test_published_methods_and_local_shape_run_in_the_harness(name, tmp_path):
@@ -113,7 +113,7 @@ def test_published_methods_and_local_shape_run_in_the_harness(name, tmp_path):
     )
     (job,) = jobs.teacher_jobs(study)
     runs.train_teacher(job, study, str(tmp_path))
-    method = {"methods_digits": "fsp + L2RKD", "shape_digits": "L2RKD, segment"}[name]
+    method = {"f5_methods": "rkd + L2RKD", "shape_digits": "L2RKD, segment"}[name]
     settings = jobs.choose(study, [])
     (job,) = [job for job in jobs.test_jobs(study, settings) if job["method"] == method]
     found = runs.train_student(job, study, str(tmp_path))
