@@ -22,7 +22,7 @@ from l2rkd_tf.utils import files
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("output", "runs/profile", "Results: this path with .md.")
-flags.DEFINE_list("pairs", ["digits", "wrn"], "Pairs of models, of those of `speed.py`.")
+flags.DEFINE_list("pairs", ["digits", "wrn", "heavy"], "Pairs of models, of those of `speed.py`.")
 flags.DEFINE_string("row", "L2RKD k=1", "What is profiled, of the rows of `speed.py`.")
 flags.DEFINE_integer("largest", 6, "Operations of no model to be listed.", lower_bound=0)
 
