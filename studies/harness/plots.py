@@ -71,12 +71,12 @@ def curves(study, results, axis):
 
 
 def _draw_teacher(axes, study, teacher):
-    style = {"color": "0.4", "linestyle": ":", "label": "teacher"}
+    style = {"color": "0.4", "label": "teacher"}
     if "accuracy_by_fraction" in teacher:
         places = 100 * np.array(study.fractions)
-        axes.plot(places, teacher["accuracy_by_fraction"], marker=".", **style)
+        axes.plot(places, teacher["accuracy_by_fraction"], "_", markersize=12, **style)
     else:
-        axes.axhline(teacher["accuracy"], **style)
+        axes.axhline(teacher["accuracy"], linestyle=":", **style)
 
 
 def _draw_curves(axes, study, rows, axis):
