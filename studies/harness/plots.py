@@ -148,7 +148,7 @@ def _grid(study, runs):
     names = [name for name in grid.rows if grid.compared(name, heading)]
     places = summary.places_of(study)
     figure = _figure(2.6 * len(places), 0.3 * len(names) + 1.2)
-    panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(places), sharex=True, sharey=True, squeeze=False)[0]
     for panel, place in zip(panels, places, strict=True):
         rows = [differences[place, name, heading] for name in names]
         _draw_differences(panel, rows, [name.replace("_", " ") for name in names])
