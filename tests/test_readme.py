@@ -105,3 +105,13 @@ def test_committed_students_of_l2rkd_are_closer_to_the_teacher_within_the_region
 
     assert at_mid_region("L2RKD, patch") * 3.5 < at_mid_region("KD")
     assert at_mid_region("L2RKD, patch") * 1.2 < at_mid_region("KD, augmented")
+
+
+def test_a_page_may_show_some_columns_of_a_table():
+    fill = runpy.run_path(str(ROOT / "docs/_build/fill_readme.py"))["fill"]
+    place = "<!-- studies/results/patience.md: 1 (8x compute; 1x compute) -->\n<!-- end -->"
+    shown = [line.strip("|").split("|") for line in fill(place).splitlines()[1:-1]]
+    tables = (RESULTS / "patience.md").read_text()
+    whole = re.search(r"(?:^\|.*\n)+", tables, re.MULTILINE)[0].splitlines()
+    rows = [line.strip("|").split("|") for line in whole]
+    assert [[row[0], row[4], row[1]] for row in rows] == shown

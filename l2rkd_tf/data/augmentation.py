@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from l2rkd_tf.utils.types import TensorLike
+from l2rkd_tf.utils.validation import is_number
 
 __all__ = ["AUGMENTATIONS", "affine", "crop", "crop_flip"]
 
@@ -74,7 +75,7 @@ def affine(
     zoom: float = 0.15,
     shift: float = 0.1,
 ) -> tf.Tensor:
-    """Turns, zooms and shifts an image at random, each uniformly within its bounds.
+    """Rotates, zooms and shifts an image at random, each uniformly within its bounds.
 
     Right for small images of digits, letters and symbols, where it does more than `crop`. Values
     between pixels are interpolated linearly; outside of the image there are zeros.
@@ -83,7 +84,7 @@ def affine(
         image: One image, shape `(height, width, channels)`, static.
         seed: Int32 pair that decides the three.
         degrees: Largest rotation about the centre to either side, in degrees, from 0 to 180.
-        zoom: The image becomes `1 - zoom` to `1 + zoom` times as large; from 0 to below 1.
+        zoom: The image becomes `1 - zoom` to `1 + zoom` times as large; from 0 to 0.99.
         shift: Largest shift as a fraction of the height (vertically) and of the width
             (horizontally), from 0 to 1.
 
@@ -103,8 +104,10 @@ def affine(
     image = tf.cast(tf.convert_to_tensor(image), tf.float32)
     _check_image(image)
     for name, value, most in (("degrees", degrees, 180), ("zoom", zoom, 0.99), ("shift", shift, 1)):
-        if not 0 <= value <= most:
-            raise ValueError(f"`{name}` must be from 0 to {most}. Received: {name}={value!r}")
+        if not is_number(value) or not 0 <= value <= most:
+            raise ValueError(
+                f"`{name}` must be a number from 0 to {most}. Received: {name}={value!r}"
+            )
     drawn = tf.random.stateless_uniform([4], seed, -1.0, 1.0, alg="philox")
     angle, scale = drawn[0] * math.radians(degrees), 1.0 + drawn[1] * zoom
     cos, sin = tf.cos(angle) / scale, tf.sin(angle) / scale

@@ -258,3 +258,19 @@ def test_replicas_and_workers_train_alike(tmp_path, teacher_file):
         assert results["mirrored"][split] == pytest.approx(results["workers"][split], rel=1e-5)
     assert not list((tmp_path / "backups").rglob("epoch-*"))
     assert not list(tmp_path.glob("*.partial")) + list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_teacher_computes_in_the_dtype_of_the_flag(dtype, tmp_path, teacher_file, monkeypatch):
+    made = []
+    original = training.build_trainee
+
+    def build_trainee(*args, **kwargs):
+        made.append(original(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(training, "build_trainee", build_trainee)
+    words = ["distill", "--epochs=1", "--steps_per_epoch=1", "--verbose=0", "--fraction=0.1"]
+    words += [f"--teacher={teacher_file}", f"--output={tmp_path}/student"]
+    commands.succeed(*words, f"--teacher_dtype={dtype}")
+    assert [one.teacher_dtype for one in made] == [None if dtype == "float32" else dtype]

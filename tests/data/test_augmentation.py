@@ -116,8 +116,17 @@ def test_affine_within_no_bounds_is_the_image():
     ("image", "bounds", "message"),
     [
         (np.zeros((4, 4)), {}, r"`image` .* Received: image of shape \(4, 4\)"),
-        (np.zeros((4, 4, 1)), {"degrees": -1}, "`degrees` must be from 0 to 180. Received"),
-        (np.zeros((4, 4, 1)), {"zoom": 1.0}, "`zoom` must be from 0 to 0.99. Received: zoom=1.0"),
+        (
+            np.zeros((4, 4, 1)),
+            {"degrees": -1},
+            "`degrees` must be a number from 0 to 180. Received",
+        ),
+        (
+            np.zeros((4, 4, 1)),
+            {"zoom": 1.0},
+            "`zoom` must be a number from 0 to 0.99. Received: zoom=1.0",
+        ),
+        (np.zeros((4, 4, 1)), {"degrees": "15"}, "`degrees` .* Received: degrees='15'"),
         (np.zeros((4, 4, 1)), {"shift": np.nan}, "`shift` .* Received: shift=nan"),
     ],
 )
