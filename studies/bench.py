@@ -7,7 +7,15 @@ studies confirm with other seeds. MNIST and Fashion-MNIST must be prepared: see
 """
 
 from studies.harness.definitions import Method, Network, Pair, Study
-from studies.networks import DIGITS, GLYPHS, HALF, KNOWN_IMAGES, LARGE_STUDENT, SMALL_STUDENT
+from studies.networks import (
+    DIGITS,
+    FASHION,
+    GLYPHS,
+    HALF,
+    KNOWN_IMAGES,
+    LARGE_STUDENT,
+    SMALL_STUDENT,
+)
 
 _SEEDS = (1000, 1001, 1002, 1003, 1004)
 
@@ -68,27 +76,104 @@ bench_permuted = Study(
     ranked=tuple(name for name in _VECTORS | _MORE_VECTORS if name != "KD"),
 )
 
+bench_series = Study(
+    title="Bench: time series",
+    dataset="",
+    pairs=dict.fromkeys(
+        ("series/italy_power_demand", "series/japanese_vowels", "series/osu_leaf"),
+        Pair(teacher=Network(widths=(64, 64, 64)), student=Network(widths=(8, 8))),
+    ),
+    methods={
+        "KD": Method(kind="kd"),
+        "patch": _region("patch"),
+        "patch, grid 8": _region("patch:grid=8"),
+        "swap of patches": _region("swap:grid=4"),
+        "swap of a span": _region("swap:contiguous=True"),
+        "segment": _region("segment"),
+        "noise of 0.3": _region(_noise(0.3)),
+        "noise of 1": _region(_noise(1.0)),
+    },
+    fractions=(0.1,),
+    steps=600,
+    seeds=_SEEDS,
+    teacher_steps=600,
+    teacher_learning_rate=1e-2,
+    learning_rate=1e-2,
+    measures=(),
+)
+
 _AUGMENTED = "KD, augmented"
+_BENCH_FASHION = FASHION | {"seeds": _SEEDS, "measures": ()}
+_FEW = {"fractions": (100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES)}
+
+
+def _patch(**options):
+    return _region("patch", _AUGMENTED, "crop_flip", **options)
+
+
 _FASHION = {
     _AUGMENTED: Method(kind="kd", augment="crop_flip", against=_AUGMENTED),
-    "patch": _region("patch", _AUGMENTED, "crop_flip"),
-    "patch of weight 3": _region("patch", _AUGMENTED, "crop_flip", region_weight=3.0),
-    "patch of weight 3, for 3 in 4": _region(
-        "patch", _AUGMENTED, "crop_flip", region_weight=3.0, replace_fraction=0.75
-    ),
+    "PE-BKD, augmented": Method(kind="pe_bkd", augment="crop_flip", against=_AUGMENTED),
+    "patch": _patch(),
+    "patch of weight 3": _patch(region_weight=3.0),
+    "patch of weight 3, for 3 in 4": _patch(region_weight=3.0, replace_fraction=0.75),
 }
 
 bench_fashion = Study(
     title="Bench: augmented Fashion-MNIST, students of 6,000 and of 95,000 weights",
-    dataset="known/fashion_mnist",
+    **_BENCH_FASHION | {"teacher_steps": 2000},
+    **_FEW,
+    pairs={"6,000 weights": SMALL_STUDENT, "95,000 weights": LARGE_STUDENT},
+    methods={name: method for name, method in _FASHION.items() if method.kind != "pe_bkd"},
+)
+
+bench_augmented = Study(
+    title="Bench: augmented Fashion-MNIST, students of 6,000 and of 95,000 weights",
+    **_BENCH_FASHION,
+    **_FEW,
     pairs={"6,000 weights": SMALL_STUDENT, "95,000 weights": LARGE_STUDENT},
     methods=_FASHION,
-    fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
-    steps=2000,
-    seeds=_SEEDS,
-    teacher_augment="crop_flip",
-    learning_rate=3e-2,
-    measures=(),
+)
+
+bench_augmented_long = Study(
+    title="Bench: augmented Fashion-MNIST, four times the steps",
+    **_BENCH_FASHION,
+    **_FEW,
+    pairs={"6,000 weights": SMALL_STUDENT},
+    lengths=(4.0,),
+    methods=_FASHION,
+)
+
+
+def _variant(variant, augment="crop_flip"):
+    return Method(
+        kind="l2rkd",
+        options=HALF | {"region": "patch"},
+        augment=augment,
+        against="patch",
+        variant=variant,
+    )
+
+
+bench_ideas = Study(
+    title="Bench: ways to choose and to weigh patches, augmented Fashion-MNIST",
+    **_BENCH_FASHION,
+    **_FEW,
+    pairs={"95,000 weights": LARGE_STUDENT},
+    methods={
+        "patch": _variant(""),
+        "beside each": Method(
+            kind="l2rkd", options={"region": "patch"}, augment="crop_flip", against="patch"
+        ),
+        "weight falls to 0": _variant("falling weight"),
+        "no regions in the last quarter": _variant("data last"),
+        "radius grows to 1": _variant("growing radius"),
+        "temperature 2 in regions": _variant("temperature 2"),
+        "temperature 8 in regions": _variant("temperature 8"),
+        "hardest of 4 points": _variant("hardest of 4"),
+        "augmented views as region": _variant("augmented views", augment=""),
+        "patches of augmented views as region": _variant("augmented views first", augment=""),
+    },
 )
 
 _IMAGE_REGIONS = {

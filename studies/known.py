@@ -9,8 +9,9 @@ Primary contrasts, written down before the studies ran; all others are secondary
 
 - `f1_fashion`: L2RKD with augmentation minus KD with augmentation, 100 images, the student of
   95,000 weights.
-- `f3_mnist`: the same, 100 images, 6,000 weights.
-- `f6_same_data`: the same, 600 images, 95,000 weights.
+- `f2_fashion`: the same, all images, 10 passes, 6,000 weights.
+- `f3_mnist`: as `f1_fashion`, 100 images, 6,000 weights.
+- `f6_same_data`: as `f1_fashion`, 600 images, 95,000 weights.
 
 MNIST and Fashion-MNIST must be prepared: see `studies/harness/tasks/known.py`.
 """
@@ -49,6 +50,26 @@ f1_fashion = Study(
     pairs={"6,000 weights": SMALL_STUDENT, "95,000 weights": LARGE_STUDENT},
     methods=_FASHION,
     fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
+    measures=(),
+)
+
+f2_fashion = Study(
+    title="Fashion-MNIST, all images, 10 and 40 passes",
+    **FASHION | {"steps": 5500},
+    pairs={"6,000 weights": SMALL_STUDENT},
+    methods={
+        _AUGMENTED: _FASHION[_AUGMENTED],
+        "L2RKD, augmented": _FASHION["L2RKD, augmented"],
+        "L2RKD of weight 0.3, augmented": Method(
+            kind="l2rkd",
+            options=HALF | {"region_weight": 0.3},
+            augment="crop_flip",
+            against=_AUGMENTED,
+        ),
+    },
+    fractions=(1.0,),
+    lengths=(1.0, 4.0),
+    batch_size=100,
     measures=(),
 )
 

@@ -11,6 +11,10 @@ from studies.harness import tasks
 KINDS = ("none", "kd", "l2rkd", "asked_once", "funmatch", "mixup_kd", "noise_kd", "pe_bkd")
 BATCH_NORMS = ("joint", "two passes", "frozen in regions", "recalibrated")
 MEASURES = ("corruptions", "local_shape")
+VARIANTS = (
+    "", "augmented views", "augmented views first", "data last", "falling weight",
+    "growing radius", "hardest of 4", "temperature 2", "temperature 8",
+)  # fmt: skip
 TEACHERS = ("all", "seed", "seed and fraction")
 #: Steps of the first round of a ranking, as a share of those of a reported run.
 SHARE_OF_RANKING = 0.075
@@ -60,9 +64,11 @@ class Method:
             from the training points only, when training is over.
         augment: Augmentation of the images that both networks see, as for `l2rkd_tf.data.load`;
             empty for none.
+        variant: A way to choose or to weigh region points that the library does not have, of
+            `studies.harness.variants`; empty for none.
 
     Raises:
-        ValueError: If `kind` or `batch_norm` is unknown.
+        ValueError: If `kind`, `batch_norm` or `variant` is unknown.
     """
 
     kind: str
@@ -76,10 +82,15 @@ class Method:
     against: str = "KD"
     batch_norm: str = "joint"
     augment: str = ""
+    variant: str = ""
 
     def __post_init__(self):
         """Checks the names."""
-        for name, known in (("kind", KINDS), ("batch_norm", BATCH_NORMS)):
+        for name, known in (
+            ("kind", KINDS),
+            ("batch_norm", BATCH_NORMS),
+            ("variant", VARIANTS),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"`{name}` must be one of {known}. Received: {name}={getattr(self, name)!r}"

@@ -9,7 +9,7 @@ import l2rkd_tf
 from l2rkd_tf import methods, teacher_cache
 from l2rkd_tf.cli.common import optimizers, parsing, training
 from l2rkd_tf.utils import files
-from studies.harness import batch_norm, definitions, measures, points, tasks
+from studies.harness import batch_norm, definitions, measures, points, tasks, variants
 
 
 def teacher_path(folder, study, job):
@@ -95,6 +95,7 @@ def train_student(job, study, folder):
         steps_per_epoch=steps,
         learning_rate=chosen.get("learning_rate", study.learning_rate),
         steps_per_execution=min(10, steps),
+        callbacks=variants.callbacks(method.variant, steps),
         verbose=0,
     )
     if method.batch_norm == "recalibrated":
@@ -136,6 +137,7 @@ def build_trainee(method, options, teacher, student, seed):
     if options is None:
         return training.build_trainee("none", None, student)
     kind = method.kind if method.kind in ("none", "kd") else "l2rkd"
+    options = variants.changed(options, method.variant, teacher, student)
     student = batch_norm.wrap(student, method.batch_norm)
     return training.build_trainee(kind, teacher, student, seed=seed, **options)
 
