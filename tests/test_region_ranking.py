@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 import l2rkd_tf
-from l2rkd_tf import rank_regions, region_ranking
+from l2rkd_tf import RankedRegion, rank_regions
+from l2rkd_tf.region_ranking.ranking import halve, plan_rounds
 from l2rkd_tf.regions import Ball, Compose, Patch, Segment, Simplex, Swap
 from l2rkd_tf.regions.default import regions_to_try
 from tests.geometry.helpers import curved, linear, logits, numbers
@@ -79,13 +80,13 @@ class Judge:
 
     def __call__(self, region, steps):
         self.calls.append((region, steps))
-        return region_ranking.RankedRegion(region, self.results[region, steps], 0.0, steps)
+        return RankedRegion(region, self.results[region, steps], 0.0, steps)
 
 
 def test_the_better_half_goes_on_for_twice_the_steps():
     first = {(n, 10): value for n, value in enumerate([5.0, 1.0, np.nan, 3.0, 2.0])}
     judge = Judge(first | {(1, 20): 0.9, (4, 20): 0.3, (3, 20): 0.5, (4, 40): 0.2, (3, 40): 0.1})
-    ranking = region_ranking._halve(judge, [0, 1, 2, 3, 4], 10, 3, False)
+    ranking = halve(judge, [0, 1, 2, 3, 4], 10, 3, False)
     assert judge.calls[5:] == [(1, 20), (4, 20), (3, 20), (4, 40), (3, 40)]
     assert [entry.region for entry in ranking] == [3, 4, 1, 0, 2]
     assert [entry.steps for entry in ranking] == [40, 40, 20, 10, 10]
@@ -101,11 +102,11 @@ def test_the_better_half_goes_on_for_twice_the_steps():
     ],
 )
 def test_rounds(count, rounds, plan):
-    assert region_ranking._plan(count, 10, rounds) == plan
+    assert plan_rounds(count, 10, rounds) == plan
 
 
 def test_eight_candidates_cost_15_per_cent_of_training_with_each():
-    plan = region_ranking._plan(8, 75, 2)
+    plan = plan_rounds(8, 75, 2)
     assert sum(count * steps for count, steps in plan) == 0.15 * 8 * 1000
 
 
@@ -141,6 +142,20 @@ def test_what_is_printed(capsys):
     for line, entry in zip(lines[3:5], ranking, strict=True):
         assert line.startswith(entry.name) and f" {entry.divergence:.4f} ± " in line
     assert lines[5].startswith(f"Use {ranking[0].name}: after 2 steps its student is nearest")
+
+
+@pytest.mark.parametrize(("rate", "is_trusted"), [(0.0, False), (3.0, True)])
+def test_an_order_of_students_that_have_learned_little_is_not_to_be_trusted(
+    capsys, rate, is_trusted
+):
+    x, teacher, student = numbers(64, 4), curved(0), linear(1)
+    initial = kl_in_float64(teacher, student, x)
+    options = {"steps": 100, "rounds": 1, "optimizer": lambda _: keras.optimizers.SGD(rate)}
+    (entry,) = rank_regions(teacher, student, x, x, [None], **options)
+    assert (entry.divergence <= 0.25 * initial) == is_trusted
+    printed = capsys.readouterr().out
+    assert ("Do not trust this order" in printed) != is_trusted
+    assert (f"with the initial weights it is {initial:.4f}" in printed) != is_trusted
 
 
 @pytest.mark.parametrize(

@@ -1,58 +1,25 @@
-"""Which region suits a teacher, a student and data: short trainings, judged without labels."""
+"""Which region suits a teacher, a student and data: successive halving of short trainings."""
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from l2rkd_tf.distiller import L2RKDDistiller
-from l2rkd_tf.features import model_outputs
-from l2rkd_tf.geometry.evaluation import (
-    batched,
-    half_width,
-    mean_and_stderr,
-    results_of,
-    traced,
-)
-from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
+from l2rkd_tf.geometry.evaluation import batched, half_width
+from l2rkd_tf.region_ranking.trials import Batches, RankedRegion, Trial
 from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.default import regions_to_try
-from l2rkd_tf.utils.model_checks import all_layers, check_models_are_built
-from l2rkd_tf.utils.output_checks import check_outputs_agree
-from l2rkd_tf.utils.outputs import mean_over_positions
+from l2rkd_tf.utils.model_checks import check_models_are_built
 from l2rkd_tf.utils.types import Data, TeacherLike
 from l2rkd_tf.utils.validation import checked_seed, is_positive_integer
 
-__all__ = ["RankedRegion", "rank_regions"]
+__all__ = ["rank_regions"]
 
-_PLAIN = "plain distillation, without a region"
-
-
-class RankedRegion(NamedTuple):
-    """A region, and how well a student that was trained with it agrees with the teacher.
-
-    Attributes:
-        region: The region, ready for a distiller; `None` for plain distillation.
-        divergence: Mean divergence of the student from the teacher at the unlabelled inputs, in
-            nats at temperature 1 (mean squared error for `divergence="mse"`): lower is better.
-        divergence_stderr: Its standard error over the inputs.
-        steps: Steps of the training that it was judged after.
-    """
-
-    region: Region | None
-    divergence: float
-    divergence_stderr: float
-    steps: int
-
-    @property
-    def name(self) -> str:
-        """The region as Python writes it."""
-        return _PLAIN if self.region is None else repr(self.region)
+# Students whose divergence is a larger share of their initial one have learned too little.
+_LEARNED = 0.25
 
 
 def rank_regions(
@@ -146,12 +113,12 @@ def rank_regions(
     _check_options(options)
     options = {"hard_weight": 0.0, "replace_fraction": 0.5, "seed": checked_seed(seed)} | options
     held_out = batched(unlabelled, 256)
-    batches = _Batches(data, batch_size, options["seed"])
+    batches = Batches(data, batch_size, options["seed"])
     candidates = _candidates(regions, batches.element_spec)
-    trial = _Trial(teacher, student, batches, held_out, optimizer or _adam, options)
-    ranking = _halve(trial, candidates, steps, rounds, verbose)
+    trial = Trial(teacher, student, batches, held_out, optimizer or _adam, options)
+    ranking = halve(trial, candidates, steps, rounds, verbose)
     if verbose:
-        print(_report(ranking))
+        print(_report(ranking, trial.initial_divergence))
     return ranking
 
 
@@ -182,119 +149,13 @@ def _candidates(regions, element):
     return candidates
 
 
-class _Batches:
-    """Training data, which start again for each candidate.
-
-    Args:
-        data: A batched dataset, or arrays.
-        batch_size: Examples in a batch of arrays.
-        seed: Seed of their order.
-    """
-
-    def __init__(self, data, batch_size, seed):
-        self._batches = batched(data, batch_size)  # checks that they are finite
-        self._data = data if isinstance(data, tf.data.Dataset) else None
-        self._options = batch_size, seed
-        self._cursor = getattr(data, "cursor", None)
-        self._first = 0 if self._cursor is None else self._cursor.batch
-        self.element_spec = self().element_spec
-
-    def __call__(self):
-        """An endless dataset."""
-        if self._data is not None:
-            if self._cursor is not None:
-                self._cursor.set_batch(self._first)
-            return self._data.repeat()
-        (size, seed), structure = self._options, self._batches.structure
-        count = len(keras.tree.flatten(structure)[0])
-
-        def packed(*leaves):
-            (inputs,) = keras.tree.pack_sequence_as(structure, leaves)
-            return (tuple(inputs) if isinstance(inputs, list) else inputs,)
-
-        examples = self._batches.dataset.unbatch().shuffle(count, seed=seed)
-        return examples.repeat().batch(size).map(packed)
-
-
 def _adam(steps):
     return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps))
 
 
-class _Trial:
-    """Short trainings of one student, each from the same weights.
-
-    Args:
-        teacher: The teacher.
-        student: The student.
-        batches: Function that gives endless training data from their beginning.
-        held_out: `evaluation.Batches` that judge.
-        optimizer: Function of the steps.
-        options: Arguments of the distiller.
-    """
-
-    def __init__(self, teacher, student, batches, held_out, optimizer, options):
-        self._teacher = teacher
-        self._student = student
-        self._batches = batches
-        self._held_out = held_out
-        self._optimizer = optimizer
-        self._options = options
-        distiller = self._distiller(None)
-        self._divergences = traced(_divergence_of(distiller), held_out)
-        # What does not fit is found before any training.
-        with self._weights_given_back():
-            results_of(self._divergences, held_out._replace(dataset=held_out.dataset.take(1)))
-
-    def __call__(self, region: Region | None, steps: int) -> RankedRegion:
-        """Trains with a region and judges; the student's weights are as before."""
-        distiller = self._distiller(region)
-        with self._weights_given_back():
-            distiller.compile(self._optimizer(steps))
-            distiller.fit(self._batches(), steps_per_epoch=steps, verbose=0, shuffle=False)
-            values = results_of(self._divergences, self._held_out)
-        mean, stderr = mean_and_stderr(values)
-        return RankedRegion(region, float(mean), float(stderr), steps)
-
-    @contextlib.contextmanager
-    def _weights_given_back(self):
-        before = [variable.numpy() for variable in self._student.variables]
-        try:
-            yield
-        finally:
-            for variable, value in zip(self._student.variables, before, strict=True):
-                variable.assign(value)
-
-    def _distiller(self, region):
-        plain = {"region_weight": 0.0, "replace_fraction": None} if region is None else {}
-        options = self._options | {"region": region} | plain
-        return L2RKDDistiller(self._teacher, self._student, **options)
-
-
-def _divergence_of(distiller):
-    """A step that judges: the student's divergence from the teacher at inputs.
-
-    Batch normalization takes the statistics of the inputs themselves. Its moving averages are those
-    of examples and region points together, of few steps: they would judge how soon these settle.
-    """
-    divergence, from_logits = distiller.divergence, distiller.from_logits
-    teacher, student = distiller.get_teacher(), distiller.student
-    layers = list(all_layers(student))
-    normalizes = any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
-
-    def step(inputs, labels, number):
-        del labels, number
-        outputs = [model_outputs(teacher, inputs), model_outputs(student, inputs, normalizes)]
-        check_outputs_agree(*(output.shape for output in outputs))
-        if not from_logits:
-            outputs = [logits_from_probabilities(output, divergence) for output in outputs]
-        return mean_over_positions(DIVERGENCES[divergence](*outputs))
-
-    return step
-
-
-def _halve(trial, candidates, steps, rounds, verbose):
+def halve(trial, candidates, steps, rounds, verbose):
     """Successive halving; the candidates best first."""
-    plan = _plan(len(candidates), steps, rounds)
+    plan = plan_rounds(len(candidates), steps, rounds)
     total = sum(count * length for count, length in plan)
     left_over = []
     begun, done = time.monotonic(), 0
@@ -322,7 +183,7 @@ def _order(entry):
     return entry.divergence if math.isfinite(entry.divergence) else math.inf
 
 
-def _plan(count: int, steps: int, rounds: int) -> Sequence[tuple[int, int]]:
+def plan_rounds(count: int, steps: int, rounds: int) -> Sequence[tuple[int, int]]:
     """How many candidates each round has, and for how many steps each of them trains."""
     plan = [(count, steps)]
     while len(plan) < rounds and plan[-1][0] > 1:
@@ -330,8 +191,8 @@ def _plan(count: int, steps: int, rounds: int) -> Sequence[tuple[int, int]]:
     return plan
 
 
-def _report(ranking):
-    """The ranking as a table, and what to use."""
+def _report(ranking, initial):
+    """The ranking as a table, and what to use, from the divergence of the initial weights."""
     width = max(len(entry.name) for entry in ranking)
     lines = [f"{'region':<{width}}  {'steps':>6}  divergence from the teacher (± 95 %)"]
     for entry in ranking:
@@ -346,4 +207,10 @@ def _report(ranking):
         f"Use {first.name}: after {first.steps:,} steps its student is nearest to the teacher at "
         f"the unlabelled inputs ({first.divergence:.4f}{against})."
     )
+    if not first.divergence <= _LEARNED * initial:
+        lines.append(
+            f"Do not trust this order: with the initial weights it is {initial:.4f}, so that even "
+            "this student has learned little. Longer training may favour another region: give more "
+            "`steps`."
+        )
     return "\n".join(lines)
