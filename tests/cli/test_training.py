@@ -73,6 +73,7 @@ def test_evaluation_is_that_of_keras():
         {
             "accuracy": np.mean(logits.argmax(axis=1) == labels),
             "loss": -np.mean(log_p[np.arange(30), labels]),
+            "num_examples": 30,
         },
         rel=1e-5,
     )

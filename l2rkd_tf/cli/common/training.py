@@ -186,7 +186,7 @@ def fit(
 
 
 def evaluate(model, dataset):
-    """Loss and accuracy of a model on a dataset, as floats; nothing of the model is changed."""
+    """Accuracy, loss and number of examples of a dataset; nothing of the model is changed."""
     # Without `predict`, which traces a function for each model: TensorFlow warns of that.
     batches = [(model(inputs, training=False).numpy(), labels) for inputs, labels in dataset]
     logits = np.concatenate([outputs for outputs, _ in batches])
@@ -195,6 +195,7 @@ def evaluate(model, dataset):
     return {
         "accuracy": float(np.mean(logits.argmax(axis=-1) == labels)),
         "loss": float(cross_entropy(labels, logits)),
+        "num_examples": len(labels),
     }
 
 
