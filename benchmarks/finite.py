@@ -74,7 +74,7 @@ def main(argv):
     step_ms = 1000 * float(np.median(seconds[:, 1])) / FLAGS.steps
     table = (
         "| step without the check | ratio with it, median | middle half of the ratios |\n"
-        "|---|---|---|\n"
+        "|--:|--:|--:|\n"
         f"| {step_ms:.1f} ms | {middle:.4f} | {low:.4f} to {high:.4f} |\n"
     )
     settings = {name: FLAGS[name].value for name in ("pairs", "steps", "batch_size")}

@@ -133,7 +133,7 @@ def page_of(results):
     """The results as markdown."""
     lines = [f"`{results['command']}`, {', '.join(results['versions'])}.", ""]
     lines += ["| pair | row | divided by | ratio, median | middle half | at most |"]
-    lines += ["|---|---|---|---|---|---|"]
+    lines += ["|:--|:--|:--|--:|--:|--:|"]
     for pair, times in results["times"].items():
         for (row, other), goal in RATIOS.items():
             if row in times and other in times:
@@ -142,7 +142,7 @@ def page_of(results):
                 spread = f"{low:.2f} to {high:.2f}"
                 goal = "" if goal is None else f"{goal:.2f}"
                 lines.append(f"| {pair} | {row} | {other} | {middle:.2f} | {spread} | {goal} |")
-    lines += ["", "| pair | row | ms a step, median |", "|---|---|---|"]
+    lines += ["", "| pair | row | ms a step, median |", "|:--|:--|--:|"]
     for pair, times in results["times"].items():
         for row, found in times.items():
             lines.append(f"| {pair} | {row} | {1000 * np.median(found):.0f} |")

@@ -39,9 +39,9 @@ def table(pair, row, milliseconds, largest):
         if part == PARTS[3]:
             rest.append((value, name, kind))
     total = sum(parts.values())
-    lines = [f"### {pair}: {row}", "", "| | ms a step | share |", "|---|---|---|"]
+    lines = [f"### {pair}: {row}", "", "| | ms a step | share |", "|:--|--:|--:|"]
     lines += [f"| {part} | {parts[part]:.3f} | {parts[part] / total:.1%} |" for part in PARTS]
-    lines += ["", "| operations of neither model | ms a step | share |", "|---|---|---|"]
+    lines += ["", "| operations of neither model | ms a step | share |", "|:--|--:|--:|"]
     for value, name, kind in sorted(rest, reverse=True)[:largest]:
         lines.append(f"| `{name}`, {kind} | {value:.3f} | {value / total:.1%} |")
     return "\n".join([*lines, ""])

@@ -1,11 +1,11 @@
 """The page of results of `scaling.py`, in markdown."""
 
-import tabulate
+from l2rkd_tf.cli.common.pages import markdown_table
 
 
 def table(rows):
     """A table of markdown from dicts of texts, whose keys are the columns."""
-    return tabulate.tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+    return markdown_table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def with_spread(values):

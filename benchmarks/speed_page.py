@@ -37,7 +37,7 @@ def page(results):
 
 def _goals(times):
     yield "| pair | a step of | in steps of | goal, at most | median (middle half) |"
-    yield "|---|---|---|---|---|"
+    yield "|:--|:--|:--|--:|--:|"
     for pair, name, other, goal in GOALS:
         if pair in times:
             rows = times[pair]
@@ -52,7 +52,7 @@ def _pair_table(pair, times, results):
         "| | ms a step | examples a second | batches through student, teacher | to KD of Keras | "
         "to the loop by hand | to the bare passes | peak memory, MB |"
     )
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "|:--|--:|--:|--:|--:|--:|--:|--:|"
     for name, (_, points) in ROWS.items():
         row = np.asarray(times[name])
         cells = [
@@ -86,7 +86,7 @@ def _ratio(row, other):
 
 def _growth(times):
     yield "| | ms a step | to a straight line through all |"
-    yield "|---|---|---|"
+    yield "|:--|--:|--:|"
     for kind in ("k", "batch"):
         numbers, seconds, line = fitted(times, kind)
         for number, second, expected in zip(numbers, seconds, line, strict=True):

@@ -163,7 +163,7 @@ def table(results):
             "",
             "| | test accuracy, % (seconds), by steps | first run as good: seconds "
             "| share of the time of the longest run of KD |",
-            "|---|---|---|---|",
+            "|:--|--:|--:|--:|",
         ]
         for method, (steps, seconds, accuracies) in found.items():
             cells = [

@@ -14,7 +14,7 @@ from absl.flags import FlagValues
 
 from l2rkd_command.silence import stderr_only_of_failures
 from l2rkd_tf import export, plots
-from l2rkd_tf.cli.common import plan, training
+from l2rkd_tf.cli.common import pages, plan, training
 from l2rkd_tf.cli.common.console import Console
 from l2rkd_tf.cli.common.run_folder import run_folder, versions
 from l2rkd_tf.utils.files import write_json, write_text
@@ -95,13 +95,17 @@ def _distill(flags, teacher, console):
 
 def _table(metrics):
     """Markdown: accuracy on the test split, parameters, time of a step."""
-    lines = ["| model | test accuracy | parameters | ms a step |", "|---|---|---|---|"]
-    for name, row in metrics.items():
-        lines.append(
-            f"| {name} | {row['test']['accuracy']:.1%} | {row['parameters']:,} | "
-            f"{row['milliseconds_per_step']:.1f} |"
-        )
-    return "\n".join(lines) + "\n"
+    rows = [
+        [
+            name,
+            f"{row['test']['accuracy']:.1%}",
+            f"{row['parameters']:,}",
+            f"{row['milliseconds_per_step']:.1f}",
+        ]
+        for name, row in metrics.items()
+    ]
+    header = ["model", "test accuracy", "parameters", "ms a step"]
+    return pages.markdown_table(header, rows) + "\n"
 
 
 def _three_examples(dataset, classes=(3, 5, 8)):

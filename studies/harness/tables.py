@@ -1,10 +1,8 @@
 """The tables of a study, as texts."""
 
-import re
 import typing
 
-import tabulate
-
+from l2rkd_tf.cli.common import pages
 from studies.harness import summary
 from studies.harness.summary import AXES
 
@@ -31,20 +29,8 @@ class Table(typing.NamedTuple):
     rows: list
 
     def markdown(self):
-        """The table with its caption; columns of numbers are aligned to the right."""
-        sides = [
-            "right" if _are_numbers(column) else "left" for column in zip(*self.rows, strict=True)
-        ]
-        body = tabulate.tabulate(
-            self.rows, self.header, tablefmt="pipe", disable_numparse=True, colalign=sides
-        )
-        return f"**{self.caption}**\n\n{body}\n"
-
-
-def _are_numbers(column):
-    """Whether all texts that are not empty begin with a number, in bold or not."""
-    texts = [text for text in column if text]
-    return bool(texts) and all(re.match(r"(\*\*)?[+-]?\d", text) for text in texts)
+        """The table with its caption."""
+        return f"**{self.caption}**\n\n{pages.markdown_table(self.header, self.rows)}\n"
 
 
 def all_tables(study, results):

@@ -1,6 +1,7 @@
 """Tables, numbers and pages for people, from templates next to this module."""
 
 import math
+import re
 
 import jinja2
 import tabulate
@@ -33,6 +34,8 @@ def render(template, **values):
 def markdown_table(header, rows):
     """A markdown table whose cells stay as they are, apart from escaped `|` and line breaks.
 
+    Columns of numbers are aligned to the right.
+
     Args:
         header: Text for each column.
         rows: Lists of as many texts.
@@ -41,7 +44,14 @@ def markdown_table(header, rows):
         Lines of text without a line break at the end.
     """
     cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
-    return tabulate.tabulate(cells, header, tablefmt="github", disable_numparse=True)
+    sides = ["right" if _are_numbers(column) else "left" for column in zip(*cells, strict=True)]
+    return tabulate.tabulate(cells, header, tablefmt="pipe", disable_numparse=True, colalign=sides)
+
+
+def _are_numbers(column):
+    """Whether all texts that are not empty begin with a number, in bold or not."""
+    texts = [text for text in column if text]
+    return bool(texts) and all(re.match(r"(\*\*)?[+-]?\d", text) for text in texts)
 
 
 def percent(fraction):
