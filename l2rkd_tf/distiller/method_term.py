@@ -236,9 +236,9 @@ def check_layers_of_methods(terms: Sequence[Term], *cuts: CutModel | None) -> No
             early = [name for name in layers if cut is not None and name in cut.before]
             if early and cut is not None and term.at != "data":
                 raise ValueError(
-                    f"`{_METHODS}` must compare layers behind region_at at region points. "
+                    f"`{_METHODS}` must compare layers after region_at at region points. "
                     f"Received: {term.name} at {term.at!r}, which compares {early}, while regions "
-                    f"begin behind {cut.path!r}. Use {_AT}='data'."
+                    f"begin after {cut.path!r}. Use {_AT}='data'."
                 )
 
 

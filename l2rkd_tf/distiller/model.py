@@ -105,7 +105,7 @@ class L2RKDDistiller(SavedDistiller):
             `Patch(grid=4)` for images, series and volumes (rank 3 or more), swaps and noise for
             vectors (`Segment()` with interpolated targets), and `Swap()` for only integers,
             booleans and strings: see `l2rkd_tf.regions.default_region`.
-        region_at: Layer behind which regions are drawn, such as the embedding of token ids: its
+        region_at: Layer after which regions are drawn, such as the embedding of token ids: its
             name or path (`"backbone/token_embedding"`), or a pair of such, the teacher's first
             (`None` where it is not run in regions). A region point is what the rest of each model
             makes of the layer's output, moved by one draw in both. What else the rest needs moves
@@ -171,7 +171,7 @@ class L2RKDDistiller(SavedDistiller):
         ['accuracy', 'hard_loss', 'kd_loss', 'loss', 'region_loss']
 
     Reference: Deng and Zhang, Locally Linear Region Knowledge Distillation (arXiv:2010.04812). The
-    definition of a region is this library's own: see `l2rkd_tf.regions`. Mixing behind an embedding
+    definition of a region is this library's own: see `l2rkd_tf.regions`. Mixing after an embedding
     is from Liang et al., MixKD (arXiv:2011.00593).
     """
 

@@ -1,8 +1,8 @@
-"""Regions behind a layer: drawn in its output, by one draw for both models.
+"""Regions after a layer: drawn in its output, by one draw for both models.
 
 Training points pass through the whole model. A region point is what the rest of a model makes of
 the layer's output, moved by the region: so inputs that have no points between them, such as token
-ids, have some behind their embedding.
+ids, have some after their embedding.
 """
 
 import dataclasses
@@ -102,7 +102,7 @@ def make_cut(argument: str, model: Any, name: str | None, layer_names: Collectio
     others = [one for one in cut.along if not one.is_mask and not _is_float(one)]
     if others:
         raise ValueError(
-            "`region_at` must name a layer behind which the model needs no other integers than "
+            "`region_at` must name a layer after which the model needs no other integers than "
             f"masks. {where}; what follows also needs {others[0].name!r} of dtype "
             f"{others[0].tensor.dtype}. Name a layer where all inputs have come together; make a "
             "mask boolean, or call it a mask."

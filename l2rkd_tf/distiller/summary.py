@@ -59,7 +59,7 @@ def _terms(distiller):
     table = _table(rows, ["term", "weight", "at", "compares"], floatfmt="g")
     region = distiller.region or "chosen for the first batch"
     if distiller.region_at is not None:
-        region = f"{region}, behind the layers " + " - ".join(map(str, distiller.region_at))
+        region = f"{region}, after the layers " + " - ".join(map(str, distiller.region_at))
     return f"{table}\n\nRegion: {region}"
 
 

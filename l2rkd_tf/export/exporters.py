@@ -189,7 +189,7 @@ def _check_no_text(examples: Examples) -> None:
         if spec.dtype == tf.string:
             raise ExportError(
                 f"LiteRT has no strings, and the input {spec.name!r} of the student takes them. "
-                "Export the part of the student behind the layer that turns text into numbers "
+                "Export the part of the student after the layer that turns text into numbers "
                 "(such as TextVectorization or StringLookup), and run that layer in your program; "
                 "or use `export_saved_model`."
             )

@@ -86,7 +86,7 @@ def mixable_leaves(inputs: Tensors, fixed: Sequence[str] = ()) -> list[tf.Tensor
         "`inputs` must be floating-point or uint8 images, at least one of them: points between "
         f"integers or strings have no meaning. Received: {which} of dtype {dtype}. Use "
         "regions.Swap(), which takes each part from one example or the other; or `region_at=` of "
-        "the distiller, which draws the region behind an embedding; or cast integers that are "
+        "the distiller, which draws the region after an embedding; or cast integers that are "
         "quantities to float32."
     )
 

@@ -1,4 +1,4 @@
-"""Regions behind a layer: what a step makes of them, how they are run, and what is refused."""
+"""Regions after a layer: what a step makes of them, how they are run, and what is refused."""
 
 import keras
 import numpy as np
@@ -351,7 +351,7 @@ def test_the_first_part_runs_once_at_the_examples_and_the_rest_once_at_all_point
     assert distiller.points_per_step(6) == (18, 18)
     text = []
     distiller.summary(print_fn=text.append)
-    assert "behind the layers embedding - embedding" in text[0]
+    assert "after the layers embedding - embedding" in text[0]
 
 
 @pytest.mark.parametrize("with_teacher", [True, False])
@@ -587,7 +587,7 @@ REFUSALS = {
     "early features": (
         readers,
         {"region_at": "norm", "distillation_losses": EARLY, "distillation_losses_at": "both"},
-        "must compare layers behind region_at .*'both', which compares \\['embedding'\\]",
+        "must compare layers after region_at .*'both', which compares \\['embedding'\\]",
     ),
     "features": (
         readers,
