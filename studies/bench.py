@@ -103,45 +103,24 @@ bench_series = Study(
 )
 
 _AUGMENTED = "KD, augmented"
-_BENCH_FASHION = FASHION | {"seeds": _SEEDS, "measures": ()}
-_FEW = {"fractions": (100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES)}
+_FASHION_MNIST = FASHION | {"seeds": _SEEDS, "measures": ()}
 
 
 def _patch(**options):
     return _region("patch", _AUGMENTED, "crop_flip", **options)
 
 
-_FASHION = {
-    _AUGMENTED: Method(kind="kd", augment="crop_flip", against=_AUGMENTED),
-    "PE-BKD, augmented": Method(kind="pe_bkd", augment="crop_flip", against=_AUGMENTED),
-    "patch": _patch(),
-    "patch of weight 3": _patch(region_weight=3.0),
-    "patch of weight 3, for 3 in 4": _patch(region_weight=3.0, replace_fraction=0.75),
-}
-
 bench_fashion = Study(
     title="Bench: augmented Fashion-MNIST, students of 6,000 and of 95,000 weights",
-    **_BENCH_FASHION | {"teacher_steps": 2000},
-    **_FEW,
+    **_FASHION_MNIST | {"teacher_steps": 2000},
+    fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
     pairs={"6,000 weights": SMALL_STUDENT, "95,000 weights": LARGE_STUDENT},
-    methods={name: method for name, method in _FASHION.items() if method.kind != "pe_bkd"},
-)
-
-bench_augmented = Study(
-    title="Bench: augmented Fashion-MNIST, students of 6,000 and of 95,000 weights",
-    **_BENCH_FASHION,
-    **_FEW,
-    pairs={"6,000 weights": SMALL_STUDENT, "95,000 weights": LARGE_STUDENT},
-    methods=_FASHION,
-)
-
-bench_augmented_long = Study(
-    title="Bench: augmented Fashion-MNIST, four times the steps",
-    **_BENCH_FASHION,
-    **_FEW,
-    pairs={"6,000 weights": SMALL_STUDENT},
-    lengths=(4.0,),
-    methods=_FASHION,
+    methods={
+        _AUGMENTED: Method(kind="kd", augment="crop_flip", against=_AUGMENTED),
+        "patch": _patch(),
+        "patch of weight 3": _patch(region_weight=3.0),
+        "patch of weight 3, for 3 in 4": _patch(region_weight=3.0, replace_fraction=0.75),
+    },
 )
 
 
@@ -157,13 +136,16 @@ def _variant(variant, augment="crop_flip"):
 
 bench_ideas = Study(
     title="Bench: ways to choose and to weigh patches, augmented Fashion-MNIST",
-    **_BENCH_FASHION,
-    **_FEW,
+    **_FASHION_MNIST,
+    fractions=(100 / KNOWN_IMAGES,),
     pairs={"95,000 weights": LARGE_STUDENT},
     methods={
         "patch": _variant(""),
         "beside each": Method(
             kind="l2rkd", options={"region": "patch"}, augment="crop_flip", against="patch"
+        ),
+        "weighted as in PE-BKD": Method(
+            kind="pe_bkd", arguments={"grid": 4}, augment="crop_flip", against="patch"
         ),
         "weight falls to 0": _variant("falling weight"),
         "no regions in the last quarter": _variant("data last"),

@@ -54,7 +54,7 @@ f1_fashion = Study(
 )
 
 f2_fashion = Study(
-    title="Fashion-MNIST, all images, 10 and 40 passes",
+    title="Fashion-MNIST, all images, 10 passes",
     **FASHION | {"steps": 5500},
     pairs={"6,000 weights": SMALL_STUDENT},
     methods={
@@ -68,7 +68,6 @@ f2_fashion = Study(
         ),
     },
     fractions=(1.0,),
-    lengths=(1.0, 4.0),
     batch_size=100,
     measures=(),
 )
@@ -77,17 +76,33 @@ f3_mnist = Study(
     title="MNIST, 50, 100 and 2,000 images",
     **MNIST,
     pairs={"mnist": SMALL_STUDENT},
-    methods=_methods("crop"),
+    methods=_methods("crop")
+    | {
+        "noise, augmented": Method(
+            kind="l2rkd",
+            options=HALF | {"region": 'ball:radius=0.3,norm="gaussian",scale="std"'},
+            augment="crop",
+            against=_AUGMENTED,
+        ),
+        "FunMatch, augmented": Method(
+            kind="funmatch",
+            options={"replace_fraction": 0.9},
+            augment="crop",
+            against=_AUGMENTED,
+        ),
+    },
     fractions=(50 / KNOWN_IMAGES, 100 / KNOWN_IMAGES, 2000 / KNOWN_IMAGES),
     measures=(),
 )
+
+_OF_SAME_DATA = ("student only, augmented", "KD", _AUGMENTED, "L2RKD", "L2RKD, augmented")
 
 f6_same_data = Study(
     title="Fashion-MNIST, a teacher of the same 600 and 6,000 images",
     **FASHION,
     teacher_for="seed and fraction",
     pairs={"fashion": LARGE_STUDENT},
-    methods={name: method for name, method in _FASHION.items() if method.kind != "pe_bkd"},
+    methods={name: _FASHION[name] for name in _OF_SAME_DATA},
     fractions=(600 / KNOWN_IMAGES, 6000 / KNOWN_IMAGES),
     measures=(),
 )
