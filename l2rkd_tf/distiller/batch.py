@@ -213,7 +213,7 @@ class BatchSampler:
         if self._replace_fraction is None:
             return batch_size, batch_size * self._num_points
         num_moved = count_moved(batch_size, self._replace_fraction)
-        return batch_size - num_moved, num_moved
+        return max(batch_size - num_moved, 1), num_moved
 
 
 def plain_batch(

@@ -7,6 +7,7 @@ import keras
 
 from l2rkd_tf import regions
 from l2rkd_tf.distiller.batch import BatchSampler, PointsPerStep
+from l2rkd_tf.distiller.ids import with_ids_as_integers
 from l2rkd_tf.distiller.method_term import MethodTerm, tell_layers
 from l2rkd_tf.distiller.region_at import check_region
 from l2rkd_tf.distiller.settings import Number, Settings
@@ -138,6 +139,7 @@ class DistillerProperties(StudentModel):
         if self.region_at is not None:
             return Segment()
         data_format = data_format_of(self.student, self.get_teacher())
+        inputs = with_ids_as_integers(inputs, self.student)
         return default_region(inputs, data_format, self.region_targets == "interpolated")
 
     @property

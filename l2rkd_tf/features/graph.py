@@ -9,7 +9,7 @@ import keras
 
 from l2rkd_tf.utils.types import Shape
 
-__all__ = ["Graph", "LayerOutput", "Origin", "Recorder", "has_graph", "trace"]
+__all__ = ["Graph", "LayerOutput", "Origin", "Recorder", "has_graph", "reads_ids", "trace"]
 
 # Layers with weights that only shift and scale what they get: pixels stay pixels.
 _NORMALIZATIONS = (
@@ -125,6 +125,20 @@ def trace(model: Any, origins: Sequence[Origin] = (), recorder: "Recorder | None
             call_function=recorder,
         ).output
     return recorder.graph(inputs, outputs)
+
+
+def reads_ids(model: Any) -> list[bool]:
+    """Whether an `Embedding` reads an input of a model with a graph, for each of its inputs."""
+    recorder = Recorder()
+    inputs = keras.tree.flatten(trace(model, recorder=recorder).inputs)
+    read: set[int] = set()
+    for layer, given in recorder.made_by.values():
+        if isinstance(layer, keras.layers.Embedding):
+            read.update(map(id, given))
+        elif has_graph(layer):
+            are_ids = zip(given, reads_ids(layer), strict=False)
+            read.update(id(tensor) for tensor, is_read in are_ids if is_read)
+    return [id(tensor) in read for tensor in inputs]
 
 
 class Recorder:

@@ -87,7 +87,7 @@ def mixable_leaves(inputs: Tensors, fixed: Sequence[str] = ()) -> list[tf.Tensor
         f"integers or strings have no meaning. Received: {which} of dtype {dtype}. Use "
         "regions.Swap(), which takes each part from one example or the other; or `region_at=` of "
         "the distiller, which draws the region after an embedding; or cast integers that are "
-        "quantities to float32."
+        "quantities to float32. Declare ids in the model with `keras.Input(..., dtype='int32')`."
     )
 
 

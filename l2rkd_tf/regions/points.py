@@ -98,8 +98,8 @@ def draw_points(
         labels: Labels of the batch, for regions that need them.
         num_points: Region points for each example.
         replace_fraction: If given, this fraction of the batch (rounded, at least one example on
-            either side where there are two) moves into its region instead: a run of the batch
-            from a random start.
+            either side) moves into its region instead: a run of the batch from a random start. A
+            single example is on both sides, since networks cannot be run on no points.
 
     Returns:
         `RegionPoints`.
@@ -143,9 +143,9 @@ def _draw_rows(inputs, seed, replace_fraction):
         return None, None
     batch = tf.shape(keras.tree.flatten(inputs)[0])[0]
     rounded = tf.cast(tf.cast(batch, tf.float64) * replace_fraction + 0.5, tf.int32)
-    num_moved = tf.clip_by_value(rounded, tf.minimum(1, batch - 1), batch - 1)
+    num_moved = tf.clip_by_value(rounded, 1, tf.maximum(batch - 1, 1))
     rows = (tf.range(batch) + random_bits([], seed)) % batch
-    return rows[num_moved:], rows[:num_moved]
+    return rows[tf.minimum(num_moved, batch - 1) :], rows[:num_moved]
 
 
 def as_floats(inputs: Tensors) -> Any:
@@ -163,9 +163,7 @@ def _to_grey_levels(image, point):
 
 def count_moved(batch_size: int, replace_fraction: float) -> int:
     """How many examples of a batch of this size `draw_points` moves into their regions."""
-    return min(
-        max(int(batch_size * replace_fraction + 0.5), min(1, batch_size - 1)), batch_size - 1
-    )
+    return min(max(int(batch_size * replace_fraction + 0.5), 1), max(batch_size - 1, 1))
 
 
 def _stack(batches):

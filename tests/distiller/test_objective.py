@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2rkd_tf import L2RKDDistiller, methods, regions, teacher_cache
+from l2rkd_tf import L2RKDDistiller, methods, models, regions, teacher_cache
 from l2rkd_tf.distiller.objective import Objective
 from l2rkd_tf.distiller.terms import Term
 from l2rkd_tf.regions.points import count_moved, draw_points
@@ -86,6 +86,23 @@ def test_points_are_counted_as_they_are_drawn(fraction):
         x = tf.zeros((batch_size, 2))
         drawn = draw_points(regions.Segment(), x, [0, 0], replace_fraction=fraction)
         assert len(drawn.at_region(x)) == count_moved(batch_size, fraction)
+
+
+def test_the_only_example_of_a_batch_stays_and_has_a_region_point():
+    """TensorFlow cannot run a convolution with batch normalization on no points at all."""
+    teacher, student = (models.convnet((8, 8, 1), 3, widths=(4, 8)) for _ in range(2))
+    distiller = L2RKDDistiller(
+        teacher, student, kd_weight=0.0, region_weight=1.0, replace_fraction=0.9, seed=0
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    distiller.compile(keras.optimizers.SGD(0.01), loss)
+    x = np.random.default_rng(0).uniform(size=(5, 8, 8, 1)).astype("float32")
+    batches = tf.data.Dataset.from_tensor_slices((x, np.zeros(5))).batch(4)
+    with pytest.warns(UserWarning, match="no partner"):
+        distiller.fit(batches.skip(1), verbose=0)  # of one example
+    history = distiller.fit(batches, verbose=0).history  # of four, then of one
+    assert history["region_loss"][0] > 0 and history["hard_loss"][0] > 0
+    assert distiller.points_per_step(1) == (2, 1)
 
 
 class Norm(Term):
