@@ -48,7 +48,7 @@ def main(argv):
         accuracy = model.evaluate(x[is_test], y[is_test], verbose=0, return_dict=True)["accuracy"]
         print(f"{name}: test accuracy {accuracy:.1%}")
 
-    report = l2rkd_tf.export.export_litert(student, FLAGS.output, representative_data=x[is_test])
+    report = l2rkd_tf.export.export_litert(student, FLAGS.output, representative_data=x[~is_test])
     print(f"{FLAGS.output}: {report.bytes:,} bytes, agrees on {report.top1_agreement:.1%}")
 
 

@@ -165,10 +165,10 @@ def check_inputs_agree(teacher: keras.Model | None, student: keras.Model) -> Non
 
 def _way_to_inputs(teacher, student):
     """How a teacher comes to take the student's inputs, as the end of a message."""
-    if len(teacher) != 1 or len(student) != 1:
+    if len(teacher) != 1 or len(student) != 1 or min(len(teacher[0]), len(student[0])) < 3:
         return (
-            "Wrap the teacher in a model that takes the student's inputs, or pass a distiller "
-            "`teacher_preprocessing`."
+            "Wrap the teacher in a model that takes the student's inputs (and cuts or pads them, "
+            "say), or pass a distiller `teacher_preprocessing`."
         )
     shape, layers = student[0][1:], "keras.layers.Rescaling(scale)"
     if len(teacher[0]) == 4 == len(student[0]):
