@@ -1,5 +1,6 @@
 """The benchmarks: their arithmetic, and that they run."""
 
+import collections
 import importlib
 import json
 import os
@@ -344,3 +345,22 @@ def test_the_networks_of_pytorch_are_those_of_keras():
         trained = sum(weight.numel() for weight in network.parameters())
         ours = models.get(name, num_classes=100)
         assert trained == sum(int(np.prod(weight.shape)) for weight in ours.trainable_weights)
+
+
+def test_operations_of_a_frozen_pass_are_summed_by_their_type(program):
+    found = {
+        "model": {"Conv2D": 6.0, "Mul": 2.0, "Mean": 0.02},
+        "constants": {"Conv2D": 5.5, "Mean": 0.01},
+    }
+    found = {which: collections.Counter(values) for which, values in found.items()}
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in program("profile_frozen").table_of("network", found).splitlines()
+        if line.startswith("|")
+    ]
+    assert rows[2:] == [
+        ["Conv2D", "6.00", "5.50"],
+        ["Mul", "2.00", "0.00"],
+        ["others", "0.02", "0.01"],
+        ["all", "8.02", "5.51"],
+    ]
