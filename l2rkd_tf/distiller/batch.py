@@ -43,7 +43,7 @@ class Points(NamedTuple):
 
     Attributes:
         inputs: Tensor of shape `(points, ...)`, or a structure of such; `HiddenPoints` where the
-            points are behind a layer.
+            points are after a layer.
         labels: As given to `fit`; `None` where the points have none.
         weights: Example weights; `None` for 1 each. A dict or list for several outputs.
         directions: What their outputs are projected on, shape `(points, projections, outputs)`;
@@ -84,7 +84,7 @@ class Batch(NamedTuple):
             tensor, or a dict of several by name.
         carried: Region points that the data carry, or `None`.
         state: What the student's first part has returned at the points of `original`, where
-            regions are drawn behind a layer.
+            regions are drawn after a layer.
     """
 
     original: Points
@@ -263,7 +263,7 @@ def draw_batch(
         whole_numbers: Whether points in the regions of uint8 inputs are rounded to whole grey
             levels, from 0 to 255.
         mask_values: Value of padding of each input, or `None`: see `padding`.
-        front: The student up to the layer behind which the region is drawn, or `None`.
+        front: The student up to the layer after which the region is drawn, or `None`.
         carried: Region points that the data carry; `None` to draw them.
         **options: `num_points` and `replace_fraction` of `draw_points`.
 

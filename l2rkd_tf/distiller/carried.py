@@ -25,7 +25,7 @@ def carried_points(
         seed: As in `draw_points`.
         num_points: Region points for each example.
         replace_fraction: As in `draw_points`.
-        front: The student up to the layer behind which regions are drawn, or `None`.
+        front: The student up to the layer after which regions are drawn, or `None`.
         mask_values: Value of padding of each input, or `None`.
 
     Raises:

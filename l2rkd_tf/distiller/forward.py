@@ -9,7 +9,7 @@ import keras
 from l2rkd_tf.distiller.batch import Batch, Points
 from l2rkd_tf.distiller.heads import Heads, Outputs
 from l2rkd_tf.distiller.method_term import check_layers_of_methods
-from l2rkd_tf.distiller.region_at import HiddenPoints, features_behind, make_cut
+from l2rkd_tf.distiller.region_at import HiddenPoints, features_after, make_cut
 from l2rkd_tf.distiller.terms import Term
 from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT, feature_model
 from l2rkd_tf.features.cut import CutModel, State
@@ -28,7 +28,7 @@ class Forward:
         layer_names: Names of the layers whose outputs terms compare.
         features: As the argument of `L2RKDDistiller`.
         outputs: Finds the compared outputs among those of the model.
-        cut: The model in two parts, where regions are drawn behind a layer.
+        cut: The model in two parts, where regions are drawn after a layer.
 
     Attributes:
         model: The model.
@@ -65,7 +65,7 @@ class Forward:
 
     @property
     def front(self) -> Callable[[Any], State] | None:
-        """The model's first part in training, where regions are drawn behind it."""
+        """The model's first part in training, where regions are drawn after it."""
         return None if self.cut is None else functools.partial(self.cut.front, training=True)
 
     def at(self, points: Points, training: bool, state: State | None = None) -> Features:
@@ -83,7 +83,7 @@ class Forward:
         """
         if isinstance(points.inputs, HiddenPoints):
             assert self.cut is not None
-            return features_behind(self.cut, points.inputs, training, state)
+            return features_after(self.cut, points.inputs, training, state)
         if points.directions is None:
             found = self._features(points.inputs, training=training)
         else:
@@ -118,14 +118,14 @@ def make_forwards(
         terms: The terms.
         features: As the argument of `L2RKDDistiller`.
         heads: The compared outputs.
-        region_at: Layers behind which regions are drawn, or `None`.
+        region_at: Layers after which regions are drawn, or `None`.
         runs_teacher: Whether the teacher is run in regions.
 
     Returns:
         Two `Forward`s; `None` for no teacher.
 
     Raises:
-        ValueError: If regions cannot be drawn behind the layers of `region_at`.
+        ValueError: If regions cannot be drawn after the layers of `region_at`.
     """
     layers = [{name for term in terms for name in term.layers[side]} for side in (0, 1)]
     cuts: list[CutModel | None] = [None, None]

@@ -216,11 +216,11 @@ def check_points_of_methods(terms: Sequence[MethodTerm], region_targets: RegionT
 
 
 def check_layers_of_methods(terms: Sequence[Term], *cuts: CutModel | None) -> None:
-    """Checks that methods compare at region points what there is behind a layer.
+    """Checks that methods compare at region points what there is after a layer.
 
     Args:
         terms: The methods.
-        *cuts: The teacher and the student as cut behind a layer, or `None`.
+        *cuts: The teacher and the student as cut after a layer, or `None`.
 
     Raises:
         ValueError: If one compares gradients with respect to inputs, or a feature before the cut.

@@ -7,14 +7,13 @@ import keras
 
 from l2rkd_tf import regions
 from l2rkd_tf.distiller.batch import BatchSampler, PointsPerStep
-from l2rkd_tf.distiller.ids import with_ids_as_integers
 from l2rkd_tf.distiller.method_term import MethodTerm, tell_layers
 from l2rkd_tf.distiller.region_at import check_region
 from l2rkd_tf.distiller.settings import Number, Settings
 from l2rkd_tf.distiller.student_model import StudentModel
 from l2rkd_tf.distiller.summary import summary_of
 from l2rkd_tf.regions import Region, Segment, default_region
-from l2rkd_tf.utils.model_checks import data_format_of
+from l2rkd_tf.utils.model_checks import data_format_of, input_symbols
 from l2rkd_tf.utils.types import Config, Divergence, Logs, RegionTargets, TeacherDtype, Where
 
 __all__ = ["DistillerProperties"]
@@ -130,8 +129,9 @@ class DistillerProperties(StudentModel):
         self._retrace()
 
     def _set_first_region(self, region):
-        if region is None and getattr(self.student, "inputs", None):
-            region = self._default_region(self.student.inputs)
+        inputs = input_symbols(self.student)
+        if region is None and inputs is not None:
+            region = self._default_region(inputs)
         if region is not None:
             self.region = region
 
@@ -139,8 +139,8 @@ class DistillerProperties(StudentModel):
         if self.region_at is not None:
             return Segment()
         data_format = data_format_of(self.student, self.get_teacher())
-        inputs = with_ids_as_integers(inputs, self.student)
-        return default_region(inputs, data_format, self.region_targets == "interpolated")
+        interpolated = self.region_targets == "interpolated"
+        return default_region(inputs, data_format, interpolated, self.student)
 
     @property
     def region_targets(self) -> RegionTargets:

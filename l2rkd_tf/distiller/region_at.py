@@ -22,7 +22,7 @@ from l2rkd_tf.utils.types import Features
 __all__ = [
     "HiddenPoints",
     "check_region",
-    "features_behind",
+    "features_after",
     "hidden_of",
     "layer_pair",
     "make_cut",
@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class HiddenPoints:
-    """Points behind a layer of each model, in the place of inputs.
+    """Points after a layer of each model, in the place of inputs.
 
     Attributes:
         inputs: Inputs of the batch from which they were drawn.
@@ -64,7 +64,7 @@ def layer_pair(region_at: Any) -> tuple[str | None, str] | None:
 
 
 def make_cut(argument: str, model: Any, name: str | None, layer_names: Collection[str]) -> CutModel:
-    """Cuts a model behind a layer.
+    """Cuts a model after a layer.
 
     Args:
         argument: `"teacher"` or `"student"`, for messages.
@@ -188,7 +188,7 @@ def _one_or_all(hidden):
     return hidden[0] if len(hidden) == 1 else list(hidden)
 
 
-def features_behind(
+def features_after(
     cut: CutModel, points: HiddenPoints, training: bool, state: State | None = None
 ) -> Features:
     """Features of points, from one pass of the second part of a model.

@@ -79,10 +79,10 @@ class CutModel:
         self._transposed = [graph.layers[path].channels_first for path in paths]
         self._names = names
         self.hidden, self.along = cutter.hidden, list(cutter.along.values())
-        is_behind = self._halves.is_behind
-        self.bypassed = not all(is_behind[: len(outputs)])
+        is_after = self._halves.is_after
+        self.bypassed = not all(is_after[: len(outputs)])
         self.before = [
-            one for one, late in zip(names, is_behind[len(outputs) :], strict=True) if not late
+            one for one, late in zip(names, is_after[len(outputs) :], strict=True) if not late
         ]
 
     def front(self, inputs: Tensors, training: bool) -> State:
@@ -101,13 +101,13 @@ class CutModel:
             training: As for the model's `call`.
 
         Returns:
-            A dict with the outputs under `features.OUTPUT`, and the features behind the cut.
+            A dict with the outputs under `features.OUTPUT`, and the features after the cut.
         """
         found = keras.tree.flatten(self._halves.rest([*hidden, *along], training=training))
-        behind = [name for name in self._names if name not in self.before]
-        count = len(found) - len(behind)
+        after = [name for name in self._names if name not in self.before]
+        count = len(found) - len(after)
         outputs = keras.tree.pack_sequence_as(self._structure, found[:count])
-        features = self._channels_last(dict(zip(behind, found[count:], strict=True)))
+        features = self._channels_last(dict(zip(after, found[count:], strict=True)))
         return {OUTPUT: only_output(outputs), **features}
 
     def _channels_last(self, features):
@@ -127,17 +127,17 @@ class _Halves:
     Attributes:
         front: Model of what passes, and then of those of the tensors that come before it.
         rest: Model of those that come after it; `None` if there are none.
-        is_behind: Which of the tensors come after it.
+        is_after: Which of the tensors come after it.
     """
 
     def __init__(self, name: str, graph: Graph, cutter: "_Cutter", tensors: Sequence[Any]) -> None:
         self.name = name
         passing = [one.tensor for one in (*cutter.hidden, *cutter.along.values())]
-        self.is_behind = [cutter.is_behind(tensor) for tensor in tensors]
-        pairs = list(zip(tensors, self.is_behind, strict=True))
-        before = [tensor for tensor, is_behind in pairs if not is_behind]
+        self.is_after = [cutter.is_after(tensor) for tensor in tensors]
+        pairs = list(zip(tensors, self.is_after, strict=True))
+        before = [tensor for tensor, is_after in pairs if not is_after]
         # No output of a Keras model is an input of it that another one has made.
-        after = [cutter.same(tensor) for tensor, is_behind in pairs if is_behind]
+        after = [cutter.same(tensor) for tensor, is_after in pairs if is_after]
         self.front = _Part(graph.inputs, [*passing, *before], name=name)
         self.rest: Any = _Part(passing, after, name=f"{name}_rest") if after else None
 
@@ -161,16 +161,16 @@ class _Cutter(Recorder):
         self._head, _, self._inner = path.partition("/")
         self.hidden: list[Passing] = []
         self.along: dict[int, Passing] = {}
-        self._behind: set[int] = set()
+        self._after: set[int] = set()
         self._numbers = itertools.count()
 
-    def is_behind(self, tensors: Any) -> bool:
+    def is_after(self, tensors: Any) -> bool:
         """Whether any of the tensors depends on the layer's output."""
-        return any(id(tensor) in self._behind for tensor in keras.tree.flatten(tensors))
+        return any(id(tensor) in self._after for tensor in keras.tree.flatten(tensors))
 
     def __call__(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         """What the layer outputs."""
-        if not self.is_behind((args, kwargs)):
+        if not self.is_after((args, kwargs)):
             outputs = super().__call__(layer, *args, **kwargs)
             if layer.name != self._head or self._inner:
                 return outputs
@@ -180,26 +180,26 @@ class _Cutter(Recorder):
         args = tuple(self._take_along(value, "") for value in args)
         kwargs = {name: self._take_along(value, name) for name, value in kwargs.items()}
         outputs = super().__call__(layer, *args, **kwargs)
-        self.mark_behind(outputs)
+        self.mark_after(outputs)
         return outputs
 
-    def mark_behind(self, tensors: Any) -> None:
+    def mark_after(self, tensors: Any) -> None:
         """Notes that tensors depend on the layer's output."""
-        self._behind.update(map(id, keras.tree.flatten(tensors)))
+        self._after.update(map(id, keras.tree.flatten(tensors)))
 
     def _hide(self, tensor):
         """The layer's output, which passes."""
         hidden = self._gate(tensor, self.origins[id(tensor)])
         self.hidden.append(Passing(self._name_of(tensor), hidden, False))
-        self._behind.add(id(hidden))
+        self._after.add(id(hidden))
         return hidden
 
     def _take_along(self, value, argument):
-        """An argument of a call behind the layer, with what passes in the place of its origin."""
+        """An argument of a call after the layer, with what passes in the place of its origin."""
         return keras.tree.map_structure(lambda one: self._passing(one, argument), value)
 
     def _passing(self, tensor, argument):
-        if id(tensor) not in self.origins or id(tensor) in self._behind:
+        if id(tensor) not in self.origins or id(tensor) in self._after:
             return tensor  # no tensor, or one of the second part
         name, dtype = self._name_of(tensor), tf.as_dtype(tensor.dtype)
         is_mask = dtype.is_bool or (dtype.is_integer and "mask" in f"{argument} {name}")
@@ -236,7 +236,7 @@ class _Cutter(Recorder):
         gate = self._gate(tensor, origin)
         if is_hidden:
             self.hidden.append(inner._replace(tensor=gate))
-            self._behind.add(id(gate))
+            self._after.add(id(gate))
         else:
             self.along[id(tensor)] = inner._replace(tensor=gate)
         return gate
@@ -252,18 +252,18 @@ class _NestedHalves:
     def __call__(self, *args: Any, **kwargs: Any) -> list[Any]:
         """All tensors of the nested model."""
         passing, count = [*self._inner.hidden, *self._inner.along.values()], len(self._inner.hidden)
-        is_behind = self._outer.is_behind((args, kwargs))
+        is_after = self._outer.is_after((args, kwargs))
         found = keras.tree.flatten(self._halves.front(*args, **kwargs))
         gates = found[: len(passing)]
-        if not is_behind:
+        if not is_after:
             gates = [
                 self._outer.pass_on(one, gate, self._inner.origins[id(one.tensor)], n < count)
                 for n, (one, gate) in enumerate(zip(passing, gates, strict=True))
             ]
         later = keras.tree.flatten(self._halves.rest(gates))
-        self._outer.mark_behind([*found, *later] if is_behind else later)
+        self._outer.mark_after([*found, *later] if is_after else later)
         before, after = iter(found[len(passing) :]), iter(later)
-        return [next(after if late else before) for late in self._halves.is_behind]
+        return [next(after if late else before) for late in self._halves.is_after]
 
 
 def _cut(model, path, origins=()):

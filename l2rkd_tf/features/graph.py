@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from l2rkd_tf.utils.model_checks import all_layers
 from l2rkd_tf.utils.types import Shape
 
 __all__ = ["Graph", "LayerOutput", "Origin", "Recorder", "has_graph", "reads_ids", "trace"]
@@ -128,11 +129,21 @@ def trace(model: Any, origins: Sequence[Origin] = (), recorder: "Recorder | None
 
 
 def reads_ids(model: Any) -> list[bool]:
-    """Whether an `Embedding` reads an input of a model with a graph, for each of its inputs."""
+    """Whether an `Embedding` reads an input of a model, for each of its inputs.
+
+    Empty for a model without `Embedding` or without a graph.
+    """
+    layers = all_layers(model)
+    if not any(isinstance(one, keras.layers.Embedding) for one in layers) or not has_graph(model):
+        return []
     recorder = Recorder()
     inputs = keras.tree.flatten(trace(model, recorder=recorder).inputs)
     read: set[int] = set()
-    for layer, given in recorder.made_by.values():
+    # A layer of several outputs is there once for each of them.
+    calls = {
+        (id(layer), *map(id, given)): (layer, given) for layer, given in recorder.made_by.values()
+    }
+    for layer, given in calls.values():
         if isinstance(layer, keras.layers.Embedding):
             read.update(map(id, given))
         elif has_graph(layer):

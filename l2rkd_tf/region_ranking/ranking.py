@@ -18,7 +18,7 @@ from l2rkd_tf.utils.validation import checked_seed, is_positive_integer
 
 __all__ = ["rank_regions"]
 
-# Students whose divergence is a larger share of their initial one have learned too little.
+# Untrained students whose divergence stays a larger share of their initial one: too few steps.
 _LEARNED = 0.25
 
 
@@ -54,7 +54,9 @@ def rank_regions(
     `steps` 7.5 % of the final training's, and the ranking costs 15 % of training with each
     candidate. A student with batch normalization is judged with the statistics of each batch of the
     unlabelled inputs, since moving averages of few steps lag behind. Short trainings favour regions
-    from which a student learns fast: trust the order if twice as many steps do not change it.
+    from which a student learns fast: trust the order if twice as many steps do not change it. What
+    is printed says so where the best student has not come down to a quarter of the divergence that
+    it had before.
 
     Args:
         teacher: As in `L2RKDDistiller`, with one output.
@@ -114,7 +116,7 @@ def rank_regions(
     options = {"hard_weight": 0.0, "replace_fraction": 0.5, "seed": checked_seed(seed)} | options
     held_out = batched(unlabelled, 256)
     batches = Batches(data, batch_size, options["seed"])
-    candidates = _candidates(regions, batches.element_spec)
+    candidates = _candidates(regions, batches.element_spec, student)
     trial = Trial(teacher, student, batches, held_out, optimizer or _adam, options)
     ranking = halve(trial, candidates, steps, rounds, verbose)
     if verbose:
@@ -136,9 +138,9 @@ def _check_options(options):
         )
 
 
-def _candidates(regions, element):
+def _candidates(regions, element, student):
     if regions is None:
-        return regions_to_try(element[0] if isinstance(element, tuple) else element)
+        return regions_to_try(element[0] if isinstance(element, tuple) else element, student)
     candidates = [regions] if isinstance(regions, Region) else regions
     candidates = list(candidates) if np.iterable(candidates) else []
     if not candidates or not all(one is None or isinstance(one, Region) for one in candidates):
@@ -192,7 +194,7 @@ def plan_rounds(count: int, steps: int, rounds: int) -> Sequence[tuple[int, int]
 
 
 def _report(ranking, initial):
-    """The ranking as a table, and what to use, from the divergence of the initial weights."""
+    """The ranking as a table, and what to use; `initial` is the divergence before training."""
     width = max(len(entry.name) for entry in ranking)
     lines = [f"{'region':<{width}}  {'steps':>6}  divergence from the teacher (± 95 %)"]
     for entry in ranking:
@@ -207,10 +209,15 @@ def _report(ranking, initial):
         f"Use {first.name}: after {first.steps:,} steps its student is nearest to the teacher at "
         f"the unlabelled inputs ({first.divergence:.4f}{against})."
     )
-    if not first.divergence <= _LEARNED * initial:
+    if not first.divergence < initial:
         lines.append(
-            f"Do not trust this order: with the initial weights it is {initial:.4f}, so that even "
-            "this student has learned little. Longer training may favour another region: give more "
-            "`steps`."
+            "Do not use this order: no student is nearer to the teacher than with its initial "
+            f"weights ({initial:.4f}). Lower the learning rate of `optimizer` or give more `steps`."
+        )
+    elif first.divergence > _LEARNED * initial:
+        lines.append(
+            f"That is still {first.divergence / initial:.0%} of the divergence of the initial "
+            f"weights ({initial:.4f}). If these were not trained before, longer training may well "
+            "favour another region: give more `steps`."
         )
     return "\n".join(lines)

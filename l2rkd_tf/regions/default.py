@@ -1,13 +1,16 @@
 """The region that is used when none is given, and others to try."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from l2rkd_tf.features import reads_ids
 from l2rkd_tf.regions.ball import Ball
 from l2rkd_tf.regions.base import Region
 from l2rkd_tf.regions.compose import Compose
-from l2rkd_tf.regions.leaves import is_mixable, position_axes
+from l2rkd_tf.regions.leaves import is_mixable, name_of, position_axes
 from l2rkd_tf.regions.partner_regions import Segment, Simplex
 from l2rkd_tf.regions.patch import Patch
 from l2rkd_tf.regions.swap import Swap
@@ -15,14 +18,18 @@ from l2rkd_tf.utils.types import Tensors
 
 
 def default_region(
-    inputs: Tensors, data_format: str | None = None, interpolated: bool = False
+    inputs: Tensors,
+    data_format: str | None = None,
+    interpolated: bool = False,
+    model: keras.Model | None = None,
 ) -> Region:
     """The region used when none is given.
 
     It is `Patch(grid=4)` for images, series, videos and volumes, and for other inputs that come
     with them; `Compose([Swap(), Ball(2.0, norm="gaussian", scale="std")])` for vectors and columns
     of tables, of which categories are swapped only; and `Swap()` for only integers, booleans and
-    strings.
+    strings. Floats that an `Embedding` of the model reads are ids: they get no noise and are not
+    mixed.
 
     Args:
         inputs: Batch of points, or their symbolic `keras.KerasTensor`: one, a list or a dict.
@@ -30,41 +37,57 @@ def default_region(
         interpolated: Whether the targets are interpolated, which suits `Segment()`: a teacher that
             is linear has no other outputs on a segment, while at a corner of a box it has. Then it
             takes the place of swaps and noise.
+        model: Model that takes the inputs, or `None`.
 
     Returns:
         A `Region`. The grid is smaller than 4 if an input has fewer positions than that.
     """
-    floats = [leaf for leaf in keras.tree.flatten(inputs) if is_mixable(leaf.dtype)]
+    floats, fixed = _floats_and_ids(inputs, model)
     rank = max([len(leaf.shape) for leaf in floats], default=0)
     if rank < 3:
         if floats and interpolated:
-            return Segment()
+            return Segment(fixed=fixed)
         swap = Swap(data_format=data_format)
         if not any(tf.as_dtype(leaf.dtype).is_floating for leaf in floats):
             return swap  # bytes are more likely to be letters than quantities
-        return Compose([swap, Ball(2.0, norm="gaussian", scale="std")])
+        return Compose([swap, Ball(2.0, norm="gaussian", scale="std", fixed=fixed)])
     divided = [leaf for leaf in floats if len(leaf.shape) == rank]
     sizes = [[leaf.shape[axis] for leaf in divided] for axis in position_axes(rank, data_format)]
     grid = tuple(min([4, *(n for n in size if n is not None)]) for size in sizes)
-    return Patch(grid, data_format=data_format)
+    return Patch(grid, data_format=data_format, fixed=fixed)
 
 
-def regions_to_try(inputs: Tensors) -> list[Region | None]:
+def regions_to_try(inputs: Tensors, model: keras.Model | None = None) -> list[Region | None]:
     """The default region of inputs and others that may suit them better.
 
     Args:
         inputs: As in `default_region`, or their `tf.TensorSpec`.
+        model: As in `default_region`.
 
     Returns:
         Regions, and `None` for plain distillation.
     """
-    floats = [leaf for leaf in keras.tree.flatten(inputs) if is_mixable(leaf.dtype)]
+    floats, fixed = _floats_and_ids(inputs, model)
     if not floats:
         return [None, Swap(), Swap(radius=0.25), Swap(contiguous=True)]
-    default = default_region(inputs)
-    noise = [Ball(size, norm="gaussian", scale="std") for size in (0.3, 1.0, 2.0)]
+    default = default_region(inputs, model=model)
+    noise = [Ball(size, norm="gaussian", scale="std", fixed=fixed) for size in (0.3, 1.0, 2.0)]
+    mixed = [Segment(fixed=fixed), Simplex(fixed=fixed)]
     if isinstance(default, Patch):
         grid = default.grid
-        coarse = [Patch(2)] if np.min(grid) > 2 else []
-        return [None, default, *coarse, Swap(grid=grid), Segment(), Simplex(), *noise[:2]]
-    return [None, default, Swap(), Segment(), Simplex(), *noise]
+        coarse = [Patch(2, fixed=fixed)] if np.min(grid) > 2 else []
+        return [None, default, *coarse, Swap(grid=grid), *mixed, *noise[:2]]
+    return [None, default, Swap(), *mixed, *noise]
+
+
+def _floats_and_ids(inputs: Tensors, model: keras.Model | None) -> tuple[list[Any], list[str]]:
+    """Inputs that can be mixed, and the names of those that are ids although they are floats."""
+    leaves = {name_of(path): leaf for path, leaf in keras.tree.flatten_with_path(inputs)}
+    mixable = [name for name, leaf in leaves.items() if is_mixable(leaf.dtype)]
+    are_ids = reads_ids(model) if mixable and model is not None else []
+    ids = [
+        name
+        for name, is_id in zip(leaves, are_ids, strict=False)
+        if is_id and tf.as_dtype(leaves[name].dtype).is_floating
+    ]
+    return [leaves[name] for name in mixable if name not in ids], ids

@@ -34,7 +34,7 @@ def checked_fixed(fixed: Any) -> tuple[str, ...]:
 
 def named_leaves(tensors: Tensors, fixed: Sequence[str] = ()) -> dict[str, tf.Tensor]:
     """Tensors of a structure by name, in order, but for those that are held fixed."""
-    leaves = {_name(path): leaf for path, leaf in keras.tree.flatten_with_path(tensors)}
+    leaves = {name_of(path): leaf for path, leaf in keras.tree.flatten_with_path(tensors)}
     return {name: tf.convert_to_tensor(leaves[name]) for name in leaves if name not in fixed}
 
 
@@ -43,7 +43,7 @@ def map_leaves(
 ) -> Any:
     """A structure of `function(name, leaf)`; the leaves that are held fixed stay as they are."""
     leaves = [
-        leaf if _name(path) in fixed else function(_name(path), tf.convert_to_tensor(leaf))
+        leaf if name_of(path) in fixed else function(name_of(path), tf.convert_to_tensor(leaf))
         for path, leaf in keras.tree.flatten_with_path(tensors)
     ]
     return keras.tree.pack_sequence_as(tensors, leaves)
@@ -161,7 +161,8 @@ def swapped_groups(tensors: Tensors, fixed: Sequence[str] = ()) -> dict[str, int
     return {name: order.index(number) for name, number in swapped.items()}
 
 
-def _name(path):
+def name_of(path: Sequence[Any]) -> str:
+    """Name of a leaf from its path in a structure."""
     return "/".join(map(str, path))
 
 

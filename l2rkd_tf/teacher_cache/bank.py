@@ -149,7 +149,10 @@ class _Bank:
         """A region of these points, which nobody else changes."""
         data_format = data_format_of(self._runner.teacher)
         inputs, _ = self._inputs_and_labels(self._rows)
-        found = default_region(inputs, data_format) if region is None else regions.get(region)
+        if region is None:
+            found = default_region(inputs, data_format, model=self._runner.teacher)
+        else:
+            found = regions.get(region)
         if _asks_teacher(found):
             raise ValueError(
                 "`region` must not run the teacher, which a bank runs only beforehand. Received: "

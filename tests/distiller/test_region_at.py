@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from l2rkd_tf import L2RKDDistiller, callbacks, regions
 from l2rkd_tf.distiller import keras_fixes
-from l2rkd_tf.distiller.region_at import HiddenPoints, features_behind
+from l2rkd_tf.distiller.region_at import HiddenPoints, features_after
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.features.cut import CutModel
 from l2rkd_tf.methods import JacobianMatching, SimilarityPreserving
@@ -431,12 +431,12 @@ def test_what_is_padding_in_a_partner_has_no_part_in_a_region_point(layer):
     state = cut.front(x, training=False)
     drawn = draw_points(regions.Segment(), state.hidden[0], [0, 0])
     points = HiddenPoints(x, drawn, with_data=True)
-    logits = features_behind(cut, points, False)[OUTPUT]
+    logits = features_after(cut, points, False)[OUTPUT]
     np.testing.assert_allclose(logits[:COUNT], model(x), atol=1e-6)
 
     other = {**x, "token_ids": x["token_ids"] + 1 - x["padding_mask"]}  # other padding
     hidden = cut.front(other, training=False).hidden
-    again = features_behind(cut, points, False, state._replace(hidden=hidden))[OUTPUT]
+    again = features_after(cut, points, False, state._replace(hidden=hidden))[OUTPUT]
     np.testing.assert_allclose(again, logits, atol=1e-6)
     assert np.abs(logits[COUNT:] - logits[:COUNT]).max() > 1e-2
 
@@ -451,7 +451,7 @@ def test_implicit_masks_of_keras_hold_where_all_that_is_mixed_is_data():
     cut = CutModel(model, "embedding")
     (hidden,) = cut.front(x["token_ids"], training=False).hidden
     points = HiddenPoints(x["token_ids"], draw_points(regions.Segment(), hidden, [0, 0]))
-    outputs = features_behind(cut, points, False)[OUTPUT]
+    outputs = features_after(cut, points, False)[OUTPUT]
     partners, lam, _ = regions.Segment().draw(hidden, split([0, 0], 2)[1])
     is_data = x["token_ids"] > 0
     is_data &= is_data[partners.numpy()[:, 0]]
@@ -470,7 +470,7 @@ def test_masks_of_dense_outputs_come_from_what_is_mixed(with_data):
     (hidden,) = cut.front(x["token_ids"], training=False).hidden
     drawn = draw_points(regions.Segment(), hidden, [0, 0])
     points = HiddenPoints(x["token_ids"], drawn, with_data)
-    outputs = features_behind(cut, points, False)[OUTPUT]
+    outputs = features_after(cut, points, False)[OUTPUT]
     partners, _, _ = regions.Segment().draw(hidden, split([0, 0], 2)[1])
     is_data = x["token_ids"] > 0
     expected = is_data & is_data[partners.numpy()[:, 0]]

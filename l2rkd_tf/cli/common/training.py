@@ -186,7 +186,7 @@ def fit(
 
 
 def evaluate(model, dataset):
-    """Accuracy, loss and number of examples of a dataset; nothing of the model is changed."""
+    """Accuracy and loss of a model on a dataset, and its size; the model is not changed."""
     # Without `predict`, which traces a function for each model: TensorFlow warns of that.
     batches = [(model(inputs, training=False).numpy(), labels) for inputs, labels in dataset]
     logits = np.concatenate([outputs for outputs, _ in batches])

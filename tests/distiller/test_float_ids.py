@@ -1,0 +1,111 @@
+"""Ids that a model declares as floats: the default region swaps them."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2rkd_tf import L2RKDDistiller, rank_regions, regions, teacher_cache
+
+
+def network(dtype=None, nested=False, width=4):
+    ids = keras.Input((6,), dtype=dtype, name="ids")
+    embedding = keras.layers.Embedding(9, width)
+    if nested:
+        inner = keras.Input((6,), dtype=dtype)
+        backbone = keras.Model(inner, embedding(inner))
+        features = backbone(ids)
+    else:
+        features = embedding(ids)
+    return keras.Model(ids, keras.layers.Dense(3)(keras.layers.Flatten()(features)))
+
+
+def sequential():
+    layers = [keras.layers.Embedding(9, 4), keras.layers.Flatten(), keras.layers.Dense(3)]
+    return keras.Sequential([keras.Input((6,)), *layers])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "float32"])
+@pytest.mark.parametrize(
+    "build", [network, lambda: network(nested=True), sequential, lambda: network("int32")]
+)
+def test_ids_are_swapped_whatever_the_model_declares(build, dtype):
+    teacher, student = build(), build()
+    x = np.random.default_rng(0).integers(9, size=(16, 6)).astype(dtype)
+    distiller = L2RKDDistiller(teacher, student, hard_weight=0.0, seed=0)
+    assert isinstance(distiller.region, regions.Swap)
+    distiller.compile(keras.optimizers.SGD(0.1))
+    history = distiller.fit(x, batch_size=8, verbose=0).history
+    assert history["region_loss"][0] > 0
+    moved = distiller.region.apply(tf.constant(x), distiller.region.draw(tf.constant(x), [0, 1]))
+    np.testing.assert_array_equal(np.sort(np.unique(moved)), np.unique(x))
+
+
+def test_floats_that_no_embedding_reads_keep_their_default():
+    def build():
+        inputs = [keras.Input((6,), dtype="int32"), keras.Input((3,))]
+        features = keras.layers.Flatten()(keras.layers.Embedding(9, 4)(inputs[0]))
+        features = keras.layers.Concatenate()([features, inputs[1]])
+        return keras.Model(inputs, keras.layers.Dense(3)(features))
+
+    region = L2RKDDistiller(build(), build()).region
+    assert isinstance(region, regions.Compose)
+
+
+def with_numbers(shape=(3,), dtype=None):
+    """A network of ids that are declared as floats, and of numbers."""
+    inputs = {"words": keras.Input((6,)), "numbers": keras.Input(shape, dtype=dtype)}
+    features = keras.layers.Flatten()(keras.layers.Embedding(9, 4)(inputs["words"]))
+    numbers = keras.layers.Flatten()(keras.ops.cast(inputs["numbers"], "float32"))
+    features = keras.layers.Concatenate()([features, numbers])
+    return keras.Model(inputs, keras.layers.Dense(3)(features))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+@pytest.mark.parametrize(
+    ("shape", "of_numbers", "kind"),
+    [
+        ((3,), "float32", regions.Compose),
+        ((4, 4, 1), "float32", regions.Patch),
+        ((4, 4, 1), "uint8", regions.Patch),
+    ],
+)
+def test_ids_next_to_numbers_stay_ids(shape, of_numbers, kind, dtype):
+    random = np.random.default_rng(0)
+    x = {
+        "words": random.integers(9, size=(16, 6)).astype(dtype),
+        "numbers": random.integers(255, size=(16, *shape)).astype(of_numbers),
+    }
+    models = [with_numbers(shape, of_numbers) for _ in range(2)]
+    distiller = L2RKDDistiller(*models, hard_weight=0.0, seed=0)
+    assert isinstance(distiller.region, kind)
+    distiller.compile(keras.optimizers.SGD(1e-6))
+    distiller.fit(x, batch_size=8, verbose=0)
+    tensors = keras.tree.map_structure(tf.constant, x)
+    moved = distiller.region.apply(tensors, distiller.region.draw(tensors, [0, 1]))
+    np.testing.assert_array_equal(np.unique(moved["words"]), np.unique(x["words"]))
+    assert not np.array_equal(moved["numbers"], x["numbers"])
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(distiller.region)
+    )
+    assert repr(again) == repr(distiller.region)
+
+
+def test_float_ids_in_a_bank_and_in_a_ranking():
+    teacher, student = network(), network()
+    x = np.random.default_rng(0).integers(9, size=(16, 6)).astype("float32")
+    bank = teacher_cache.cache_regions(tf.data.Dataset.from_tensor_slices(x).batch(8), teacher)
+    distiller = L2RKDDistiller(None, student, hard_weight=0.0, seed=0)
+    distiller.compile(keras.optimizers.SGD(0.1))
+    distiller.fit(bank, verbose=0)
+    ranking = rank_regions(teacher, student, x, x, steps=1, rounds=1, verbose=False)
+    assert [type(entry.region) for entry in ranking if entry.region] == [regions.Swap] * 3
+
+
+def test_plain_distillation_of_ids_next_to_numbers_is_ranked():
+    x = {"words": np.ones((8, 6), "float32"), "numbers": np.ones((8, 3), "float32")}
+    candidates = [None, regions.Swap()]
+    ranking = rank_regions(
+        with_numbers(), with_numbers(), x, x, candidates, steps=1, rounds=1, verbose=False
+    )
+    assert len(ranking) == 2
