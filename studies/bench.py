@@ -135,7 +135,7 @@ def _variant(variant, augment="crop_flip"):
 
 
 bench_ideas = Study(
-    title="Bench: ways to choose and to weigh patches, augmented Fashion-MNIST",
+    title="Bench: ideas, Fashion-MNIST",
     **_FASHION_MNIST,
     fractions=(100 / KNOWN_IMAGES,),
     pairs={"95,000 weights": LARGE_STUDENT},

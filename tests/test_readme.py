@@ -57,8 +57,8 @@ PAGES = [
     *(
         f"docs/{name}.md"
         for name in (
-            "fashion", "same_data", "little_data", "longer_training", "ablation", "sizes",
-            "run_once", "published_methods", "shape", "inputs",
+            "fashion", "mnist", "same_data", "little_data", "longer_training",
+            "ablation", "ideas", "sizes", "run_once", "published_methods", "shape", "inputs",
         )
     ),
 ]  # fmt: skip
