@@ -1,9 +1,8 @@
 """The bench on which defaults are chosen: few examples, against KD with augmentation.
 
 Its seeds are for development: no published study uses them. Each has a teacher of its own, which
-has seen all training examples. Nothing is chosen on test data but the default itself, which other
-studies confirm with other seeds. MNIST and Fashion-MNIST must be prepared: see
-`studies/harness/tasks/known.py`.
+has seen all training examples. Nothing is chosen on test data but the defaults themselves. MNIST
+and Fashion-MNIST must be prepared: see `studies/harness/tasks/known.py`.
 """
 
 from studies.harness.definitions import Method, Network, Pair, Study
