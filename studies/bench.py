@@ -140,7 +140,7 @@ bench_ideas = Study(
     pairs={"95,000 weights": LARGE_STUDENT},
     methods={
         "patch": _variant(""),
-        "beside each": Method(
+        "1 added each": Method(
             kind="l2rkd", options={"region": "patch"}, augment="crop_flip", against="patch"
         ),
         "weighted as in PE-BKD": Method(

@@ -1,19 +1,22 @@
 """Short trainings of one student, each from the same weights, judged without labels."""
 
 import contextlib
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from l2rkd_tf.distiller import L2RKDDistiller
 from l2rkd_tf.features import model_outputs
+from l2rkd_tf.geometry import evaluation
 from l2rkd_tf.geometry.evaluation import batched, mean_and_stderr, results_of, traced
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
 from l2rkd_tf.regions import Region
 from l2rkd_tf.utils.model_checks import all_layers
 from l2rkd_tf.utils.output_checks import check_outputs_agree
 from l2rkd_tf.utils.outputs import mean_over_positions
+from l2rkd_tf.utils.types import Data, TeacherLike
 
 __all__ = ["Batches", "RankedRegion", "Trial"]
 
@@ -51,7 +54,7 @@ class Batches:
         seed: Seed of their order.
     """
 
-    def __init__(self, data, batch_size, seed):
+    def __init__(self, data: Data, batch_size: int, seed: int) -> None:
         self._batches = batched(data, batch_size)  # checks that they are finite
         self._data = data if isinstance(data, tf.data.Dataset) else None
         self._options = batch_size, seed
@@ -59,7 +62,7 @@ class Batches:
         self._first = 0 if self._cursor is None else self._cursor.batch
         self.element_spec = self().element_spec
 
-    def __call__(self):
+    def __call__(self) -> tf.data.Dataset:
         """An endless dataset."""
         if self._data is not None:
             if self._cursor is not None:
@@ -91,7 +94,15 @@ class Trial:
         initial_divergence: The student's with the weights from which trainings begin.
     """
 
-    def __init__(self, teacher, student, batches, held_out, optimizer, options):
+    def __init__(
+        self,
+        teacher: TeacherLike,
+        student: keras.Model,
+        batches: Batches,
+        held_out: evaluation.Batches,
+        optimizer: Callable[[int], keras.optimizers.Optimizer],
+        options: dict[str, Any],
+    ) -> None:
         self._teacher = teacher
         self._student = student
         self._batches = batches
