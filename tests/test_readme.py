@@ -57,7 +57,7 @@ PAGES = [
     *(
         f"docs/{name}.md"
         for name in (
-            "fashion", "mnist", "same_data", "little_data", "longer_training",
+            "fashion", "mnist", "all_data", "same_data", "little_data", "longer_training",
             "ablation", "ideas", "sizes", "run_once", "published_methods", "shape", "inputs",
         )
     ),
