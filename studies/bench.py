@@ -13,7 +13,9 @@ from studies.networks import (
     HALF,
     KNOWN_IMAGES,
     LARGE_STUDENT,
+    SERIES,
     SMALL_STUDENT,
+    TABLES,
 )
 
 _SEEDS = (1000, 1001, 1002, 1003, 1004)
@@ -45,19 +47,11 @@ _MORE_VECTORS = {
 
 bench_tables = Study(
     title="Bench: tables",
-    dataset="",
-    pairs=dict.fromkeys(
-        ("tables/breast_cancer", "tables/diabetes", "tables/digits", "tables/wine"),
-        Pair(teacher=Network(widths=(256, 256)), student=Network(widths=(16,))),
-    ),
+    **TABLES,
     methods=_VECTORS,
     fractions=(0.05,),
-    steps=1000,
     seeds=_SEEDS,
-    teacher_steps=1000,
-    teacher_learning_rate=1e-3,
     learning_rate=1e-2,
-    measures=(),
 )
 
 bench_permuted = Study(
@@ -77,11 +71,7 @@ bench_permuted = Study(
 
 bench_series = Study(
     title="Bench: time series",
-    dataset="",
-    pairs=dict.fromkeys(
-        ("series/italy_power_demand", "series/japanese_vowels", "series/osu_leaf"),
-        Pair(teacher=Network(widths=(64, 64, 64)), student=Network(widths=(8, 8))),
-    ),
+    **SERIES,
     methods={
         "KD": Method(kind="kd"),
         "patch": _region("patch"),
@@ -93,12 +83,8 @@ bench_series = Study(
         "noise of 1": _region(_noise(1.0)),
     },
     fractions=(0.1,),
-    steps=600,
     seeds=_SEEDS,
-    teacher_steps=600,
-    teacher_learning_rate=1e-2,
     learning_rate=1e-2,
-    measures=(),
 )
 
 _AUGMENTED = "KD, augmented"

@@ -5,7 +5,7 @@ examples. Noise is in units of the inputs' standard deviations.
 """
 
 from studies.harness.definitions import Method, Network, Pair, Study
-from studies.networks import HALF
+from studies.networks import HALF, SERIES, TABLES
 
 _RATES = {"learning_rate": (3e-3, 1e-2, 3e-2)}
 _TEMPERATURES = {"temperature": (1.0, 4.0)}
@@ -32,14 +32,9 @@ def _noise(deviation):
     return f'ball:radius={deviation},norm="gaussian"'
 
 
-_MLPS = Pair(teacher=Network(widths=(256, 256)), student=Network(widths=(16,)))
-
 tables = Study(
     title="Tables: regions of numbers and categories",
-    dataset="",
-    pairs=dict.fromkeys(
-        ("tables/breast_cancer", "tables/diabetes", "tables/digits", "tables/wine"), _MLPS
-    ),
+    **TABLES,
     methods=_methods(
         {
             "noise of 0.3": _noise(0.3),
@@ -50,20 +45,11 @@ tables = Study(
         }
     ),
     fractions=(0.05, 0.1),
-    steps=1000,
-    teacher_steps=1000,
-    teacher_learning_rate=1e-3,
-    measures=(),
 )
-
-_CONVOLUTIONS = Pair(teacher=Network(widths=(64, 64, 64)), student=Network(widths=(8, 8)))
 
 series = Study(
     title="Time series: regions of steps and channels",
-    dataset="",
-    pairs=dict.fromkeys(
-        ("series/italy_power_demand", "series/japanese_vowels", "series/osu_leaf"), _CONVOLUTIONS
-    ),
+    **SERIES,
     methods=_methods(
         {
             "noise of 0.3": _noise(0.3),
@@ -75,11 +61,7 @@ series = Study(
         {"learning_rate": (1e-2, 3e-2)},
     ),
     fractions=(0.05, 0.1),
-    steps=600,
     tuning_seeds=(100,),
-    teacher_steps=600,
-    teacher_learning_rate=1e-2,
-    measures=(),
 )
 
 texts = Study(

@@ -17,6 +17,30 @@ GLYPHS = {
     "teacher_steps": 8000,
 }
 
+# Each pair has a dataset of its own.
+TABLES = {
+    "dataset": "",
+    "pairs": dict.fromkeys(
+        ("tables/breast_cancer", "tables/diabetes", "tables/digits", "tables/wine"),
+        Pair(teacher=Network(widths=(256, 256)), student=Network(widths=(16,))),
+    ),
+    "steps": 1000,
+    "teacher_steps": 1000,
+    "teacher_learning_rate": 1e-3,
+    "measures": (),
+}
+SERIES = {
+    "dataset": "",
+    "pairs": dict.fromkeys(
+        ("series/italy_power_demand", "series/japanese_vowels", "series/osu_leaf"),
+        Pair(teacher=Network(widths=(64, 64, 64)), student=Network(widths=(8, 8))),
+    ),
+    "steps": 600,
+    "teacher_steps": 600,
+    "teacher_learning_rate": 1e-2,
+    "measures": (),
+}
+
 # Images of 28x28, and a teacher for each seed.
 KNOWN_IMAGES = 55_000  # of MNIST and Fashion-MNIST that are trained on
 _TEACHER = Network(widths=(32, 64, 128))

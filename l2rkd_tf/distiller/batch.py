@@ -17,7 +17,7 @@ from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.points import (
     RegionPoints,
     as_floats,
-    count_moved,
+    count_split,
     draw_points,
 )
 from l2rkd_tf.teacher_cache.inputs import CarriedPoints
@@ -212,8 +212,7 @@ class BatchSampler:
             return batch_size, 0
         if self._replace_fraction is None:
             return batch_size, batch_size * self._num_points
-        num_moved = count_moved(batch_size, self._replace_fraction)
-        return max(batch_size - num_moved, 1), num_moved
+        return count_split(batch_size, self._replace_fraction)
 
 
 def plain_batch(

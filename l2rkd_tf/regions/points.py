@@ -10,7 +10,7 @@ from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.draws import random_bits, split
 from l2rkd_tf.utils.types import TensorLike, Tensors
 
-__all__ = ["RegionPoints", "as_floats", "count_moved", "draw_points", "given_points"]
+__all__ = ["RegionPoints", "as_floats", "count_split", "draw_points", "given_points"]
 
 
 class RegionPoints:
@@ -161,9 +161,11 @@ def _to_grey_levels(image, point):
     return tf.clip_by_value(tf.round(point), 0, 255) if image.dtype == tf.uint8 else point
 
 
-def count_moved(batch_size: int, replace_fraction: float) -> int:
-    """How many examples of a batch of this size `draw_points` moves into their regions."""
-    return min(max(int(batch_size * replace_fraction + 0.5), 1), max(batch_size - 1, 1))
+def count_split(batch_size: int, replace_fraction: float) -> tuple[int, int]:
+    """How many examples of a batch stay, and how many `draw_points` moves into their regions."""
+    most = batch_size - 1
+    num_moved = min(max(int(batch_size * replace_fraction + 0.5), 1), max(most, 1))
+    return batch_size - min(num_moved, most), num_moved
 
 
 def _stack(batches):

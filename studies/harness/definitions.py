@@ -64,7 +64,7 @@ class Method:
             from the training points only, when training is over.
         augment: Augmentation of the images that both networks see, as for `l2rkd_tf.data.load`;
             empty for none.
-        variant: A way to choose or to weigh region points that the library does not have, of
+        variant: A way to choose or to weight region points that the library does not have, of
             `studies.harness.variants`; empty for none.
 
     Raises:

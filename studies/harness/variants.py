@@ -1,4 +1,4 @@
-"""Ways to choose and to weigh region points that the library does not have, for the bench."""
+"""Ways to choose and to weight region points that the library does not have, for the bench."""
 
 import functools
 

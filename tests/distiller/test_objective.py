@@ -8,7 +8,7 @@ import tensorflow as tf
 from l2rkd_tf import L2RKDDistiller, methods, models, regions, teacher_cache
 from l2rkd_tf.distiller.objective import Objective
 from l2rkd_tf.distiller.terms import Term
-from l2rkd_tf.regions.points import count_moved, draw_points
+from l2rkd_tf.regions.points import count_split, draw_points
 
 
 class Counting(keras.Model):
@@ -85,7 +85,8 @@ def test_points_are_counted_as_they_are_drawn(fraction):
     for batch_size in (1, 2, 3, 10, 50, 51):
         x = tf.zeros((batch_size, 2))
         drawn = draw_points(regions.Segment(), x, [0, 0], replace_fraction=fraction)
-        assert len(drawn.at_region(x)) == count_moved(batch_size, fraction)
+        found = len(drawn.at_data(x)), len(drawn.at_region(x))
+        assert found == count_split(batch_size, fraction)
 
 
 def test_the_only_example_of_a_batch_stays_and_has_a_region_point():

@@ -15,22 +15,39 @@ from studies.harness.definitions import Method
 _NAMES = [name for name in definitions.VARIANTS if name]
 
 
+@pytest.fixture
+def trained(small, tmp_path, monkeypatch):
+    """Trains a student with a variant; returns what was measured, and its weights."""
+    trainees = []
+
+    def fit(trainee, *arguments, **options):
+        trainees.append(trainee)
+        return fit_as_it_is(trainee, *arguments, **options)
+
+    fit_as_it_is = runs.training.fit
+    monkeypatch.setattr(runs.training, "fit", fit)
+
+    def train(variant):
+        options = {"region": "patch:grid=2", "replace_fraction": 0.5}
+        method = Method(kind="l2rkd", options=options, variant=variant)
+        methods = small.methods | {"it": method}
+        study = dataclasses.replace(small, methods=methods, teacher_steps=8, measures=(), steps=40)
+        place = {"pair": "pair", "fraction": 0.5, "length": 1.0}
+        job = place | {"phase": "test", "method": "it", "seed": 0}
+        runs.train_teacher(job, study, str(tmp_path))
+        found = runs.train_student(job, study, str(tmp_path))
+        return found, trainees[-1].student.get_weights()
+
+    return train
+
+
 @pytest.mark.parametrize("name", _NAMES)
-def test_every_variant_trains_a_student(small, tmp_path, name):
-    method = Method(
-        kind="l2rkd",
-        options={"region": "patch:grid=2", "replace_fraction": 0.5},
-        variant=name,
-    )
-    study = dataclasses.replace(
-        small, methods=small.methods | {"it": method}, teacher_steps=8, measures=()
-    )
-    place = {"pair": "pair", "fraction": 0.5, "length": 1.0}
-    job = place | {"phase": "test", "method": "it", "seed": 0}
-    runs.train_teacher(job, study, str(tmp_path))
-    found = runs.train_student(job, study, str(tmp_path))
+def test_every_variant_trains_another_student(trained, name):
+    found, weights = trained(name)
     assert 0.0 < found["accuracy"] <= 100.0
     assert found["student_points"] == found["teacher_points"]
+    _, plain = trained("")
+    assert not np.allclose(weights[0], plain[0], rtol=1e-3)
 
 
 def test_the_hardest_point_has_the_largest_divergence_of_all():
