@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from l2rkd_tf import L2RKDDistiller, rank_regions, regions, teacher_cache
+from l2rkd_tf.regions.default import regions_to_try
 
 
 def network(dtype=None, nested=False, width=4):
@@ -109,3 +110,14 @@ def test_plain_distillation_of_ids_next_to_numbers_is_ranked():
         with_numbers(), with_numbers(), x, x, candidates, steps=1, rounds=1, verbose=False
     )
     assert len(ranking) == 2
+
+
+def test_all_regions_to_try_leave_ids_next_to_numbers_alone():
+    model = with_numbers()
+    candidates = regions_to_try(model.input, model)
+    interpolated = regions.default_region(model.input, interpolated=True, model=model)
+    tensors = {"words": tf.ones((8, 6)) * tf.range(8.0)[:, None], "numbers": tf.eye(8, 3)}
+    for region in [interpolated, *candidates]:
+        if region is not None:
+            moved = region.apply(tensors, region.draw(tensors, [0, 1]))
+            assert set(np.unique(moved["words"])) <= set(range(8)), region
