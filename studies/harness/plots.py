@@ -34,19 +34,22 @@ _STANDARD_ERRORS = scipy.stats.norm.ppf(0.975)
 
 def draw(study, results, path):
     """Writes the plot; the PNG carries the digest of the summary as the text `Summary`."""
-    axis = tables.column_axis(study)
-    rows = results["summary"]
-    if study.grid:
-        figure = _grid(study, results["runs"])
-    elif "local_shape" in study.measures:
-        figure = _profiles(study, results["runs"])
-    elif len(summary.axes_of(study)[axis]) > 1 and axis != "pair":
-        figure = curves(study, results, axis)
-    else:
-        figure = _dots(study, rows, axis)
+    figure = figure_of(study, results)
     with files.atomic_path(path) as temporary:
-        metadata = {"Summary": summary.digest_of(rows)}
+        metadata = {"Summary": summary.digest_of(results["summary"])}
         figure.savefig(temporary, dpi=100, metadata=metadata, pil_kwargs={"optimize": True})
+
+
+def figure_of(study, results):
+    """The plot that suits a study."""
+    axis = tables.column_axis(study)
+    if study.grid:
+        return _grid(study, results["runs"])
+    if "local_shape" in study.measures:
+        return _profiles(study, results["runs"])
+    if len(summary.axes_of(study)[axis]) > 1 and axis != "pair":
+        return curves(study, results, axis)
+    return _dots(study, results["summary"], axis)
 
 
 def _figure(width, height):
@@ -135,8 +138,10 @@ def _dots(study, rows, axis):
     axes = figure.subplots()
     _draw_differences(axes, rows, names)
     others = " or ".join(dict.fromkeys(repr(row["against"]) for row in rows))
-    axes.set_xlabel(f"{study.score} minus that of {others}, percentage points, 95 % CI")
-    axes.set_title(study.title)
+    # Of the figure, not of the axes: long names leave these too narrow for them.
+    text = f"{study.score} minus that of {others}, percentage points, 95 % CI"
+    figure.supxlabel(text, fontsize="medium")
+    figure.suptitle(study.title)
     axes.grid(alpha=0.25)
     return figure
 
@@ -171,8 +176,7 @@ def _draw_differences(axes, rows, names):
         markersize=4,
     )
     axes.set_yticks(range(len(rows)), names)
-    if not axes.yaxis_inverted():
-        axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)
 
 
 def _profiles(study, runs):

@@ -4,11 +4,12 @@ import dataclasses
 import json
 
 import keras
+import matplotlib.text
 import numpy as np
 import PIL.Image
 import pytest
 
-from studies.harness import jobs, page, registry, reproduce, run_study, summary
+from studies.harness import jobs, page, plots, registry, reproduce, run_study, summary
 
 RESULTS = reproduce.RESULTS
 #: Studies that have been run: others are defined only.
@@ -37,6 +38,24 @@ def test_tables_and_plot_are_those_of_the_runs(name):
     assert (RESULTS / f"{name}.csv").read_text() == summary.as_csv(results["summary"])
     with PIL.Image.open(RESULTS / f"{name}.png") as image:
         assert image.text["Summary"] == summary.digest_of(results["summary"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_of_a_plot_is_cut_off(name):
+    figure = plots.figure_of(registry.get(name), read(name))
+    figure.draw_without_rendering()
+    width, height = figure.canvas.get_width_height()
+    for text in figure.findobj(matplotlib.text.Text):
+        if text.get_visible() and text.get_text():
+            box = text.get_window_extent()
+            inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
+            # Labels of ticks beyond the limits of their axis are not drawn.
+            assert inside or text in _ticks(figure), text.get_text()
+
+
+def _ticks(figure):
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    return [label for axis in axes for label in axis.get_ticklabels(which="both")]
 
 
 @pytest.mark.parametrize("name", NAMES)
