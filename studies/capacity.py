@@ -1,7 +1,12 @@
-"""Do students and teachers of other sizes gain as much?"""
+"""Do students and teachers of other sizes gain as much?
 
-from studies.harness.definitions import Method, Network, Pair, Study
-from studies.networks import HALF
+Each pair and method chooses its learning rate. Primary contrast, written down before the study ran:
+L2RKD with augmentation minus KD with augmentation, the smallest student of the large teacher.
+"""
+
+from studies.compared import AUGMENTED, methods
+from studies.harness.definitions import Network, Pair, Study
+from studies.networks import LEARNING_RATES
 
 _TEACHERS = {
     "small": Network(widths=(16, 32, 64)),
@@ -12,10 +17,12 @@ _STUDENTS = {
     "16x32": Network(widths=(16, 32)),
     "16x32x64": Network(widths=(16, 32, 64)),
 }
+_METHODS = methods("affine", choose=LEARNING_RATES)
 
 capacity = Study(
     title="Students and teachers of several sizes, 100 digits",
     dataset="digits",
+    teacher_for="seed",
     pairs={
         f"{student} of a {teacher} teacher": Pair(
             teacher=_TEACHERS[teacher], student=_STUDENTS[student]
@@ -23,14 +30,8 @@ capacity = Study(
         for teacher in _TEACHERS
         for student in _STUDENTS
     },
-    # As validation chose in `fewshot_digits`, for the middle student.
-    methods={
-        "KD": Method(kind="kd", options={"temperature": 8.0}, choose={"learning_rate": (9e-2,)}),
-        "L2RKD, patches": Method(
-            kind="l2rkd",
-            options=HALF | {"region": "patch", "temperature": 8.0},
-            choose={"learning_rate": (3e-2,)},
-        ),
-    },
+    methods={name: _METHODS[name] for name in ("KD", AUGMENTED, "L2RKD", "L2RKD, augmented")},
     fractions=(0.1,),
+    tuning_seeds=(100,),
+    measures=(),
 )

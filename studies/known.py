@@ -17,6 +17,7 @@ Primary contrasts, written down before the studies ran; all others are secondary
 MNIST and Fashion-MNIST must be prepared: see `studies/harness/tasks/known.py`.
 """
 
+from studies.compared import AUGMENTED, methods, other_regions
 from studies.harness.definitions import Method, Study
 from studies.networks import (
     FASHION,
@@ -27,23 +28,7 @@ from studies.networks import (
     SMALL_STUDENT,
 )
 
-_AUGMENTED = "KD, augmented"
-
-
-def _methods(augment):
-    """Those that are compared, with the ordinary augmentation of the dataset and without."""
-    augmented = {"augment": augment, "against": _AUGMENTED}
-    return {
-        "student only, augmented": Method(kind="none", **augmented),
-        "KD": Method(kind="kd", against=_AUGMENTED),
-        _AUGMENTED: Method(kind="kd", **augmented),
-        "PE-BKD, augmented": Method(kind="pe_bkd", **augmented),
-        "L2RKD": Method(kind="l2rkd", options=HALF, against=_AUGMENTED),
-        "L2RKD, augmented": Method(kind="l2rkd", options=HALF, **augmented),
-    }
-
-
-_FASHION = _methods("crop_flip")
+_FASHION = methods("crop_flip")
 
 f1_fashion = Study(
     title="Fashion-MNIST, 100 and 600 images",
@@ -61,7 +46,7 @@ f1_longer = Study(
     **_LONGER,
     pairs={"6,000 weights": SMALL_STUDENT},
     methods={
-        name: _FASHION[name] for name in (_AUGMENTED, "PE-BKD, augmented", "L2RKD, augmented")
+        name: _FASHION[name] for name in (AUGMENTED, "PE-BKD, augmented", "L2RKD, augmented")
     },
     fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
 )
@@ -70,7 +55,7 @@ f1_longer_large = Study(
     title="Fashion-MNIST, 100 images, four times the steps, a student of 95,000 weights",
     **_LONGER,
     pairs={"95,000 weights": LARGE_STUDENT},
-    methods={name: _FASHION[name] for name in (_AUGMENTED, "L2RKD, augmented")},
+    methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD, augmented")},
     fractions=(100 / KNOWN_IMAGES,),
 )
 
@@ -79,13 +64,13 @@ f2_fashion = Study(
     **FASHION | {"steps": 5500},
     pairs={"6,000 weights": SMALL_STUDENT},
     methods={
-        _AUGMENTED: _FASHION[_AUGMENTED],
+        AUGMENTED: _FASHION[AUGMENTED],
         "L2RKD, augmented": _FASHION["L2RKD, augmented"],
         "L2RKD of weight 0.3, augmented": Method(
             kind="l2rkd",
             options=HALF | {"region_weight": 0.3},
             augment="crop_flip",
-            against=_AUGMENTED,
+            against=AUGMENTED,
         ),
     },
     fractions=(1.0,),
@@ -97,27 +82,13 @@ f3_mnist = Study(
     title="MNIST, 50, 100 and 2,000 images",
     **MNIST,
     pairs={"mnist": SMALL_STUDENT},
-    methods=_methods("crop")
-    | {
-        "noise, augmented": Method(
-            kind="l2rkd",
-            options=HALF | {"region": 'ball:radius=0.3,norm="gaussian",scale="std"'},
-            augment="crop",
-            against=_AUGMENTED,
-        ),
-        "FunMatch, augmented": Method(
-            kind="funmatch",
-            options={"replace_fraction": 0.9},
-            augment="crop",
-            against=_AUGMENTED,
-        ),
-    },
+    methods=methods("crop") | other_regions("crop"),
     # 49 / 55,000 of each class, rounded, are 50 images.
     fractions=(49 / KNOWN_IMAGES, 100 / KNOWN_IMAGES, 2000 / KNOWN_IMAGES),
     measures=(),
 )
 
-_OF_SAME_DATA = ("student only, augmented", "KD", _AUGMENTED, "L2RKD", "L2RKD, augmented")
+_OF_SAME_DATA = ("student only, augmented", "KD", AUGMENTED, "L2RKD", "L2RKD, augmented")
 
 f6_same_data = Study(
     title="Fashion-MNIST, a teacher of the same 600 and 6,000 images",

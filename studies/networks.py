@@ -7,6 +7,7 @@ DIGITS = {
     "pairs": {
         "digits": Pair(teacher=Network(widths=(32, 64, 128)), student=Network(widths=(16, 32)))
     },
+    "teacher_for": "seed",
 }
 GLYPHS = {
     "dataset": "glyphs/gray16",
@@ -15,6 +16,7 @@ GLYPHS = {
     },
     "steps": 2000,
     "teacher_steps": 8000,
+    "teacher_for": "seed",
 }
 
 # Each pair has a dataset of its own.
@@ -54,8 +56,6 @@ MNIST = FASHION | {"dataset": "known/mnist", "teacher_augment": "crop"}
 SMALL_STUDENT = Pair(teacher=_TEACHER, student=Network(widths=(8, 16, 32)))
 LARGE_STUDENT = Pair(teacher=_TEACHER, student=_TEACHER)
 
-# Twice the last one is too much even for KD of few digits, which gains most from a high rate.
 LEARNING_RATES = {"learning_rate": (1e-2, 3e-2, 9e-2)}
-TEMPERATURES = LEARNING_RATES | {"temperature": (4.0, 8.0)}
 #: Half of each batch moves into its region: the cost of plain distillation.
 HALF = {"replace_fraction": 0.5}
