@@ -10,6 +10,7 @@ Primary contrasts, written down before the studies ran; all others are secondary
 - `f1_fashion`: L2RKD with augmentation minus KD with augmentation, 100 images, the student of
   95,000 weights.
 - `f1_longer_large`: the same, with four times the steps; `f1_longer`: with 6,000 weights.
+- `f1_resnet`: the same, resnet8 of resnet20.
 - `f2_fashion`: the same comparison, all images, 10 passes, 6,000 weights.
 - `f3_mnist`: as `f1_fashion`, 100 images, 6,000 weights.
 - `f6_same_data`: as `f1_fashion`, 600 images, 95,000 weights.
@@ -18,7 +19,7 @@ MNIST and Fashion-MNIST must be prepared: see `studies/harness/tasks/known.py`.
 """
 
 from studies.compared import AUGMENTED, methods, other_regions
-from studies.harness.definitions import Method, Study
+from studies.harness.definitions import Architecture, Method, Pair, Study
 from studies.networks import (
     FASHION,
     HALF,
@@ -45,9 +46,7 @@ f1_longer = Study(
     title="Fashion-MNIST, 100 and 600 images, four times the steps",
     **_LONGER,
     pairs={"6,000 weights": SMALL_STUDENT},
-    methods={
-        name: _FASHION[name] for name in (AUGMENTED, "PE-BKD, augmented", "L2RKD, augmented")
-    },
+    methods={name: _FASHION[name] for name in (AUGMENTED, "PE-BKD, augmented", "L2RKD, augmented")},
     fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
 )
 
@@ -85,6 +84,17 @@ f3_mnist = Study(
     methods=methods("crop") | other_regions("crop"),
     # 49 / 55,000 of each class, rounded, are 50 images.
     fractions=(49 / KNOWN_IMAGES, 100 / KNOWN_IMAGES, 2000 / KNOWN_IMAGES),
+    measures=(),
+)
+
+f1_resnet = Study(
+    title="Fashion-MNIST, 100 images, resnet8 of resnet20",
+    **FASHION | {"teacher_steps": 3000},
+    pairs={
+        "fashion": Pair(teacher=Architecture(name="resnet20"), student=Architecture(name="resnet8"))
+    },
+    methods={name: _FASHION[name] for name in ("KD", AUGMENTED, "L2RKD", "L2RKD, augmented")},
+    fractions=(100 / KNOWN_IMAGES,),
     measures=(),
 )
 

@@ -32,13 +32,34 @@ class Network:
     widths: tuple
     convs_per_block: int = 1
 
+    @property
+    def label(self):
+        """What tells it apart in a file's name."""
+        return f"{'x'.join(map(str, self.widths))}_{self.convs_per_block}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A network of images of the catalogue, `l2rkd_tf.models.get`.
+
+    Attributes:
+        name: Its name.
+    """
+
+    name: str
+
+    @property
+    def label(self):
+        """What tells it apart in a file's name."""
+        return self.name
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pair:
     """A teacher and its student."""
 
-    teacher: Network
-    student: Network
+    teacher: Network | Architecture
+    student: Network | Architecture
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ def teacher_path(folder, study, job):
     """File of a teacher; runs of studies that share it also share the file."""
     dataset, network = study.dataset_of(job["pair"]), study.pairs[job["pair"]].teacher
     words = [
-        dataset.replace("/", "_"), "x".join(map(str, network.widths)), network.convs_per_block,
-        study.teacher_steps, study.teacher_learning_rate,
+        dataset.replace("/", "_"), network.label, study.teacher_steps,
+        study.teacher_learning_rate,
     ]  # fmt: skip
     words += [study.teacher_augment] if study.teacher_augment else []
     words += [f"{key}{job[key]:.6g}" for key in study.teacher_keys(dataset)]

@@ -8,7 +8,7 @@ import pytest
 
 from l2rkd_tf.cli.common import training
 from studies.harness import jobs, registry, run_study, runs, tasks
-from studies.harness.definitions import Network, Pair
+from studies.harness.definitions import Architecture, Network, Pair
 from studies.harness.tasks import arrays, known
 
 
@@ -58,6 +58,18 @@ def test_tables_are_standardised_and_fit_their_networks(name):
     assert abs(everything.std() - 1) < 0.2
     logits = task.build(Network(widths=(4,)), 0)(inputs)
     assert logits.shape == (len(labels), int(labels.numpy().max()) + 1)
+
+
+def test_known_images_take_networks_of_the_catalogue(monkeypatch):
+    images, labels = np.zeros((2, 28, 28, 1), "float32"), np.zeros(2, "int64")
+    monkeypatch.setattr(known, "_images", lambda name: (images, labels))
+    task, architecture = tasks.get("known/mnist"), Architecture(name="resnet8")
+    assert task.build(architecture, 0)(images).shape == (2, 10)
+    assert task.build(architecture, 0).count_params() == 78_426
+    pair = Pair(teacher=architecture, student=architecture)
+    study = dataclasses.replace(registry.get("f1_resnet"), pairs={"fashion": pair})
+    path = runs.teacher_path("teachers", study, {"pair": "fashion", "seed": 3})
+    assert path == "teachers/known_fashion_mnist_resnet8_3000_0.004_crop_flip_seed3.keras"
 
 
 def test_series_and_texts_fit_their_networks():

@@ -8,11 +8,13 @@ downloads one. All seeds share the division: the first 55,000 images of the trai
 
 import functools
 
+import keras
 import numpy as np
 import tensorflow_datasets as tfds
 from keras import Input, Model, layers
 
 from l2rkd_tf import models
+from studies.harness.definitions import Architecture
 from studies.harness.tasks.arrays import Arrays
 
 _TRAINING = 55_000
@@ -28,7 +30,14 @@ def task(name):
 
 
 class Known(Arrays):
-    """A task with a fixed division."""
+    """A task with a fixed division, whose networks may be of the catalogue."""
+
+    def build(self, network, seed):
+        """A network, from initial weights of this seed."""
+        if not isinstance(network, Architecture):
+            return super().build(network, seed)
+        keras.utils.set_random_seed(seed)
+        return models.get(network.name, num_classes=10, input_shape=(28, 28, 1))
 
     def _parts(self, seed):
         del seed
