@@ -1,6 +1,8 @@
-"""Tables of the operations that `profile_step.py` measured."""
+"""The table of the operations that `profile_step.py` measured."""
 
 import collections
+
+from l2rkd_tf.cli.common.pages import markdown_table
 
 PARTS = ("teacher", "student, forward", "student, backward", "neither")
 
@@ -29,19 +31,24 @@ def part_of(name, models):
     return PARTS[3]
 
 
-def table(pair, row, milliseconds, largest):
-    """Shares of the parts, and the largest operations of none, as markdown."""
-    models = scopes_of_models(milliseconds)
-    parts, rest = collections.Counter(), []
-    for (name, kind), value in milliseconds.items():
-        part = part_of(name, models)
-        parts[part] += value
-        if part == PARTS[3]:
-            rest.append((value, name, kind))
+def cells(pair, row, milliseconds):
+    """A row of the table: milliseconds and shares of the parts, and their sum."""
+    models, parts = scopes_of_models(milliseconds), collections.Counter()
+    for (name, _), value in milliseconds.items():
+        parts[part_of(name, models)] += value
     total = sum(parts.values())
-    lines = [f"### {pair}: {row}", "", "| | ms a step | share |", "|:--|--:|--:|"]
-    lines += [f"| {part} | {parts[part]:.3f} | {parts[part] / total:.1%} |" for part in PARTS]
-    lines += ["", "| operations of neither model | ms a step | share |", "|:--|--:|--:|"]
-    for value, name, kind in sorted(rest, reverse=True)[:largest]:
-        lines.append(f"| `{name}`, {kind} | {value:.3f} | {value / total:.1%} |")
-    return "\n".join([*lines, ""])
+    return [pair, row, *(_cell(parts[part], total) for part in PARTS), _milliseconds(total)]
+
+
+def table(measured):
+    """All pairs and rows as markdown; `measured` is `{(pair, row): milliseconds}`."""
+    header = ["pair", "row", *PARTS, "all, ms"]
+    return markdown_table(header, [cells(*key, found) for key, found in measured.items()]) + "\n"
+
+
+def _cell(value, total):
+    return f"{_milliseconds(value)} ({value / total:.0%})"
+
+
+def _milliseconds(value):
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"

@@ -1,4 +1,4 @@
-"""Where the time of a step of L2RKD goes, by TensorFlow's profiler.
+"""Where the time of a step goes, by TensorFlow's profiler.
 
     python -m benchmarks.profile_step --output=benchmarks/results/profile
 
@@ -6,6 +6,8 @@ The operations of a step belong to the teacher, to the student's forward or back
 neither: what distillation itself adds, and the optimizer. Operations may run in parallel, so their
 sum exceeds the time of a step.
 """
+
+import itertools
 
 from absl import app, flags
 
@@ -16,8 +18,9 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("output", "runs/profile", "Results: this path with .md.")
 flags.DEFINE_list("pairs", ["digits", "wrn", "heavy"], "Pairs of models, of those of `speed.py`.")
-flags.DEFINE_string("row", "L2RKD k=1", "What is profiled, of the rows of `speed.py`.")
-flags.DEFINE_integer("largest", 6, "Operations of no model to be listed.", lower_bound=0)
+flags.DEFINE_list(
+    "rows", [speed_rows.KERAS, "KD", "L2RKD half", "L2RKD k=1"], "Rows of `speed.py`."
+)
 
 
 def operations(pair, row):
@@ -29,15 +32,16 @@ def operations(pair, row):
 
 
 def main(argv):
-    """Profiles, prints and writes the tables."""
+    """Profiles, prints and writes the table."""
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}. Flags begin with two dashes.")
-    tables = [
-        profile_page.table(pair, FLAGS.row, operations(pair, FLAGS.row), FLAGS.largest)
-        for pair in FLAGS.pairs
-    ]
-    files.write_text(f"{FLAGS.output}.md", "\n".join(tables))
-    print("\n".join(tables))
+    measured = {
+        (pair, row): operations(pair, row)
+        for pair, row in itertools.product(FLAGS.pairs, FLAGS.rows)
+    }
+    table = profile_page.table(measured)
+    files.write_text(f"{FLAGS.output}.md", table)
+    print(table)
 
 
 if __name__ == "__main__":

@@ -155,13 +155,22 @@ _IMAGE_REGIONS = {
 }
 _REGIONS_OF_IMAGES = {
     "methods": {"KD": Method(kind="kd")} | _IMAGE_REGIONS,
-    "fractions": (0.05,),
-    "measures": (),
     "ranked": tuple(_IMAGE_REGIONS),
 }
+_FEW = {"fractions": (0.05,), "measures": ()}
 
-bench_digits = Study(title="Bench: digits, regions", **DIGITS, **_REGIONS_OF_IMAGES, seeds=_SEEDS)
+bench_digits = Study(
+    title="Bench: digits, regions", **DIGITS, **_REGIONS_OF_IMAGES, **_FEW, seeds=_SEEDS
+)
 
 bench_glyphs = Study(
-    title="Bench: glyphs, regions", **GLYPHS, **_REGIONS_OF_IMAGES, seeds=_SEEDS[:3]
+    title="Bench: glyphs, regions", **GLYPHS, **_REGIONS_OF_IMAGES, **_FEW, seeds=_SEEDS[:3]
+)
+
+bench_fashion_regions = Study(
+    title="Bench: Fashion-MNIST, regions, 100 images",
+    **_FASHION_MNIST,
+    **_REGIONS_OF_IMAGES,
+    fractions=(100 / KNOWN_IMAGES,),
+    pairs={"fashion": SMALL_STUDENT},
 )
