@@ -11,8 +11,8 @@ import collections
 from absl import app, flags
 
 from benchmarks import frozen_passes, profiling
-from l2rkd_tf.cli.common.pages import markdown_table
 from l2rkd_tf.utils import files
+from l2rkd_tf.utils.tables import markdown_table
 
 FLAGS = flags.FLAGS
 

@@ -2,7 +2,7 @@
 
 import collections
 
-from l2rkd_tf.cli.common.pages import markdown_table
+from l2rkd_tf.utils.tables import markdown_table
 
 PARTS = ("teacher", "student, forward", "student, backward", "neither")
 

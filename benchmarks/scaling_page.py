@@ -1,6 +1,6 @@
 """The page of results of `scaling.py`, in markdown."""
 
-from l2rkd_tf.cli.common.pages import markdown_table
+from l2rkd_tf.utils.tables import markdown_table
 
 
 def table(rows):

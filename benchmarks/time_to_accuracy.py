@@ -46,7 +46,8 @@ DATA = {
     "digits": ((32, 64, 128), (16, 32), 40, 50),
     "glyphs/gray16": ((32, 64, 128), (16, 32, 64), 20, 64),
 }
-#: Learning rate and temperature that validation chose in the few-shot studies: of KD, of L2RKD.
+#: Learning rate and temperature of KD, of L2RKD: what the validation split chose beforehand, of
+#: rates 0.01, 0.03 and 0.09 and temperatures 4 and 8.
 SETTINGS = {"digits": ((9e-2, 8.0), (3e-2, 8.0)), "glyphs/gray16": ((3e-2, 8.0), (3e-2, 8.0))}
 TEACHER_LEARNING_RATE = 5e-3
 STEPS_PER_EPOCH = 75

@@ -5,7 +5,8 @@ has seen all training examples. Nothing is chosen on test data but the defaults 
 and Fashion-MNIST must be prepared: see `studies/harness/tasks/known.py`.
 """
 
-from studies.harness.definitions import Method, Network, Pair, Study
+from studies.harness.definitions import Method, Study
+from studies.harness.pairs import Network, Pair
 from studies.networks import (
     DIGITS,
     FASHION,

@@ -5,7 +5,8 @@ L2RKD with augmentation minus KD with augmentation, the smallest student of the 
 """
 
 from studies.compared import AUGMENTED, methods
-from studies.harness.definitions import Network, Pair, Study
+from studies.harness.definitions import Study
+from studies.harness.pairs import Network, Pair
 from studies.networks import LEARNING_RATES
 
 _TEACHERS = {

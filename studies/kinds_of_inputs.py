@@ -4,7 +4,8 @@ Each seed divides the examples again and has a teacher of its own, which has see
 examples. Noise is in units of the inputs' standard deviations.
 """
 
-from studies.harness.definitions import Method, Network, Pair, Study
+from studies.harness.definitions import Method, Study
+from studies.harness.pairs import Network, Pair
 from studies.networks import HALF, SERIES, TABLES
 
 _RATES = {"learning_rate": (3e-3, 1e-2, 3e-2)}

@@ -19,7 +19,8 @@ MNIST and Fashion-MNIST must be prepared: see `studies/harness/tasks/known.py`.
 """
 
 from studies.compared import AUGMENTED, methods, other_regions
-from studies.harness.definitions import Architecture, Method, Pair, Study
+from studies.harness.definitions import Method, Study
+from studies.harness.pairs import Architecture, Pair
 from studies.networks import (
     FASHION,
     HALF,

@@ -5,7 +5,8 @@ with one region after the other at the cost of KD. The rate is the one that vali
 L2RKD in `fewshot_digits`, and the next one to KD's.
 """
 
-from studies.harness.definitions import Method, Network, Pair, Study
+from studies.harness.definitions import Method, Study
+from studies.harness.pairs import Network, Pair
 from studies.networks import HALF
 
 _REGIONS = (

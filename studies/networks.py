@@ -1,6 +1,6 @@
 """Data, teachers and students that several studies share, and the values that validation tries."""
 
-from studies.harness.definitions import Network, Pair
+from studies.harness.pairs import Network, Pair
 
 DIGITS = {
     "dataset": "digits",

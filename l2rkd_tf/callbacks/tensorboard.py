@@ -11,6 +11,7 @@ import tensorflow as tf
 from l2rkd_tf.callbacks.base import check_counts
 from l2rkd_tf.callbacks.events import drop_epochs, write_figure
 from l2rkd_tf.distiller import L2RKDDistiller
+from l2rkd_tf.utils.tables import markdown_table
 from l2rkd_tf.utils.types import Logs, PathLike
 
 __all__ = ["DistillationTensorBoard"]
@@ -134,7 +135,9 @@ class DistillationTensorBoard(keras.callbacks.TensorBoard):
         self._own_writer = tf.summary.create_file_writer(self.log_dir)
         with self._own_writer.as_default():
             if self.config:
-                tf.summary.text("configuration", _table_of(self.config), step=epoch)
+                rows = [(name, str(value)) for name, value in self.config.items()]
+                table = markdown_table(["setting", "value"], rows)
+                tf.summary.text("configuration", table, step=epoch)
             if self.hparams and not goes_on:
                 from tensorboard.plugins.hparams import api
 
@@ -156,16 +159,6 @@ def _numbers_of(model):
     if len(radii) == 1:
         return numbers | {"region_radius": radii[0]}
     return numbers | {f"region_radius_{index}": radius for index, radius in enumerate(radii)}
-
-
-def _table_of(config):
-    """A Markdown table."""
-    rows = [f"| {name} | {_in_a_cell(value)} |" for name, value in config.items()]
-    return "\n".join(["| setting | value |", "|---|---|", *rows])
-
-
-def _in_a_cell(value):
-    return " ".join(str(value).split()).replace("|", "\\|")
 
 
 def _require_tensorboard():

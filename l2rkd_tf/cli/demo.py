@@ -14,9 +14,10 @@ from absl.flags import FlagValues
 
 from l2rkd_command.silence import stderr_only_of_failures
 from l2rkd_tf import export, plots
-from l2rkd_tf.cli.common import pages, plan, training
+from l2rkd_tf.cli.common import plan, training
 from l2rkd_tf.cli.common.console import Console
 from l2rkd_tf.cli.common.run_folder import run_folder, versions
+from l2rkd_tf.utils import tables
 from l2rkd_tf.utils.files import write_json, write_text
 
 __all__ = ["run"]
@@ -105,7 +106,7 @@ def _table(metrics):
         for name, row in metrics.items()
     ]
     header = ["model", "test accuracy", "parameters", "ms a step"]
-    return pages.markdown_table(header, rows) + "\n"
+    return tables.markdown_table(header, rows) + "\n"
 
 
 def _three_examples(dataset, classes=(3, 5, 8)):

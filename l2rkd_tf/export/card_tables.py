@@ -1,14 +1,14 @@
 """The tables of a model card, as Markdown."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from l2rkd_tf.export.intervals import wilson_interval
 from l2rkd_tf.geometry.evaluation import half_width
+from l2rkd_tf.utils.tables import markdown_table
 
-__all__ = ["cell", "files", "measured", "parity", "settings", "signature", "versions"]
+__all__ = ["files", "measured", "parity", "settings", "signature", "versions"]
 
 # The fields of an `ExportReport`.
 Report: TypeAlias = Mapping[str, Any]
@@ -20,14 +20,6 @@ _QUANTIZATIONS = {
     "dynamic": "weights int8, activations float32",
     "int8": "weights and activations int8",
 }
-
-
-def cell(value: object) -> str:
-    """A value as text that fits into a table's cell."""
-    if isinstance(value, float):
-        value = f"{value:.6g}"
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def files(exports: Sequence[Report]) -> str:
@@ -42,18 +34,22 @@ def files(exports: Sequence[Report]) -> str:
         )
         for entry in exports
     ]
-    return _table(["file", "format", "quantization", "bytes", "weights of the Keras model"], rows)
+    return markdown_table(
+        ["file", "format", "quantization", "bytes", "weights of the Keras model"], rows
+    )
 
 
 def settings(values: Mapping[str, Any] | None) -> str:
     """Names and values, those of nested dicts under both names; empty without any."""
-    return _table(["name", "value"], list(_flat(values))) if values else ""
+    return markdown_table(["name", "value"], list(_flat(values))) if values else ""
 
 
 def measured(measurements: Sequence[Mapping[str, Any]]) -> str:
     """Measurements with their intervals; empty without any."""
     header = ["model", "measure", "value", "95 % interval", "examples"]
-    return _table(header, [_measurement(row) for row in measurements]) if measurements else ""
+    return (
+        markdown_table(header, [_measurement(row) for row in measurements]) if measurements else ""
+    )
 
 
 def signature(exports: Sequence[Report]) -> str:
@@ -68,7 +64,7 @@ def signature(exports: Sequence[Report]) -> str:
                 values = "{:.4g} to {:.4g}".format(*ranges[name]) if name in ranges else _UNKNOWN
                 row = [entry["artifact"], kind[:-1], name, f"({', '.join(sizes)})"]
                 rows.append([*row, tensor["dtype"], values])
-    return _table(["file", "", "name", "shape", "dtype", "values seen at export"], rows)
+    return markdown_table(["file", "", "name", "shape", "dtype", "values seen at export"], rows)
 
 
 def parity(exports: Sequence[Report]) -> str:
@@ -83,7 +79,7 @@ def parity(exports: Sequence[Report]) -> str:
             continue
         for output in entry["outputs"]:
             rows.append(_parity(f"{entry['artifact']}: {output['name']}", entry | output))
-    return _table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _parity(name, entry):
@@ -99,22 +95,7 @@ def versions(exports: Sequence[Report], trained_with: Any) -> str:
     """Versions of the libraries at export and, if known, at training."""
     rows = [(f"export of {entry['artifact']}", _listed(entry["versions"])) for entry in exports]
     rows.append(("training", _listed(trained_with or _UNKNOWN)))
-    return _table(["of", "versions"], rows)
-
-
-def _table(header, rows):
-    # Imported here, since nothing else needs it.
-    import tabulate
-
-    # Cells are not padded, so that a change in one row does not change the others.
-    return tabulate.tabulate(
-        [[cell(value) for value in row] for row in rows],
-        header,
-        tablefmt="github",
-        disable_numparse=True,
-        stralign=None,
-        numalign=None,
-    )
+    return markdown_table(["of", "versions"], rows)
 
 
 def _flat(values, prefix=""):

@@ -2,7 +2,7 @@
 
 import typing
 
-from l2rkd_tf.cli.common import pages
+from l2rkd_tf.utils.tables import markdown_table
 from studies.harness import summary
 from studies.harness.summary import AXES
 
@@ -30,7 +30,7 @@ class Table(typing.NamedTuple):
 
     def markdown(self):
         """The table with its caption."""
-        return f"**{self.caption}**\n\n{pages.markdown_table(self.header, self.rows)}\n"
+        return f"**{self.caption}**\n\n{markdown_table(self.header, self.rows)}\n"
 
 
 def all_tables(study, results):

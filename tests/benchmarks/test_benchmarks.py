@@ -234,16 +234,6 @@ def test_time_to_accuracy_trains_every_method_and_resumes_where_it_stopped(tmp_p
     assert (tmp_path / "new/time.md").read_text() in finished.stdout
 
 
-@pytest.mark.parametrize("study", ["digits", "glyphs"])
-def test_time_to_accuracy_takes_the_settings_of_the_few_shot_studies(study, program):
-    results = json.loads((ROOT / f"studies/results/fewshot_{study}.json").read_text())
-    chosen = {row["method"]: row["settings"] for row in results["summary"]}
-    settings = program("time_to_accuracy").SETTINGS
-    (name,) = [name for name in settings if name.startswith(study)]
-    for method, (rate, temperature) in zip(("KD", "L2RKD, patches"), settings[name], strict=True):
-        assert chosen[method] == {"learning_rate": rate, "temperature": temperature}
-
-
 def test_l2rkd_is_as_good_as_the_longest_kd_in_a_third_of_its_time(program):
     results = json.loads((RESULTS / "time_to_accuracy.json").read_text())
     module = program("time_to_accuracy")

@@ -146,11 +146,11 @@ def test_settings_are_texts_and_hyperparameters(tmp_path):
     assert (text_step, text.tag) == (0, "configuration")
     assert text.metadata.plugin_data.plugin_name == "text"
     assert tf.make_ndarray(text.tensor).item().decode().splitlines() == [
-        "| setting | value |",
-        "|---|---|",
-        "| region | patch:grid=4 |",
-        "| widths | ['4', '8'] |",
-        r"| odd | a\|b c |",
+        "| setting   | value        |",
+        "|:----------|:-------------|",
+        "| region    | patch:grid=4 |",
+        "| widths    | ['4', '8']   |",
+        r"| odd       | a\|b c       |",
     ]
     assert (hparams_step, session.tag) == (0, "_hparams_/session_start_info")
     content = plugin_data_pb2.HParamsPluginData.FromString(session.metadata.plugin_data.content)

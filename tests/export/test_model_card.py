@@ -21,6 +21,11 @@ CONFIG = {
 METRICS = {"test": {"accuracy": 0.8125, "loss": 0.5}, "parameters": 210}
 
 
+def lines_of(card):
+    """The lines, without the padding of the tables."""
+    return set(re.sub(" +", " ", card).splitlines())
+
+
 @pytest.mark.parametrize(("successes", "trials"), [(351, 360), (1, 3), (5, 10), (np.int64(0), 7)])
 def test_wilson_interval_solves_its_equation(successes, trials):
     """Its ends are the shares `q` with `(p - q)^2 = z^2 q (1 - q) / n`."""
@@ -87,7 +92,7 @@ def test_the_card_says_what_it_was_given():
         ],
     )
     low, high = 0.5 - Z * 0.1, 0.5 + Z * 0.1
-    assert set(card.splitlines()) >= {
+    assert lines_of(card) >= {
         "# Digits",
         "Reading forms.",
         "Of the outputs: logits.",
@@ -119,7 +124,7 @@ def test_the_card_has_a_row_for_each_output():
         for name, row in {"a": (0.125, 0.0625, 20.5, 0.75), "b": (1.0, 0.5, 8.0, None)}.items()
     ]
     card = export.model_card_text([dataclasses.replace(REPORT, outputs=rows)])
-    assert set(card.splitlines()) >= {
+    assert lines_of(card) >= {
         "| digits.tflite | output | b | (1, 3) | float32 | not known |",
         "| digits.tflite: a | 0.125 | 0.0625 | 20.5 | 0.15 | 75.00 % | 95.00 % | 128 | "
         "representative_data |",
@@ -146,7 +151,7 @@ def test_the_card_invents_nothing():
         "Measured at export: nothing.\n\nRecorded by the training: not known."
     )
     assert parts["Input and output"].endswith("Of the outputs: Not known.")
-    assert parts["Versions"].endswith("| training | not known |")
+    assert re.search(r"\| training +\| not known +\|$", parts["Versions"])
     assert "that Metrics does not name has not been measured" in parts["Limits"]
     assert list(parts)[-1] == "Limits"
 

@@ -3,7 +3,8 @@
 import pytest
 
 from studies.harness import jobs
-from studies.harness.definitions import Method, Network, Pair, Study
+from studies.harness.definitions import Method, Study
+from studies.harness.pairs import Network, Pair
 from tests.studies.made_up import made_up_runs
 
 

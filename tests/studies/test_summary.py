@@ -7,7 +7,8 @@ import pytest
 import scipy.stats
 
 from studies.harness import jobs, page, plots, summary, tasks
-from studies.harness.definitions import Method, Network, Pair, Study
+from studies.harness.definitions import Method, Study
+from studies.harness.pairs import Network, Pair
 from tests.studies.made_up import made_up_runs
 
 

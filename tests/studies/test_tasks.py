@@ -8,7 +8,7 @@ import pytest
 
 from l2rkd_tf.cli.common import training
 from studies.harness import jobs, registry, run_study, runs, tasks
-from studies.harness.definitions import Architecture, Network, Pair
+from studies.harness.pairs import Architecture, Network, Pair
 from studies.harness.tasks import arrays, known
 
 

@@ -2,13 +2,9 @@
 
 import numpy as np
 
-from l2rkd_tf.cli.common.pages import (
-    markdown_table,
-    percent_with_interval,
-    render,
-    with_interval,
-)
+from l2rkd_tf.cli.common.pages import percent_with_interval, render, with_interval
 from l2rkd_tf.plots import style
+from l2rkd_tf.utils.tables import markdown_table
 
 KERAS = "Keras student"
 

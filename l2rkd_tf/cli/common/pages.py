@@ -1,15 +1,13 @@
 """Tables, numbers and pages for people, from templates next to this module."""
 
 import math
-import re
 
 import jinja2
-import tabulate
 
 from l2rkd_tf import export
 from l2rkd_tf.geometry import evaluation
 
-# What is inserted into HTML is escaped; markdown has no such rule, see `markdown_table`.
+# What is inserted into HTML is escaped; Markdown has no such rule, see `utils.tables`.
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader(__package__),
     autoescape=jinja2.select_autoescape(["html.jinja"]),
@@ -29,29 +27,6 @@ def render(template, **values):
         The text.
     """
     return _TEMPLATES.get_template(template).render(values)
-
-
-def markdown_table(header, rows):
-    """A markdown table whose cells stay as they are, apart from escaped `|` and line breaks.
-
-    Columns of numbers are aligned to the right.
-
-    Args:
-        header: Text for each column.
-        rows: Lists of as many texts.
-
-    Returns:
-        Lines of text without a line break at the end.
-    """
-    cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
-    sides = ["right" if _are_numbers(column) else "left" for column in zip(*cells, strict=True)]
-    return tabulate.tabulate(cells, header, tablefmt="pipe", disable_numparse=True, colalign=sides)
-
-
-def _are_numbers(column):
-    """Whether all texts that are not empty begin with a number, in bold or not."""
-    texts = [text for text in column if text]
-    return bool(texts) and all(re.match(r"(\*\*)?[+-]?\d", text) for text in texts)
 
 
 def percent(fraction):

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from keras import Input, Model, layers
 
 from l2rkd_tf import models
-from studies.harness.definitions import Architecture
+from studies.harness.pairs import Architecture
 from studies.harness.tasks.arrays import Arrays
 
 _TRAINING = 55_000
