@@ -11,7 +11,8 @@ Primary contrasts, written down before the studies ran; all others are secondary
   95,000 weights.
 - `f1_longer_large`: the same, with four times the steps; `f1_longer`: with 6,000 weights.
 - `f1_resnet`: the same, resnet8 of resnet20.
-- `f2_fashion`: the same comparison, all images, 10 passes, 6,000 weights.
+- `f2_fashion`: the same comparison, all images, 10 passes, 6,000 weights; `f2_longer`: 40
+  passes.
 - `f3_mnist`: as `f1_fashion`, 100 images, 6,000 weights.
 - `f6_same_data`: as `f1_fashion`, 600 images, 95,000 weights.
 
@@ -73,6 +74,16 @@ f2_fashion = Study(
             against=AUGMENTED,
         ),
     },
+    fractions=(1.0,),
+    batch_size=100,
+    measures=(),
+)
+
+f2_longer = Study(
+    title="Fashion-MNIST, all images, 40 passes",
+    **FASHION | {"steps": 22_000},
+    pairs={"6,000 weights": SMALL_STUDENT},
+    methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD, augmented")},
     fractions=(1.0,),
     batch_size=100,
     measures=(),
