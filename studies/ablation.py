@@ -4,20 +4,16 @@ from studies.harness.definitions import BATCH_NORMS, Method, Study
 from studies.networks import DIGITS, GLYPHS, HALF
 
 
-def _variant(batch_norm="joint", augment="", **options):
-    """The default but for these values; `None` leaves an option out."""
+def _variant(batch_norm="joint", **options):
+    """The default but for these options; `None` leaves an option out."""
     options = HALF | {"region": "patch"} | options
     options = {name: value for name, value in options.items() if value is not None}
-    return Method(
-        kind="l2rkd", options=options, against="default", batch_norm=batch_norm, augment=augment
-    )
+    return Method(kind="l2rkd", options=options, against="default", batch_norm=batch_norm)
 
 
 _VARIANTS = {
     "default": _variant(),
     "KD": Method(kind="kd", against="default"),
-    "KD, augmented": Method(kind="kd", augment="affine", against="default"),
-    "augmented": _variant(augment="affine"),
     "region: segment": _variant(region="segment"),
     "region: simplex of 3": _variant(region="simplex"),
     "region: patch, grid 2": _variant(region="patch:grid=2"),
@@ -48,13 +44,14 @@ _VARIANTS = {
         if policy != "joint"
     },
 }
+_HEAVIER = {name: _VARIANTS[name] for name in ("default", "region weight 3")}
+_OTHER_SEEDS = tuple(range(5, 15))
 
 ablation = Study(
     title="What matters in a region, 100 digits",
     **DIGITS,
     methods=_VARIANTS,
     fractions=(0.1,),
-    measures=(),
 )
 
 ablation_glyphs = Study(
@@ -62,5 +59,20 @@ ablation_glyphs = Study(
     **GLYPHS,
     methods={name: method for name, method in _VARIANTS.items() if method.batch_norm == "joint"},
     fractions=(0.05,),
-    measures=(),
+)
+
+ablation_again = Study(
+    title="A larger region weight, 100 digits, ten other seeds",
+    **DIGITS,
+    methods=_HEAVIER,
+    fractions=(0.1,),
+    seeds=_OTHER_SEEDS,
+)
+
+ablation_again_glyphs = Study(
+    title="A larger region weight, glyphs, ten other seeds",
+    **GLYPHS,
+    methods=_HEAVIER,
+    fractions=(0.05, 1.0),
+    seeds=_OTHER_SEEDS,
 )

@@ -42,11 +42,11 @@ f1_fashion = Study(
     measures=(),
 )
 
-_LONGER = FASHION | {"steps": 8000, "measures": ()}
+_LONGER = {"lengths": (4.0,), "measures": ()}
 
 f1_longer = Study(
     title="Fashion-MNIST, 100 and 600 images, four times the steps",
-    **_LONGER,
+    **FASHION | _LONGER,
     pairs={"6,000 weights": SMALL_STUDENT},
     methods={name: _FASHION[name] for name in (AUGMENTED, "PE-BKD, augmented", "L2RKD, augmented")},
     fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
@@ -54,15 +54,17 @@ f1_longer = Study(
 
 f1_longer_large = Study(
     title="Fashion-MNIST, 100 images, four times the steps, a student of 95,000 weights",
-    **_LONGER,
+    **FASHION | _LONGER,
     pairs={"95,000 weights": LARGE_STUDENT},
     methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD, augmented")},
     fractions=(100 / KNOWN_IMAGES,),
 )
 
+_ALL = {"steps": 5500, "batch_size": 100, "fractions": (1.0,)}
+
 f2_fashion = Study(
     title="Fashion-MNIST, all images, 10 passes",
-    **FASHION | {"steps": 5500},
+    **FASHION | _ALL,
     pairs={"6,000 weights": SMALL_STUDENT},
     methods={
         AUGMENTED: _FASHION[AUGMENTED],
@@ -74,19 +76,14 @@ f2_fashion = Study(
             against=AUGMENTED,
         ),
     },
-    fractions=(1.0,),
-    batch_size=100,
     measures=(),
 )
 
 f2_longer = Study(
     title="Fashion-MNIST, all images, 40 passes",
-    **FASHION | {"steps": 22_000},
+    **FASHION | _ALL | _LONGER,
     pairs={"6,000 weights": SMALL_STUDENT},
     methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD, augmented")},
-    fractions=(1.0,),
-    batch_size=100,
-    measures=(),
 )
 
 f3_mnist = Study(
@@ -101,11 +98,11 @@ f3_mnist = Study(
 
 f1_resnet = Study(
     title="Fashion-MNIST, 100 images, resnet8 of resnet20",
-    **FASHION | {"teacher_steps": 3000},
+    **FASHION | {"teacher_steps": 2000, "steps": 1000},
     pairs={
         "fashion": Pair(teacher=Architecture(name="resnet20"), student=Architecture(name="resnet8"))
     },
-    methods={name: _FASHION[name] for name in ("KD", AUGMENTED, "L2RKD", "L2RKD, augmented")},
+    methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD", "L2RKD, augmented")},
     fractions=(100 / KNOWN_IMAGES,),
     measures=(),
 )

@@ -7,7 +7,6 @@ DIGITS = {
     "pairs": {
         "digits": Pair(teacher=Network(widths=(32, 64, 128)), student=Network(widths=(16, 32)))
     },
-    "teacher_for": "seed",
 }
 GLYPHS = {
     "dataset": "glyphs/gray16",
@@ -16,7 +15,6 @@ GLYPHS = {
     },
     "steps": 2000,
     "teacher_steps": 8000,
-    "teacher_for": "seed",
 }
 
 # Each pair has a dataset of its own.

@@ -35,7 +35,6 @@ class Method:
         distillation_loss_arguments: Arguments of its class.
         choose: Values of `learning_rate`, of options and arguments, among which validation chooses.
         settings_of: Another method of the study. What validation chose for it is used here too.
-        compute: Compute in units of that of plain distillation.
         against: The method that this one is compared with.
         batch_norm: `"joint"` passes training and region points through the student together, as
             the distiller does; `"two passes"` one after the other; `"frozen in regions"` also, the
@@ -57,7 +56,6 @@ class Method:
     distillation_loss_arguments: dict = dataclasses.field(default_factory=dict)
     choose: dict = dataclasses.field(default_factory=dict)
     settings_of: str = ""
-    compute: float = 1.0
     against: str = "KD"
     batch_norm: str = "joint"
     augment: str = ""
@@ -123,8 +121,7 @@ class Study:
     """A comparison of methods.
 
     All methods get the same compute: `steps` are those of plain distillation, and a method that
-    evaluates a network on more inputs in a step takes fewer of them. A method with `compute=2` gets
-    twice as much, and is compared with another one that does.
+    evaluates a network on more inputs in a step takes fewer of them.
 
     Attributes:
         title: What it is about.
@@ -156,7 +153,7 @@ class Study:
         grid: Tables of published methods and their companions, a `Grid`; `None` for the usual ones.
 
     Raises:
-        ValueError: If a method is compared with one that is absent or has other compute, or takes
+        ValueError: If a method is compared with one that is absent, or takes
             the settings of an absent one, or a number is out of range.
     """
 
@@ -201,11 +198,9 @@ class Study:
             )
 
     def _check_method(self, name, method):
-        other = self.methods.get(method.against)
-        if other is None or other.compute != method.compute:
+        if method.against not in self.methods:
             raise ValueError(
-                f"`against` of {name!r} must be a method of the study with the same compute. "
-                f"Received: {method.against!r}"
+                f"`against` of {name!r} must be a method of the study. Received: {method.against!r}"
             )
         if method.settings_of and method.settings_of not in self.methods:
             raise ValueError(

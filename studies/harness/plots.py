@@ -15,15 +15,12 @@ _COLOURS = {
     "KD": "#e69f00",
     "student only, augmented": "#56b4e9",
     "KD, augmented": "#d55e00",
-    "PE-BKD": "#009e73",
     "PE-BKD, augmented": "#009e73",
     "L2RKD": "#cc79a7",
     "L2RKD, augmented": _COLOUR,
-    "L2RKD, patches": _COLOUR,
     "patch": _COLOUR,
     "swap, then noise of 2": _COLOUR,
     "segment": "#cc79a7",
-    "L2RKD, segments": "#cc79a7",
 }
 _OTHER_COLOURS = ("#009e73", "#56b4e9", "#d55e00", "#cc79a7")
 _MOST_COLOURS = 5  # Of more methods, those without a colour of their own are grey.
@@ -85,11 +82,11 @@ def _draw_teacher(axes, study, teacher):
 def _draw_curves(axes, study, rows, axis):
     unit = 100 if axis == "fraction" else 1
     styles, apart = _styles(study.methods), 0.008 if len(summary.axes_of(study)[axis]) > 2 else 0.04
-    for number, (name, method) in enumerate(study.methods.items()):
+    for number, name in enumerate(study.methods):
         own = [row for row in rows if row["method"] == name and "accuracy" in row]
         places = np.array([row[axis] for row in own]) * unit
         # Between two points, a line would show what nobody tried.
-        line = "" if len(own) < 3 else "--" if method.compute > 1 else "-"
+        line = "" if len(own) < 3 else "-"
         axes.errorbar(
             places * (1 + apart * number),
             [row["accuracy"] for row in own],
@@ -116,10 +113,8 @@ def _styles(methods):
     taken = {_COLOURS.get(name) for name in methods}
     free = iter([colour for colour in _OTHER_COLOURS if colour not in taken])
     styles = {}
-    for name, method in methods.items():
+    for name in methods:
         colour = _COLOURS.get(name) or (next(free, None) if len(methods) <= _MOST_COLOURS else None)
-        if colour is None and method.compute > 1:
-            colour = _COLOURS.get("KD" if method.kind == "kd" else "L2RKD, patches")
         label = name if colour else "other methods"
         styles[name] = {"color": colour or "0.7", "label": label, "zorder": 3 if colour else 2}
     return styles

@@ -19,10 +19,10 @@ def points_per_step(trainee, batch_size):
     return batch_size, 0
 
 
-def steps_of(study, method, trainee, length):
+def steps_of(study, trainee, length):
     """Steps of a method, so that no network sees more inputs than in plain distillation."""
     per_step = max(points_per_step(trainee, study.batch_size))
-    return max(1, math.floor(study.steps * length * method.compute * study.batch_size / per_step))
+    return max(1, math.floor(study.steps * length * study.batch_size / per_step))
 
 
 def count_points(num_examples, steps, batch_size, trainee):

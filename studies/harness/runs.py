@@ -75,7 +75,7 @@ def train_student(job, study, folder):
     options = options_of(method, chosen)
     teacher = None if options is None else load_teacher(job, study, folder)
     trainee = build_trainee(method, options, teacher, student, job["seed"])
-    steps = points.steps_of(study, method, trainee, job["length"])
+    steps = points.steps_of(study, trainee, job["length"])
     used = points.count_points(train.num_examples, steps, study.batch_size, trainee)
     if method.kind == "asked_once":
         each = method.arguments["points_per_example"]

@@ -69,14 +69,14 @@ def test_no_method_of_a_study_costs_more_than_plain_distillation(name, networks)
         settings = study.methods[study.tuned_by(key)].settings()[0]
         options = runs.options_of(method, settings)
         trainee = runs.build_trainee(method, options, teacher, student, 0)
-        steps = points.steps_of(study, method, trainee, 1.0)
-        budget = study.steps * study.batch_size * method.compute
+        steps = points.steps_of(study, trainee, 1.0)
+        budget = study.steps * study.batch_size
         spent = steps * max(points.points_per_step(trainee, study.batch_size))
         assert 0.98 * budget < spent <= budget, key
 
 
 def test_points_of_a_run_count_smaller_batches(networks):
-    pair = registry.get("patience").pairs["digits"]
+    pair = registry.get("fewshot_digits").pairs["digits"]
     teacher, student = (networks("digits", part) for part in (pair.teacher, pair.student))
     trainee = runs.build_trainee(Method(kind="l2rkd"), {}, teacher, student, 0)
     # Two full passes would have six batches: 8, 8, 4, 8, 8.
@@ -85,6 +85,6 @@ def test_points_of_a_run_count_smaller_batches(networks):
 
 
 def test_labels_only_cost_no_teacher(networks):
-    student = networks("digits", registry.get("patience").pairs["digits"].student)
+    student = networks("digits", registry.get("fewshot_digits").pairs["digits"].student)
     trainee = runs.build_trainee(Method(kind="none"), None, None, student, 0)
     assert points.points_per_step(trainee, 7) == (7, 0)

@@ -69,7 +69,7 @@ def test_known_images_take_networks_of_the_catalogue(monkeypatch):
     pair = Pair(teacher=architecture, student=architecture)
     study = dataclasses.replace(registry.get("f1_resnet"), pairs={"fashion": pair})
     path = runs.teacher_path("teachers", study, {"pair": "fashion", "seed": 3})
-    assert path == "teachers/known_fashion_mnist_resnet8_3000_0.004_crop_flip_seed3.keras"
+    assert path == "teachers/known_fashion_mnist_resnet8_2000_0.004_crop_flip_seed3.keras"
 
 
 def test_series_and_texts_fit_their_networks():
