@@ -10,7 +10,7 @@ from studies.compared import AUGMENTED, methods, other_regions
 from studies.harness.definitions import Study
 from studies.networks import DIGITS
 
-#: The last one is too much even for KD of few digits, which gains most from a high rate.
+#: The last one is too much for all but KD without augmentation, which chooses it.
 RATES = {"learning_rate": (1e-2, 3e-2, 9e-2, 0.18)}
 
 fewshot_digits = Study(

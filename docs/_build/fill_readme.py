@@ -2,10 +2,10 @@
 
     python docs/_build/fill_readme.py
 
-A page marks the place: everything from `<!-- studies/results/patience.md -->` to `<!-- end -->` is
-replaced by that file, and after `<!-- studies/results/patience.md: 2 -->` by its second table only;
-after `<!-- studies/results/patience.md: 1 (1x compute; 8x compute) -->` by the first column of the
-first table and those of these names.
+A page marks the place: everything from `<!-- studies/results/f3_mnist.md -->` to `<!-- end -->` is
+replaced by that file, and after `<!-- studies/results/f3_mnist.md: 2 -->` by its second table only;
+after `<!-- studies/results/f3_mnist.md: 1 (0.18%; 4%) -->` by the first column of the first table
+and those of these names.
 """
 
 import pathlib

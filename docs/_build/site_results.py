@@ -1,7 +1,7 @@
 """Adds committed results, which are kept outside `docs`, to the site. See `mkdocs.yml`.
 
-Pages link to them by paths that also work on a code host, `../studies/results/patience.png`. In the
-site, where the folder of the pages is the root, they are at `studies/results/patience.png`.
+Pages link to them by paths that also work on a code host, `../studies/results/f3_mnist.png`. In the
+site, where the folder of the pages is the root, they are at `studies/results/f3_mnist.png`.
 """
 
 import pathlib
