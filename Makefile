@@ -81,7 +81,7 @@ format: $(DEV)
 	$(BIN)/ruff format .
 
 docs: $(DEV)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The versions of tests/oldest.txt in a virtual environment of their own.
 OLDEST_PYTHON ?= python3.10

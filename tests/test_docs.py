@@ -11,6 +11,7 @@ page, which a browser does not show, say what differs from a page that a reader 
 import ast
 import functools
 import importlib.util
+import os
 import pathlib
 import re
 import shlex
@@ -455,3 +456,12 @@ def test_a_built_browser_demo_becomes_a_page_of_the_site(tmp_path, monkeypatch):
         text = demo.on_page_markdown(markdown, page, config, files)
         assert ("(demo/index.html)" in text) == built
         assert (files.get_file_from_path("demo/wasm/litert.wasm") is not None) == built
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    """Warnings are links to pages, anchors or pictures that are not there, among others."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", f"--site-dir={tmp_path}"]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "from_keras.html").is_file()
