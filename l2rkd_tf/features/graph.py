@@ -129,13 +129,15 @@ def trace(model: Any, origins: Sequence[Origin] = (), recorder: "Recorder | None
 
 
 def reads_ids(model: Any) -> list[bool]:
-    """Whether an `Embedding` reads an input of a model, for each of its inputs.
+    """Whether an input of a model is declared as integers, or an `Embedding` reads it, for each.
 
-    Empty for a model without `Embedding` or without a graph.
+    Bytes may be images, so `uint8` does not count. Empty for a model without a graph.
     """
-    layers = all_layers(model)
-    if not any(isinstance(one, keras.layers.Embedding) for one in layers) or not has_graph(model):
+    if not has_graph(model):
         return []
+    declared = [_holds_integers(tensor) for tensor in keras.tree.flatten(model.inputs)]
+    if not any(isinstance(one, keras.layers.Embedding) for one in all_layers(model)):
+        return declared
     recorder = Recorder()
     inputs = keras.tree.flatten(trace(model, recorder=recorder).inputs)
     read: set[int] = set()
@@ -149,7 +151,13 @@ def reads_ids(model: Any) -> list[bool]:
         elif has_graph(layer):
             are_ids = zip(given, reads_ids(layer), strict=False)
             read.update(id(tensor) for tensor, is_read in are_ids if is_read)
-    return [id(tensor) in read for tensor in inputs]
+    pairs = zip(inputs, declared, strict=True)
+    return [is_integer or id(tensor) in read for tensor, is_integer in pairs]
+
+
+def _holds_integers(tensor: Any) -> bool:
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return "int" in dtype and dtype != "uint8"
 
 
 class Recorder:

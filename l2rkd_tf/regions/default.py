@@ -28,8 +28,8 @@ def default_region(
     It is `Patch(grid=4)` for images, series, videos and volumes, and for other inputs that come
     with them; `Compose([Swap(), Ball(2.0, norm="gaussian", scale="std")])` for vectors and columns
     of tables, of which categories are swapped only; and `Swap()` for only integers, booleans and
-    strings. Floats that an `Embedding` of the model reads are ids: they get no noise and are not
-    mixed.
+    strings. Floats are ids if an `Embedding` of the model reads them, or the model declares them as
+    integers: they get no noise and are not mixed.
 
     Args:
         inputs: Batch of points, or their symbolic `keras.KerasTensor`: one, a list or a dict.

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from l2rkd_tf import L2RKDDistiller, rank_regions, regions, teacher_cache
-from l2rkd_tf.regions.default import regions_to_try
+from l2rkd_tf.regions.default import default_region, regions_to_try
 
 
 def network(dtype=None, nested=False, width=4):
@@ -40,6 +40,17 @@ def test_ids_are_swapped_whatever_the_model_declares(build, dtype):
     assert history["region_loss"][0] > 0
     moved = distiller.region.apply(tf.constant(x), distiller.region.draw(tf.constant(x), [0, 1]))
     np.testing.assert_array_equal(np.sort(np.unique(moved)), np.unique(x))
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("int32", regions.Swap), ("uint8", regions.Compose)])
+def test_floats_for_an_input_of_integers_are_ids(dtype, kind):
+    category = keras.Input((1,), dtype=dtype)
+    hidden = keras.layers.CategoryEncoding(9, output_mode="one_hot")(category)
+    model = keras.Model(category, keras.layers.Dense(3)(hidden))
+    x = np.zeros((4, 1), "float32")
+    assert isinstance(default_region(x, model=model), kind)
+    tried = regions_to_try(x, model)
+    assert any(isinstance(one, regions.Ball) for one in tried) == (kind is not regions.Swap)
 
 
 def test_floats_that_no_embedding_reads_keep_their_default():
