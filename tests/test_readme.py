@@ -8,6 +8,7 @@ import runpy
 import pytest
 
 from l2rkd_tf import methods
+from tests.studies.comparisons import COMPARISONS, difference
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -73,7 +74,18 @@ def test_numbers_in_texts_are_in_results(page):
     tables = "".join(RESULTS_OF[name][0] for name in names).replace("-", " ")
     known = set(number.findall(tables))
     known |= {f"{accuracy:.1f}" for name in names for accuracy in RESULTS_OF[name][1]}
+    known |= {one for text in COMPARISONS.get(page, ()) for one in number.findall(text)}
     assert set(number.findall(words)) <= known
+
+
+@pytest.mark.parametrize("page", COMPARISONS)
+def test_differences_that_no_table_holds_are_those_of_the_runs(page):
+    words = " ".join((ROOT / page).read_text().split())
+    for text, cells in COMPARISONS[page].items():
+        assert text in re.sub(r"(\d)\]\([^)]*\)", r"\1", words), text
+        mean, half = difference(*cells)
+        given, other = (float(number) for number in re.findall(r"-?\d+\.\d", text))
+        assert (round(mean, 1), round(half, 1)) == (given, other), (text, mean, half)
 
 
 def test_defaults_in_the_table_of_methods_are_those_of_the_code():

@@ -1,0 +1,96 @@
+"""Paired differences that pages tell and no table holds, and the cells that they are of."""
+
+import functools
+import json
+import pathlib
+
+import numpy as np
+from scipy import stats
+
+ROOT = pathlib.Path(__file__).parents[2]
+_SMALL, _LARGE, _FEW, _MORE = "6,000 weights", "95,000 weights", 100 / 55_000, 600 / 55_000
+
+
+def _of(study, pair, fraction):
+    """Cells of a study by method, of one pair and fraction."""
+    return lambda method: (study, pair, fraction, method)
+
+
+def _longer(fraction, method):
+    """The same after four times the steps, and after one."""
+    long, short = (_of(study, _SMALL, fraction) for study in ("f1_longer", "f1_fashion"))
+    return [long(method)], [short(method)]
+
+
+def _lead_in_gain(fraction):
+    """What L2RKD gains from longer training beyond what KD gains."""
+    (own, before), (other, earlier) = (
+        _longer(fraction, name) for name in ("L2RKD, augmented", "KD, augmented")
+    )
+    return own + earlier, before + other
+
+
+_DIGITS = {fraction: _of("fewshot_digits", "digits", fraction) for fraction in (0.05, 1.0)}
+_BENCH = {fraction: _of("bench_fashion", _SMALL, fraction) for fraction in (_FEW, _MORE)}
+_ALL = _of("f2_fashion", _SMALL, 1.0)
+#: `{page: {text: (cells that are added, cells that are subtracted)}}`.
+COMPARISONS = {
+    "docs/longer_training.md": {
+        "1.1 ± 0.5 with 100": _longer(_FEW, "KD, augmented"),
+        "1.9 ± 0.6 with 600": _longer(_MORE, "KD, augmented"),
+        "1.0 ± 0.5": _lead_in_gain(_FEW),
+        "1.1 ± 0.4 more": _lead_in_gain(_MORE),
+        "1.4 ± 1.1 above": (
+            [_of("f1_fashion", _SMALL, _FEW)("L2RKD, augmented")],
+            [_of("f1_longer", _SMALL, _FEW)("KD, augmented")],
+        ),
+    },
+    "docs/little_data.md": {
+        "0.8 ± 0.7 to": ([_DIGITS[0.05]("L2RKD")], [_DIGITS[0.05]("L2RKD, augmented")]),
+        "1.3 ± 0.8 (not": ([_DIGITS[1.0]("L2RKD")], [_DIGITS[1.0]("L2RKD, augmented")]),
+    },
+    "docs/ideas.md": {
+        "-0.2 ± 0.4 with 100": ([_BENCH[_FEW]("patch of weight 3")], [_BENCH[_FEW]("patch")]),
+        "-0.3 ± 0.8 with 600": ([_BENCH[_MORE]("patch of weight 3")], [_BENCH[_MORE]("patch")]),
+        "0.2 ± 0.2 with [all": (
+            [_ALL("L2RKD of weight 0.3, augmented")],
+            [_ALL("L2RKD, augmented")],
+        ),
+        "1.6 ± 0.2": (
+            [_of("f1_fashion", _LARGE, _MORE)("L2RKD")],
+            [_of("f1_fashion", _LARGE, _MORE)("KD")],
+        ),
+        "0.1 ± 0.4": (
+            [_of("f6_same_data", "fashion", _MORE)("L2RKD")],
+            [_of("f6_same_data", "fashion", _MORE)("KD")],
+        ),
+    },
+    "docs/all_data.md": {
+        "0.2 ± 0.5 without": ([_DIGITS[1.0]("L2RKD")], [_DIGITS[1.0]("KD")]),
+    },
+}
+
+
+@functools.cache
+def _runs(study):
+    return json.loads((ROOT / f"studies/results/{study}.json").read_text())["runs"]
+
+
+def _accuracies(study, pair, fraction, method):
+    """Test accuracies of a cell, in the order of the seeds."""
+    found = {
+        run["seed"]: run["accuracy"]
+        for run in _runs(study)
+        if (run["phase"], run["pair"], run.get("method")) == ("test", pair, method)
+        and np.isclose(run["fraction"], fraction)
+    }
+    assert len(found) == 5
+    return np.array([found[seed] for seed in sorted(found)])
+
+
+def difference(added, subtracted):
+    """Mean of the paired difference and the half-width of its 95 % CI (Student's t)."""
+    values = sum(_accuracies(*cell) for cell in added)
+    values = values - sum(_accuracies(*cell) for cell in subtracted)
+    scale = stats.t.ppf(0.975, len(values) - 1) / len(values) ** 0.5
+    return values.mean(), scale * values.std(ddof=1)
