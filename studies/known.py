@@ -10,6 +10,7 @@ Primary contrasts, written down before the studies ran; all others are secondary
 - `f1_fashion`: L2RKD with augmentation minus KD with augmentation, 100 images, the student of
   95,000 weights.
 - `f1_longer`: the same, four times the steps, 6,000 weights.
+- `f1_others`: the same, 6,000 images, 6,000 weights.
 - `f1_resnet`: the same, resnet8 of resnet20.
 - `f2_fashion`: the same comparison, all images, 10 passes, 6,000 weights; `f2_longer`: 40
   passes.
@@ -85,6 +86,16 @@ f3_mnist = Study(
     methods=methods("crop") | other_regions("crop"),
     # 49 / 55,000 of each class, rounded, are 50 images.
     fractions=(49 / KNOWN_IMAGES, 100 / KNOWN_IMAGES, 2000 / KNOWN_IMAGES),
+    measures=(),
+)
+
+f1_others = Study(
+    title="Fashion-MNIST, 100, 600 and 6,000 images, with noise and FunMatch",
+    **FASHION,
+    pairs={"fashion": SMALL_STUDENT},
+    methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD, augmented")}
+    | other_regions("crop_flip"),
+    fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES, 6000 / KNOWN_IMAGES),
     measures=(),
 )
 
