@@ -90,7 +90,7 @@ f3_mnist = Study(
 )
 
 f1_others = Study(
-    title="Fashion-MNIST, 100, 600 and 6,000 images, with noise and FunMatch",
+    title="Fashion-MNIST, up to 6,000 images, noise and FunMatch",
     **FASHION,
     pairs={"fashion": SMALL_STUDENT},
     methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD, augmented")}
