@@ -26,9 +26,13 @@ def _noise(deviation):
     return f'ball:radius={deviation},norm="gaussian",scale="std"'
 
 
-def _region(region, against="KD", augment="", **options):
+def _region(region, against="KD", augment="", variant="", **options):
     return Method(
-        kind="l2rkd", options=HALF | {"region": region} | options, against=against, augment=augment
+        kind="l2rkd",
+        options=HALF | {"region": region} | options,
+        against=against,
+        augment=augment,
+        variant=variant,
     )
 
 
@@ -111,13 +115,7 @@ bench_fashion = Study(
 
 
 def _variant(variant, augment="crop_flip"):
-    return Method(
-        kind="l2rkd",
-        options=HALF | {"region": "patch"},
-        augment=augment,
-        against="patch",
-        variant=variant,
-    )
+    return _region("patch", "patch", augment, variant)
 
 
 bench_ideas = Study(
@@ -141,6 +139,26 @@ bench_ideas = Study(
         "hardest of 4 points": _variant("hardest of 4"),
         "augmented views as region": _variant("augmented views", augment=""),
         "patches of augmented views as region": _variant("augmented views first", augment=""),
+    },
+)
+
+bench_schedules = Study(
+    title="Bench: schedules, Fashion-MNIST, 100 and 6,000 images",
+    **_FASHION_MNIST | {"teacher_steps": 2000},
+    fractions=(100 / KNOWN_IMAGES, 6000 / KNOWN_IMAGES),
+    pairs={"6,000 weights": SMALL_STUDENT},
+    methods={
+        _AUGMENTED: Method(kind="kd", augment="crop_flip", against=_AUGMENTED),
+        "patch": _patch(),
+        "patch of weight 0.3": _patch(region_weight=0.3),
+        "a quarter of each batch": _patch(replace_fraction=0.25),
+        "weight falls to 0": _patch(variant="falling weight"),
+        "no regions in the last quarter": _patch(variant="data last"),
+        "patch, then a segment": _region("patch then segment", _AUGMENTED, "crop_flip"),
+        "KD, warm-up": Method(
+            kind="kd", augment="crop_flip", against=_AUGMENTED, variant="warm-up"
+        ),
+        "patch, warm-up": _patch(variant="warm-up"),
     },
 )
 

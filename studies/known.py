@@ -9,7 +9,7 @@ Primary contrasts, written down before the studies ran; all others are secondary
 
 - `f1_fashion`: L2RKD with augmentation minus KD with augmentation, 100 images, the student of
   95,000 weights.
-- `f1_longer`: the same, four times the steps, 6,000 weights.
+- `f1_longer`, `f1_longer_large`: the same, four times the steps, 6,000 and 95,000 weights.
 - `f1_others`: the same, 6,000 images, 6,000 weights.
 - `f1_resnet`: the same, resnet8 of resnet20.
 - `f2_fashion`: the same comparison, all images, 10 passes, 6,000 weights; `f2_longer`: 40
@@ -50,6 +50,14 @@ f1_longer = Study(
     **FASHION | _LONGER,
     pairs={"6,000 weights": SMALL_STUDENT},
     methods={name: _FASHION[name] for name in (AUGMENTED, "PE-BKD, augmented", "L2RKD, augmented")},
+    fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
+)
+
+f1_longer_large = Study(
+    title="Fashion-MNIST, four times the steps, 95,000 weights",
+    **FASHION | _LONGER,
+    pairs={"95,000 weights": LARGE_STUDENT},
+    methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD, augmented")},
     fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
 )
 

@@ -13,7 +13,7 @@ BATCH_NORMS = ("joint", "two passes", "frozen in regions", "recalibrated")
 MEASURES = ("corruptions", "local_shape")
 VARIANTS = (
     "", "augmented views", "augmented views first", "data last", "falling weight",
-    "growing radius", "hardest of 4", "temperature 2", "temperature 8",
+    "growing radius", "hardest of 4", "temperature 2", "temperature 8", "warm-up",
 )  # fmt: skip
 TEACHERS = ("all", "seed", "seed and fraction")
 #: Steps of the first round of a ranking, as a share of those of a reported run.
@@ -42,8 +42,8 @@ class Method:
             from the training points only, when training is over.
         augment: Augmentation of the images that both networks see, as for `l2rkd_tf.data.load`;
             empty for none.
-        variant: A way to choose or to weight region points that the library does not have, of
-            `studies.harness.variants`; empty for none.
+        variant: A way to choose or to weight region points that the library does not have, or
+            another schedule of the learning rate, of `studies.harness.variants`; empty for none.
 
     Raises:
         ValueError: If `kind`, `batch_norm` or `variant` is unknown.

@@ -1,4 +1,7 @@
-"""Ways to choose and to weight region points that the library does not have, for the bench."""
+"""Ways to choose and to weight region points that the library does not have, and a schedule.
+
+They are for the bench.
+"""
 
 import functools
 
@@ -78,6 +81,26 @@ class _EachStep(keras.callbacks.Callback):
         self._change(self.model, batch / self._steps)
 
 
+class _WarmUp(keras.callbacks.Callback):
+    """The learning rate rises from 0 in the first tenth of the steps, and falls on a cosine."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self._steps = steps
+
+    def on_train_begin(self, logs=None):
+        optimizer = self.model.optimizer
+        rising = max(1, self._steps // 10)
+        optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0,
+            decay_steps=self._steps - rising,
+            warmup_target=optimizer.get_config()["learning_rate"]["config"][
+                "initial_learning_rate"
+            ],
+            warmup_steps=rising,
+        )
+
+
 def _falling_weight(distiller, done):
     """The weight of regions falls from twice its value to 0."""
     distiller.region_weight = 2 * 0.9 * (1 - done)
@@ -128,10 +151,11 @@ _OPTIONS = {
     "augmented views": _augmented,
     "augmented views first": _augmented_first,
 }
-_CHANGES = {
-    "falling weight": _falling_weight,
-    "data last": _data_last,
-    "growing radius": _growing_radius,
+_CALLBACKS = {
+    "data last": functools.partial(_EachStep, _data_last),
+    "falling weight": functools.partial(_EachStep, _falling_weight),
+    "growing radius": functools.partial(_EachStep, _growing_radius),
+    "warm-up": _WarmUp,
 }
 
 
@@ -143,5 +167,5 @@ def changed(options, variant, teacher, student):
 
 def callbacks(variant, steps):
     """Callbacks of a variant, for a run of this many steps."""
-    change = _CHANGES.get(variant)
-    return [_EachStep(change, steps)] if change else []
+    callback = _CALLBACKS.get(variant)
+    return [callback(steps)] if callback else []
