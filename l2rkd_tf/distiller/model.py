@@ -104,7 +104,7 @@ class L2RKDDistiller(SavedDistiller):
         region: A `l2rkd_tf.regions.Region`, its name (`"patch"`) or its config. `None` means
             `Patch(grid=4)` for images, series and volumes (rank 3 or more), swaps and noise for
             vectors (`Segment()` with interpolated targets), and `Swap()` for only integers,
-            booleans, strings and what an `Embedding` reads: see `regions.default_region`.
+            booleans, strings and ids in floats: see `regions.default_region`.
         region_at: Layer after which regions are drawn, such as the embedding of token ids: its
             name or path (`"backbone/token_embedding"`), or a pair of such, the teacher's first
             (`None` where it is not run in regions). A region point is what the rest of each model

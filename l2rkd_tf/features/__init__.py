@@ -1,7 +1,8 @@
 """Outputs and inner features of a model in one forward pass, and the paths of its layers."""
 
 from l2rkd_tf.features.extract import feature_model, model_outputs
-from l2rkd_tf.features.graph import LayerOutput, has_graph, reads_ids
+from l2rkd_tf.features.graph import LayerOutput, has_graph
+from l2rkd_tf.features.ids import reads_ids
 from l2rkd_tf.features.layers import layer_outputs, layer_path, layer_shapes
 from l2rkd_tf.features.names import INPUT_GRADIENT, LOGITS, OUTPUT
 

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import keras
 
-from l2rkd_tf.utils.model_checks import all_layers
 from l2rkd_tf.utils.types import Shape
 
-__all__ = ["Graph", "LayerOutput", "Origin", "Recorder", "has_graph", "reads_ids", "trace"]
+__all__ = ["Graph", "LayerOutput", "Origin", "Recorder", "has_graph", "trace"]
 
 # Layers with weights that only shift and scale what they get: pixels stay pixels.
 _NORMALIZATIONS = (
@@ -126,38 +125,6 @@ def trace(model: Any, origins: Sequence[Origin] = (), recorder: "Recorder | None
             call_function=recorder,
         ).output
     return recorder.graph(inputs, outputs)
-
-
-def reads_ids(model: Any) -> list[bool]:
-    """Whether an input of a model is declared as integers, or an `Embedding` reads it, for each.
-
-    Bytes may be images, so `uint8` does not count. Empty for a model without a graph.
-    """
-    if not has_graph(model):
-        return []
-    declared = [_holds_integers(tensor) for tensor in keras.tree.flatten(model.inputs)]
-    if not any(isinstance(one, keras.layers.Embedding) for one in all_layers(model)):
-        return declared
-    recorder = Recorder()
-    inputs = keras.tree.flatten(trace(model, recorder=recorder).inputs)
-    read: set[int] = set()
-    # A layer of several outputs is there once for each of them.
-    calls = {
-        (id(layer), *map(id, given)): (layer, given) for layer, given in recorder.made_by.values()
-    }
-    for layer, given in calls.values():
-        if isinstance(layer, keras.layers.Embedding):
-            read.update(map(id, given))
-        elif has_graph(layer):
-            are_ids = zip(given, reads_ids(layer), strict=False)
-            read.update(id(tensor) for tensor, is_read in are_ids if is_read)
-    pairs = zip(inputs, declared, strict=True)
-    return [is_integer or id(tensor) in read for tensor, is_integer in pairs]
-
-
-def _holds_integers(tensor: Any) -> bool:
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    return "int" in dtype and dtype != "uint8"
 
 
 class Recorder:

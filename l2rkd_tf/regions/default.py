@@ -28,7 +28,7 @@ def default_region(
     It is `Patch(grid=4)` for images, series, videos and volumes, and for other inputs that come
     with them; `Compose([Swap(), Ball(2.0, norm="gaussian", scale="std")])` for vectors and columns
     of tables, of which categories are swapped only; and `Swap()` for only integers, booleans and
-    strings. Floats are ids if an `Embedding` of the model reads them, or the model declares them as
+    strings. Floats are ids if the model looks them up, as an `Embedding` does, or declares them as
     integers: they get no noise and are not mixed.
 
     Args:

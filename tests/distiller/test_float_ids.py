@@ -21,6 +21,56 @@ def network(dtype=None, nested=False, width=4):
     return keras.Model(ids, keras.layers.Dense(3)(keras.layers.Flatten()(features)))
 
 
+class TokenAndPosition(keras.layers.Layer):
+    """The layer of many examples of transformers."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.positions = keras.layers.Embedding(9, 4), keras.layers.Embedding(6, 4)
+
+    def call(self, ids):
+        return self.tokens(ids) + self.positions(keras.ops.arange(6))
+
+
+def through(layer):
+    """Ids that a layer or a function moves, or looks up in its own way, before anything else."""
+    ids = keras.Input((6,))
+    return keras.Model(ids, keras.layers.Dense(3)(keras.layers.Flatten()(layer(ids))))
+
+
+_EMBED = keras.layers.Embedding
+_THROUGH = {
+    "own layer": lambda ids: TokenAndPosition()(ids),
+    "reshaped": lambda ids: _EMBED(9, 4)(keras.layers.Reshape((2, 3))(ids)),
+    "function": lambda ids: _EMBED(9, 4)(keras.layers.Lambda(lambda x: x[:, ::-1])(ids)),
+    "operations": lambda ids: _EMBED(9, 4)(keras.ops.cast(ids[:, 1:], "int32")),
+    "categories": lambda ids: keras.layers.CategoryEncoding(9, output_mode="one_hot")(
+        keras.layers.Reshape((6, 1))(ids)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _THROUGH)
+def test_ids_that_something_moves_before_the_lookup_are_swapped(name):
+    teacher, student = (through(_THROUGH[name]) for _ in range(2))
+    assert isinstance(L2RKDDistiller(teacher, student).region, regions.Swap)
+
+
+def test_positions_are_no_ids():
+    """Vision transformers have an `Embedding` of positions."""
+
+    class Positions(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.positions = _EMBED(6, 1)
+
+        def call(self, inputs):
+            return inputs[..., None] + self.positions(keras.ops.arange(6))
+
+    teacher, student = (through(lambda inputs: Positions()(inputs)) for _ in range(2))
+    assert isinstance(L2RKDDistiller(teacher, student).region, regions.Compose)
+
+
 def sequential():
     layers = [keras.layers.Embedding(9, 4), keras.layers.Flatten(), keras.layers.Dense(3)]
     return keras.Sequential([keras.Input((6,)), *layers])
