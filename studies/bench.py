@@ -154,6 +154,9 @@ bench_schedules = Study(
         "a quarter of each batch": _patch(replace_fraction=0.25),
         "weight falls to 0": _patch(variant="falling weight"),
         "no regions in the last quarter": _patch(variant="data last"),
+        "patches of 3 grids": _region(
+            "patch:grid=2 + patch + patch:grid=7", _AUGMENTED, "crop_flip"
+        ),
         "patch, then a segment": _region("patch then segment", _AUGMENTED, "crop_flip"),
         "KD, warm-up": Method(
             kind="kd", augment="crop_flip", against=_AUGMENTED, variant="warm-up"

@@ -124,3 +124,17 @@ def test_what_changes_with_the_steps(name, values):
         radius = name == "growing radius"
         seen.append(distiller.region.radius if radius else distiller.region_weight)
     np.testing.assert_allclose(seen, values, rtol=1e-6)
+
+
+def test_warm_up_rises_in_a_tenth_of_the_steps_and_ends_at_0():
+    teacher, student = (
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]) for _ in range(2)
+    )
+    distiller = l2rkd_tf.L2RKDDistiller(teacher, student, seed=0)
+    rate = keras.optimizers.schedules.CosineDecay(0.5, decay_steps=40)
+    distiller.compile(keras.optimizers.SGD(rate))
+    (callback,) = variants.callbacks("warm-up", 40)
+    callback.set_model(distiller)
+    callback.on_train_begin()
+    rates = [distiller.optimizer._learning_rate(step) for step in (0, 2, 4, 22, 40)]
+    np.testing.assert_allclose(rates, [0.0, 0.25, 0.5, 0.25, 0.0], rtol=1e-6, atol=1e-7)
