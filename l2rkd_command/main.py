@@ -3,6 +3,7 @@
 import ast
 import difflib
 import importlib
+import os
 import re
 import sys
 
@@ -79,7 +80,7 @@ def parse(name, words):
         absl.flags.Error: If a flag is unknown or its value is refused.
         UsageError: If flags do not go together, or a word is not a flag.
     """
-    parsed, before = define(name), _before_dashes(words)
+    parsed, before = define(name), list(map(_at_home, _before_dashes(words)))
     try:
         rest = parsed([f"l2rkd {name}", *before])[1:]
     except ValueError as error:  # absl says so of a switch that gets no boolean
@@ -142,6 +143,11 @@ def define(name):
     flag_values = flags.FlagValues()
     _flags_module(name).define(flag_values)
     return flag_values
+
+
+def _at_home(word):
+    """A word with the home folder for `~` at the beginning of each path, as shells do not do it."""
+    return re.sub(r"(?<=[=,])~(?=/|,|$)", os.path.expanduser("~"), word)
 
 
 def _before_dashes(words):

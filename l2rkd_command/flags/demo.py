@@ -20,7 +20,7 @@ def define(FLAGS):
     flags.DEFINE_integer(
         "teacher_epochs", 40, "Epochs of the teacher, 20 steps each.", lower_bound=1, **options
     )
-    output.define(FLAGS, "runs/demo", overwrite=True)
+    output.define(FLAGS, "runs/demo")
 
 
 def check(FLAGS):

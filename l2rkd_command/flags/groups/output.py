@@ -1,6 +1,8 @@
 """Flags that say where results go and what is printed."""
 
+import fnmatch
 import os
+import pathlib
 
 from absl import flags
 
@@ -9,19 +11,29 @@ from l2rkd_command.flags.groups import under
 
 HEADING = "Output"
 
+# What commands write into an output folder: only a folder of such is ever replaced.
+_WRITTEN = (
+    "seed[0-9]*", "teacher", "search", "tuning.json", "student_saved_model", "*.tflite",
+    "student*.json", "model_card.md", "table.md", "results.json", "measures.json", "report.html",
+    "*.png",
+)  # fmt: skip
+# Flags of what a command reads, or writes outside of its output folder.
+_OTHERS = (
+    "student", "teacher", "dataset", "data_dir", "teacher_cache", "backup", "tensorboard",
+)  # fmt: skip
 
-def define(FLAGS, output, overwrite=False):
+
+def define(FLAGS, output):
     """Defines the flags.
 
     Args:
         FLAGS: `absl.flags.FlagValues` of the command.
         output: Default folder of the results.
-        overwrite: Whether an existing folder is replaced by default.
     """
     options = under(HEADING, FLAGS)
     flags.DEFINE_string("output", output, "Folder for the results.", **options)
     flags.DEFINE_boolean(
-        "overwrite", overwrite, "Whether to replace an output folder that exists.", **options
+        "overwrite", False, "Whether to replace an output folder of an earlier run.", **options
     )
     flags.DEFINE_boolean(
         "dry_run", False, "Print what would be done, write nothing, and exit.", **options
@@ -54,12 +66,49 @@ def define_tensorboard(FLAGS):
 
 
 def check(FLAGS):
-    """Refuses to replace an earlier run."""
+    """Refuses to replace an earlier run unasked, and anything else at all."""
+    received = f"Received: --output={FLAGS.output}"
     if not FLAGS.output:
-        raise UsageError("output", "must be a folder. Received: --output=")
-    if os.path.exists(FLAGS.output) and not FLAGS.overwrite:
+        raise UsageError("output", f"must be a folder. {received}")
+    if not os.path.lexists(FLAGS.output):
+        return
+    if not os.path.isdir(FLAGS.output):
+        raise UsageError("output", f"must be a folder. {received}, which is not one.")
+    if not FLAGS.overwrite:
         raise UsageError(
             "output",
-            f"must be a new folder. Received: --output={FLAGS.output}, which exists. Choose "
-            "another one, or pass --overwrite.",
+            f"must be a new folder. {received}, which exists. Choose another one, or pass "
+            "--overwrite.",
         )
+    foreign = sorted(filter(_is_foreign, os.listdir(FLAGS.output)))
+    if foreign:
+        raise UsageError(
+            "output",
+            f"must be a new folder, or one that holds only what a command wrote. {received}, with "
+            f"{', '.join(foreign[:3])} in it. Choose another one.",
+        )
+    if _is_within(os.getcwd(), FLAGS.output):
+        raise UsageError("output", f"must not hold the working directory. {received}")
+    for name in _OTHERS:
+        _check_outside(FLAGS, name)
+
+
+def _is_foreign(name):
+    return not any(fnmatch.fnmatchcase(name, pattern) for pattern in _WRITTEN)
+
+
+def _check_outside(FLAGS, name):
+    """Refuses to replace a folder with something in it that a flag names."""
+    value = (FLAGS[name].value if name in FLAGS else None) or ()
+    words = value.split(",") if isinstance(value, str) else value
+    for path in (word.rpartition("=")[2] for word in words):
+        if os.path.exists(path) and _is_within(path, FLAGS.output):
+            raise UsageError(
+                "output",
+                f"must not hold --{name}={path}, since --overwrite replaces the folder. "
+                f"Received: --output={FLAGS.output}. Choose another one.",
+            )
+
+
+def _is_within(path, folder):
+    return pathlib.Path(path).resolve().is_relative_to(pathlib.Path(folder).resolve())
