@@ -130,7 +130,8 @@ def _short(failure):
 
 def _write_examples(named_arrays, folder):
     file = folder / "examples.npz"
-    np.savez(file, **named_arrays)
+    # Not by keyword: an input may be called `file`.
+    np.savez(file, *named_arrays.values(), names=list(named_arrays))
     return file
 
 

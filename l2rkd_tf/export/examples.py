@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.export.inputs import declared_inputs, input_specs
+from l2rkd_tf.export.inputs import declared_inputs, input_names, input_specs
 from l2rkd_tf.teacher_cache.inputs import split_inputs
 from l2rkd_tf.utils.types import Data
 
@@ -59,7 +59,9 @@ def examples_for(student: keras.Model, representative_data: RepresentativeData |
     declared = declared_inputs(student)
     if representative_data is not None:
         given, positions = _gather(representative_data, declared)
-        specs = input_specs(given if declared is None else declared)
+        taken = given if declared is None else declared
+        specs = input_specs(taken)
+        given = _in_order(given, taken)
         examples = Examples(_align(given, specs), specs, "representative_data", positions)
         _check_finite(examples)
         return examples
@@ -156,12 +158,24 @@ def _draw_uniform(specs):
     return keras.tree.map_structure(draw, specs)
 
 
+def _in_order(given, taken):
+    """The given arrays in the order of the inputs that the student takes: a dict says by name."""
+    if not isinstance(given, dict):
+        return given
+    names = input_names(taken)
+    if set(names) <= set(given):
+        return [given[name] for name in names]
+    if len(names) > 1 and input_names(given) != names:
+        raise ValueError(
+            f"`representative_data` must have the names of the student's inputs, {names}. "
+            f"Received: a dict with {list(given)}."
+        )
+    return given
+
+
 def _align(given, specs):
     """The given arrays in the structure, and with the dtypes, of the student's inputs."""
     flat_specs = keras.tree.flatten(specs)
-    names = [spec.name for spec in flat_specs]
-    if isinstance(given, dict) and set(names) <= set(given):
-        given = [given[name] for name in names]
     arrays = keras.tree.flatten(given)
     counts = {len(array) for array in arrays}
     fits = len(arrays) == len(flat_specs) and all(map(_fits, arrays, flat_specs))

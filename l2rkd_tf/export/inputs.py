@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-__all__ = ["declared_inputs", "input_specs"]
+__all__ = ["declared_inputs", "input_names", "input_specs"]
 
 
 def declared_inputs(student: keras.Model) -> Any:
@@ -26,25 +26,29 @@ def input_specs(inputs: Any) -> Any:
     Returns:
         A `tf.TensorSpec` for each, in the same structure, of any batch size.
     """
-    tensors = keras.tree.flatten_with_path(inputs)
-    names = [_name(position, *entry) for position, entry in enumerate(tensors)]
+    tensors = keras.tree.flatten(inputs)
+    names = [re.sub(r"\W", "_", name) for name in input_names(inputs)]
     if len(set(names)) < len(names):
         names = [f"input_{position}" for position in range(len(names))]
     specs = [
         tf.TensorSpec((None, *tensor.shape[1:]), _dtype(tensor), name)
-        for name, (_, tensor) in zip(names, tensors, strict=True)
+        for name, tensor in zip(names, tensors, strict=True)
     ]
     return keras.tree.pack_sequence_as(inputs, specs)
 
 
+def input_names(inputs: Any) -> list[str]:
+    """The key or name of each input, or `input_0` and so on, in the order of the structure."""
+    entries = enumerate(keras.tree.flatten_with_path(inputs))
+    return [_name(position, *entry) for position, entry in entries]
+
+
 def _name(position, where, tensor):
     if where and isinstance(where[-1], str):
-        name = where[-1]
-    elif isinstance(tensor, keras.KerasTensor) and not tensor.name.startswith("keras_tensor"):
-        name = tensor.name
-    else:  # An array, or an automatic name with a number that Keras increments.
-        name = f"input_{position}"
-    return re.sub(r"\W", "_", name)
+        return where[-1]
+    if isinstance(tensor, keras.KerasTensor) and not tensor.name.startswith("keras_tensor"):
+        return tensor.name
+    return f"input_{position}"  # An array, or an automatic name with a number that increases.
 
 
 def _dtype(tensor):

@@ -165,3 +165,29 @@ def test_examples_of_two_inputs_in_each_form(tmp_path, data):
 def test_examples_that_do_not_fit_get_advice(tmp_path, data, message):
     with pytest.raises(ValueError, match=message):
         export.export_saved_model(dense_student(), tmp_path / "a", representative_data=data)
+
+
+def two_inputs(first, second):
+    inputs = [keras.Input((1,), name=first), keras.Input((1,), name=second)]
+    return keras.Model(inputs, layers.Dense(1)(layers.Concatenate()(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("b-left", "a-right"), ("b.x", "b-x"), ("file", "allow_pickle")]
+)
+def test_a_dict_says_by_name_which_input_is_which(tmp_path, first, second):
+    """Names that are changed in the file, since it takes letters, digits and `_` only."""
+    student = two_inputs(first, second)
+    small, large = np.linspace(0, 1, 8)[:, None], np.linspace(50, 100, 8)[:, None]
+    data = {second: large, first: small}
+    report = export.export_litert(student, tmp_path / "a.tflite", "int8", representative_data=data)
+    assert list(report.input_range.values()) == [[0.0, 1.0], [50.0, 100.0]]
+    assert report.max_abs_difference < 0.1 * report.output_spread + 0.1
+
+
+def test_a_dict_with_other_names_is_refused(tmp_path):
+    student = two_inputs("left", "right")
+    data = {"a": np.ones((2, 1)), "left": np.ones((2, 1))}
+    message = r"must have the names .*\['left', 'right'\]. Received: a dict with \['a', 'left'\]"
+    with pytest.raises(ValueError, match=message):
+        export.export_saved_model(student, tmp_path / "a", representative_data=data)

@@ -45,7 +45,8 @@ def run(artifact: str, examples: str, outputs: str) -> dict:
 
     Args:
         artifact: Path of the `.tflite` file.
-        examples: Path of an `.npz` file with arrays of shape `(examples, ...)` by input name.
+        examples: Path of an `.npz` file with arrays of shape `(examples, ...)`, and the `names` of
+            the inputs that they are for.
         outputs: Path of the `.npz` file to write, with an array for each output, in their order.
 
     Returns:
@@ -66,7 +67,7 @@ def run(artifact: str, examples: str, outputs: str) -> dict:
 
 def _one_at_a_time(examples):
     with np.load(examples) as file:
-        arrays = dict(file)
+        arrays = {name: file[f"arr_{index}"] for index, name in enumerate(file["names"])}
     for index in range(len(next(iter(arrays.values())))):
         yield {name: array[index : index + 1] for name, array in arrays.items()}
 
