@@ -94,8 +94,9 @@ def decision_map(
             subtitle = f"agrees with {reference_name}: {100 * agreement:.1f} %"
         covered = panel.draw_examples(axes, plane, examples)
         panel.draw_names(axes, plane, values, covered, names)
-        axes.set_title(name, fontsize=10, fontweight="bold", pad=17)
-        axes.text(0.5, 1.02, subtitle, fontsize=9, ha="center", transform=axes.transAxes)
+        axes.set_title(name, fontsize=10, fontweight="bold", pad=17, parse_math=False)
+        placed = {"ha": "center", "transform": axes.transAxes, "parse_math": False}
+        axes.text(0.5, 1.02, subtitle, fontsize=9, **placed)
     _draw_legend(figure, handles, legend_columns)
     if path is not None:
         style.save(figure, path)
@@ -158,7 +159,7 @@ def _empty_panels(count, legend_rows, title):
         box = (x / _WIDTH_INCHES, y / height, side / _WIDTH_INCHES, side / height)
         panels.append(drawing.add_axes(box))
     if title:
-        drawing.suptitle(title, y=1 - 0.06 / height, va="top", fontsize=12)
+        drawing.suptitle(title, y=1 - 0.06 / height, va="top", fontsize=12, parse_math=False)
     return drawing, panels
 
 
@@ -184,7 +185,7 @@ def _legend_handles(palette, names, reference_name):
 
 
 def _draw_legend(figure, handles, columns):
-    figure.legend(
+    legend = figure.legend(
         handles=handles,
         loc="lower center",
         ncols=columns,
@@ -195,3 +196,4 @@ def _draw_legend(figure, handles, columns):
         handlelength=1.4,
         columnspacing=1.2,
     )
+    style.show_as_written(legend)

@@ -132,6 +132,7 @@ def draw_names(
             fontsize=9,
             ha="center",
             va="center",
+            parse_math=False,
             path_effects=[patheffects.withStroke(linewidth=2, foreground="white")],
         )
 

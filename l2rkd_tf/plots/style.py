@@ -15,6 +15,7 @@ from l2rkd_tf.utils.types import PathLike
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 __all__ = [
     "PAGE_WIDTH",
@@ -25,6 +26,7 @@ __all__ = [
     "named",
     "require_matplotlib",
     "save",
+    "show_as_written",
     "use_log_axis",
     "use_share_axis",
 ]
@@ -178,8 +180,13 @@ def legend_below(figure: "Figure", title: str | None = None, max_columns: int = 
             ncols=-(-len(entries) // rows),
             title=title,
         )
+    show_as_written(legend)
+
+
+def show_as_written(legend: "Legend") -> None:
+    """Keeps names with dollar signs from being read as formulas."""
     for text in legend.get_texts():
-        text.set_parse_math(False)  # a name may contain dollar signs
+        text.set_parse_math(False)
 
 
 def save(figure: "Figure", path: PathLike) -> None:

@@ -180,9 +180,21 @@ def write_text(path: PathLike, text: str) -> None:
 
 
 def write_json(path: PathLike, content: Any, indent: int | None = 2) -> None:
-    """Writes plain values as JSON, atomically: for people, or compact with `indent=None`."""
+    """Writes plain values as JSON, atomically: for people, or compact with `indent=None`.
+
+    NaN and infinite numbers become `null`, since JSON has no others.
+    """
     separators = None if indent else (",", ":")
-    write_text(path, json.dumps(content, indent=indent, separators=separators) + "\n")
+    text = json.dumps(_finite(content), indent=indent, separators=separators, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def _finite(content):
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def check_space(folder: PathLike, variables: Iterable[keras.Variable]) -> None:

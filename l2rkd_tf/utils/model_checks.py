@@ -135,17 +135,25 @@ def given_models(teacher: Any, student: Any) -> tuple[tuple[str, Any], ...]:
 
 
 def check_shares_nothing_trained(teacher: keras.Model | None, student: keras.Model) -> None:
-    """Checks that the student trains no weight of the teacher."""
+    """Checks that the student's training changes no weight of the teacher."""
     if teacher is None:
         return
     teacher_variables = {id(variable) for variable in teacher.variables}
-    shared = [v.path for v in student.trainable_variables if id(v) in teacher_variables]
+    trained = [*student.trainable_variables, *_moving_statistics(student)]
+    shared = [variable.path for variable in trained if id(variable) in teacher_variables]
     if shared:
         raise ValueError(
             "`teacher` and `student` must not share weights that the student trains, since the "
             f"teacher would change. Received: shared weights {shared}. Freeze the shared layers "
             "(`layer.trainable = False`) or clone the teacher."
         )
+
+
+def _moving_statistics(model):
+    """What batch normalizations move in training; some have nothing else."""
+    for layer in all_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+            yield from layer.non_trainable_variables
 
 
 def check_inputs_agree(teacher: keras.Model | None, student: keras.Model) -> None:

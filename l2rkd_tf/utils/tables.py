@@ -9,7 +9,8 @@ def cell(value: object) -> str:
     """A value as text that fits into a table's cell: without line breaks, and `|` escaped."""
     if isinstance(value, float):
         value = f"{value:.6g}"
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    text = text.encode("utf-8", "backslashreplace").decode()  # names of files may be other bytes
     return " ".join(text.split()).replace("|", "\\|")
 
 

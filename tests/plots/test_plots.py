@@ -228,6 +228,17 @@ def test_a_failed_save_leaves_the_older_picture(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["map.unknown"]
 
 
+def test_names_with_dollar_signs_are_shown_as_they_are(tmp_path):
+    """As prices are classes: `$`, `$$` and `$$$`."""
+    models = {"$": halfplane_model(1.0), "$x_": halfplane_model(1.5)}
+    figure = plots.decision_map(
+        models, TRIANGLE, class_names=["$$", "$x_"], title="$$", path=tmp_path / "map.png"
+    )
+    found = {item.get_text() for item in figure.findobj(text.Text)}
+    assert {"$$", "$x_", "$", "boundaries of $"} <= found
+    assert (tmp_path / "map.png").stat().st_size > 5_000
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

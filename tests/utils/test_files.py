@@ -243,6 +243,13 @@ def test_text_is_utf_8_and_json_is_indented(tmp_path):
     assert text.startswith('{\n  "accuracy"') and text.endswith("}\n")
 
 
+def test_json_has_no_nan(tmp_path):
+    content = {"loss": [float("nan"), 1.0, (float("-inf"), 2)], "time": float("inf")}
+    files.write_json(tmp_path / "content.json", content)
+    found = json.loads((tmp_path / "content.json").read_text(), parse_constant=pytest.fail)
+    assert found == {"loss": [None, 1.0, [None, 2]], "time": None}
+
+
 def test_space_is_that_of_values_and_names(tmp_path, monkeypatch):
     variable = keras.Variable([[1.0] * 1000] * 10)
     needed = 4 * 10_000 + 4096
