@@ -14,8 +14,9 @@ import tensorflow as tf
 from absl.flags import FlagValues
 
 import l2rkd_tf
+from l2rkd_command.flags.groups.data import NAMES
 from l2rkd_command.flags.groups.objective import needs_teacher
-from l2rkd_tf.cli.common import dashboard, devices, from_flags, plan, training
+from l2rkd_tf.cli.common import backups, dashboard, devices, from_flags, plan, training
 from l2rkd_tf.cli.common.console import Console
 from l2rkd_tf.cli.common.parsing import make_methods, region_of_flag
 from l2rkd_tf.cli.common.run_folder import config_of, run_folder, save_run
@@ -43,6 +44,8 @@ def _distill(flags):
     """Trains a student for each seed, and reports."""
     chief = devices.is_chief(tf.distribute.get_strategy())
     console = Console(flags.verbose, len(flags.seeds) + needs_teacher(flags), chief)
+    for seed in flags.seeds if flags.backup else ():
+        backups.begin(_backup_folder(flags, seed), "distill", flags)
     # All workers must save, since to read weights may take all of them.
     kept = run_folder(flags.output) if chief else tempfile.TemporaryDirectory()
     with kept as folder:
@@ -77,9 +80,14 @@ def _get_teacher(flags, folder, console):
     console.note(f"The teacher's test accuracy: {metrics['test']['accuracy']:.2%}")
     teacher_folder = os.path.join(folder, "teacher")
     os.makedirs(teacher_folder)
-    config = config_of("distill", flags) | {"seed": 0, "fraction": 1.0}
-    save_run(teacher_folder, teacher, config, history, metrics)
+    save_run(teacher_folder, teacher, _config_of_teacher(flags), history, metrics)
     return teacher
+
+
+def _config_of_teacher(flags):
+    """What the teacher is trained with: data of the flags, but not the student's settings."""
+    config = {"command": "distill", "batch_size": flags.batch_size, "fraction": 1.0}
+    return config | training.TEACHER | {name: flags[name].value for name in NAMES}
 
 
 def _teacher_path(flags):
@@ -170,10 +178,7 @@ def _callbacks(flags, train, validation, trainee, config, folder):
     """What watches a training."""
     seed = config["seed"]
     board = _board_folder(flags, seed, folder)
-    watching = [
-        *dashboard.make_callbacks(board, config, trainee, validation),
-        keras.callbacks.CSVLogger(os.path.join(folder, "log.csv")),
-    ]
+    watching = dashboard.make_callbacks(board, config, trainee, validation)
     if not flags.backup:
         return watching
     backup = l2rkd_tf.callbacks.TrainingBackup(

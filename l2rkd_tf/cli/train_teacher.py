@@ -6,7 +6,6 @@ Each seed gets a folder with `model.keras`, `config.json`, `history.json`, `log.
 
 import os
 
-import keras
 import numpy as np
 from absl.flags import FlagValues
 
@@ -78,10 +77,7 @@ def _train(flags, seed, folder, console):
         optimizer=from_flags.make_optimizer(flags),
         verbose=console.keras_verbose,
         validation_data=validation,
-        callbacks=[
-            *dashboard.make_callbacks(board, config, trainee),
-            keras.callbacks.CSVLogger(os.path.join(folder, "log.csv")),
-        ],
+        callbacks=dashboard.make_callbacks(board, config, trainee),
     )
     metrics = training.measure(teacher, validation, test, step_ms)
     save_run(folder, teacher, config, history, metrics)

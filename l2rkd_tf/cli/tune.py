@@ -9,6 +9,7 @@ measured on the test split, which no trial has seen. The folder of `--output` ge
 import os
 import pathlib
 import shlex
+import shutil
 import time
 
 import keras
@@ -18,7 +19,7 @@ from absl.flags import FlagValues
 from l2rkd_command.errors import blame
 from l2rkd_command.flags.groups.data import NAMES
 from l2rkd_command.flags.tune import TUNED, with_radius
-from l2rkd_tf.cli.common import from_flags, plan, training
+from l2rkd_tf.cli.common import backups, from_flags, plan, training
 from l2rkd_tf.cli.common.console import Console
 from l2rkd_tf.cli.common.pages import percent
 from l2rkd_tf.cli.common.parsing import parse_region
@@ -48,6 +49,9 @@ def run(flags: FlagValues) -> None:
     if flags.dry_run:
         plan.show("tune", _plan(flags))
         return
+    kept = os.path.join(flags.backup, "backup_of_search") if flags.backup else ""
+    if kept:
+        backups.begin(kept, "tune", flags)
     console = Console(flags.verbose, total=3)
     console.step(f"Loading the teacher from {flags.teacher}")
     teacher = from_flags.load_teacher(flags)
@@ -58,7 +62,7 @@ def run(flags: FlagValues) -> None:
             Trials(flags, teacher, console),
             ranges(flags),
             max_trials=flags.trials,
-            directory=flags.backup or folder / "search",
+            directory=kept or folder / "search",
             seed=flags.search_seed,
         )
         best = {name: trials[0][name] for name in TUNED}
@@ -67,6 +71,8 @@ def run(flags: FlagValues) -> None:
         results = {"best": best, "test_accuracies": accuracies, "trials": trials}
         results |= {"config": config_of("tune", flags), "versions": versions()}
         write_json(folder / "tuning.json", results)
+    if kept:
+        shutil.rmtree(kept, ignore_errors=True)
     _report(flags, trials, accuracies, console)
 
 

@@ -3,12 +3,8 @@
 import numpy as np
 
 from l2rkd_tf import L2RKDDistiller, callbacks, plots
+from l2rkd_tf.cli.common.run_folder import NOT_OF_TRAINING
 
-# Settings that say where a run lies and what it prints, but not what it trains.
-_NO_HYPERPARAMETERS = {
-    "backup", "command", "cpu_devices", "data_dir", "download", "dry_run", "output", "overwrite",
-    "seeds", "teacher_cache", "tensorboard", "tpu", "verbose",
-}  # fmt: skip
 _DRAWINGS = 5
 _POINTS = 256
 _RESOLUTION = 60
@@ -42,7 +38,7 @@ def hyperparameters(config):
     return {
         name: _as_hyperparameter(value)
         for name, value in config.items()
-        if name not in _NO_HYPERPARAMETERS
+        if name not in {"command", *NOT_OF_TRAINING}
     }
 
 

@@ -1,6 +1,7 @@
 """Folders of results, written atomically, and the record of a run in them."""
 
 import contextlib
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +13,16 @@ import tensorflow as tf
 from absl.flags import FlagValues
 
 import l2rkd_tf
-from l2rkd_tf.utils.files import atomic_path, write_json
+from l2rkd_tf.utils.files import atomic_path, write_json, write_text
 from l2rkd_tf.utils.types import PathLike
 
-__all__ = ["config_of", "run_folder", "save_run", "versions"]
+__all__ = ["NOT_OF_TRAINING", "config_of", "run_folder", "save_run", "versions"]
+
+#: Flags that say where a run lies and what it prints, but not what it trains.
+NOT_OF_TRAINING = {
+    "backup", "cpu_devices", "data_dir", "download", "dry_run", "output", "overwrite", "seeds",
+    "teacher_cache", "tensorboard", "tpu", "verbose",
+}  # fmt: skip
 
 
 def versions() -> dict[str, str]:
@@ -65,4 +72,11 @@ def save_run(
     floats = {name: [float(value) for value in values] for name, values in history.items()}
     write_json(os.path.join(folder, "config.json"), {**config, "versions": versions()})
     write_json(os.path.join(folder, "history.json"), floats)
+    write_text(os.path.join(folder, "log.csv"), _as_csv(floats))
     write_json(os.path.join(folder, "metrics.json"), metrics)
+
+
+def _as_csv(history):
+    """A history with a line for each epoch, those before an interruption included."""
+    lines = [["epoch", *history], *zip(itertools.count(), *history.values(), strict=False)]
+    return "".join(",".join(map(str, line)) + "\n" for line in lines)

@@ -15,6 +15,15 @@ METHODS = ("none", "kd", "l2rkd")
 
 
 SPLITS = ("train", "validation", "test")
+#: What a teacher of small images is trained with, unless something else is said.
+TEACHER = {
+    "widths": (32, 64, 128),
+    "convs_per_block": 2,
+    "seed": 0,
+    "epochs": 40,
+    "learning_rate": 2e-3,
+    "augment": "crop",
+}
 
 
 def load_splits(name, batch_size, *, fraction=1.0, seed=0, augment=None, splits=SPLITS, **kwargs):
@@ -218,7 +227,12 @@ def steps_of_a_pass(dataset):
     return max(len(dataset), 20)
 
 
-def build_teacher(dataset, seed=0, widths=(32, 64, 128), convs_per_block=2):
+def build_teacher(
+    dataset,
+    seed=TEACHER["seed"],
+    widths=TEACHER["widths"],
+    convs_per_block=TEACHER["convs_per_block"],
+):
     """A new teacher of small images, a convnet."""
     return build_network(dataset, widths, seed, convs_per_block)
 
@@ -226,13 +240,13 @@ def build_teacher(dataset, seed=0, widths=(32, 64, 128), convs_per_block=2):
 def train_teacher(
     dataset,
     *,
-    widths=(32, 64, 128),
-    convs_per_block=2,
+    widths=TEACHER["widths"],
+    convs_per_block=TEACHER["convs_per_block"],
     batch_size=50,
-    seed=0,
-    epochs=40,
+    seed=TEACHER["seed"],
+    epochs=TEACHER["epochs"],
     steps_per_epoch=None,
-    learning_rate=2e-3,
+    learning_rate=TEACHER["learning_rate"],
     data_options=None,
     **kwargs,
 ):
@@ -242,7 +256,7 @@ def train_teacher(
         The teacher, the history of `fit`, and its metrics.
     """
     train, validation, test = load_splits(
-        dataset, batch_size, seed=seed, augment="crop", **(data_options or {})
+        dataset, batch_size, seed=seed, augment=TEACHER["augment"], **(data_options or {})
     )
     teacher = build_teacher(train, seed, widths, convs_per_block)
     history, step_ms = fit(
