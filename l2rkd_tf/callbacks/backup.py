@@ -108,8 +108,8 @@ class TrainingBackup(keras.callbacks.Callback):
                 f"Received: the fit() of the unbuilt model {self.model.name!r}. Call it on a batch "
                 "first."
             )
-        self._state = {"batches": 0, "epochs": [], "history": {}}
         self._region = self.model.region if isinstance(self.model, L2RKDDistiller) else None
+        self._state = {"batches": 0, "epochs": [], "history": {}, "region": _kind_of(self._region)}
         self._is_begun = False
         self._averages = SwappedAverages()
         set_initial_epoch(self.model, None)
@@ -202,13 +202,15 @@ class TrainingBackup(keras.callbacks.Callback):
             _load_seeds(self.model, os.path.join(folder, _SEEDS))
             with open(os.path.join(folder, _STATE), encoding="utf-8") as file:
                 state = json.load(file)
+            if state["region"] != self._state["region"]:
+                raise ValueError("The region is of another kind.")
             self._set_numbers(state.pop("numbers"), state.pop("radius"))
             if state.pop("averages_are_swapped"):
                 swap_averages(self.model)
         except ValueError as error:
             raise ValueError(
                 "`directory` must hold backups of the run that is being started. Received: "
-                f"{folder!r}, which does not fit the model. Delete it to start from scratch."
+                f"{folder!r}, which does not fit the model and its region. Delete it to start from scratch."
             ) from error
         self._state = state
         set_initial_epoch(self.model, epoch)
@@ -332,6 +334,12 @@ def _load_seeds(model, path):
         values = [states[f"arr_{i}"] for i in range(len(states.files))]
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def _kind_of(region):
+    """Name of a region's class, with those of its members."""
+    members = region.regions if isinstance(region, RegionOfRegions) else ()
+    return [type(region).__name__, *map(_kind_of, members)]
 
 
 def _set_radius(region, radius):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2rkd_tf import data
+from l2rkd_tf import data, regions
 from l2rkd_tf.callbacks import TrainingBackup
 from tests.callbacks.backup_runs import (
     EPOCHS,
@@ -129,3 +129,17 @@ def test_a_backup_of_another_model(build, digits_dir, interrupted):
     with pytest.raises(ValueError, match="`directory` must hold backups of the run.*epoch-000002"):
         compiled(build()).fit(load(digits_dir), callbacks=[TrainingBackup(interrupted)], verbose=0)
     assert names(interrupted) == ["epoch-000001", "epoch-000002"]
+
+
+def test_a_backup_of_another_kind_of_region(digits_dir, tmp_path):
+    """Its radius means something else."""
+    options = {"steps_per_epoch": 1, "verbose": 0}
+    for region in (regions.Patch(radius=0.9), regions.Ball(radius=0.05)):
+        backup = TrainingBackup(tmp_path, delete_checkpoint=False)
+        model = compiled(distiller(region=region))
+        if isinstance(region, regions.Ball):
+            with pytest.raises(ValueError, match="does not fit the model and its region"):
+                model.fit(load(digits_dir), epochs=2, callbacks=[backup], **options)
+            assert region.radius == 0.05
+        else:
+            model.fit(load(digits_dir), callbacks=[backup], **options)
