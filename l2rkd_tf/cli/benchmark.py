@@ -47,6 +47,8 @@ def run(flags: FlagValues) -> None:
     console.step(f"Loading {flags.dataset}, the student and the teacher")
     models = from_flags.load_model("student", flags.student), from_flags.load_teacher(flags)
     train, _, test = from_flags.load_splits(flags)
+    for name, model in zip(("student", "teacher"), models, strict=True):
+        from_flags.check_fits(name, getattr(flags, name), model, test)
     with run_folder(flags.output) as folder:
         folder = pathlib.Path(folder)
         reports, results = measure_all(flags, models, (train, test), region, folder, console)

@@ -131,6 +131,8 @@ def _run_seed(flags, teacher, seed, folder, console):
     folder = os.path.join(folder, f"seed{seed}")
     os.makedirs(folder)
     train, validation, test = from_flags.load_splits(flags, seed)
+    if teacher and flags.teacher:
+        from_flags.check_fits("teacher", flags.teacher, teacher, train)
     student = _build_student(flags, train, seed)
     trainee = training.build_trainee(flags.method, teacher, student, **_options(flags, seed))
     schedule = from_flags.schedule(flags, train)
@@ -140,7 +142,7 @@ def _run_seed(flags, teacher, seed, folder, console):
         f"{schedule['steps_per_epoch']} steps"
     )
     config = config_of("distill", flags) | {"teacher": _teacher_path(flags), "seed": seed}
-    config["steps_per_epoch"] = schedule["steps_per_epoch"]
+    config |= {"steps_per_epoch": schedule["steps_per_epoch"], "class_names": train.class_names}
     train = _with_teacher_outputs(flags, train, trainee, seed, console.keras_verbose == 1)
     history, step_ms = training.fit(
         trainee,
@@ -227,6 +229,7 @@ def _plan(flags):
             teacher = training.build_teacher(dataset)
             rows["Teacher"] = f"{plan.describe_model(teacher)}, which would be trained first"
         elif needs_teacher(flags):
+            from_flags.check_fits("teacher", flags.teacher, teacher, dataset)
             rows["Teacher"] = f"{plan.describe_model(teacher)}, from {flags.teacher}"
         student = _build_student(flags, dataset, seed)
         rows["Student"] = plan.describe_model(student)

@@ -36,6 +36,7 @@ def run(flags: FlagValues) -> None:
     console.step(f"Loading {flags.student} and {flags.dataset}")
     student = from_flags.load_model("student", flags.student)
     examples, _, test = from_flags.load_splits(flags)
+    from_flags.check_fits("student", flags.student, student, test)
     accuracy = training.evaluate(student, test)["accuracy"]
     with _export_errors(flags), run_folder(flags.output) as folder:
         reports = _export_both(flags, student, examples, pathlib.Path(folder), console)

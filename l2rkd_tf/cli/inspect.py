@@ -39,6 +39,17 @@ def run(flags: FlagValues) -> None:
     console = Console(flags.verbose, total=4)
     console.step(f"Loading {flags.dataset}, the teacher and {', '.join(students)}")
     test, models = load_test(flags), load_models(flags, students)
+    for name, file in ({TEACHER: flags.teacher} | students).items():
+        flag = "teacher" if name == TEACHER else "student"
+        from_flags.check_fits(flag, file, models[name], test)
+    # Made first, so that a folder that cannot be written to is told before minutes of measuring.
+    with run_folder(flags.output) as folder:
+        measures = _measure_and_write(flags, students, test, models, region, folder, console)
+    _report(flags, students, measures, test, console)
+
+
+def _measure_and_write(flags, students, test, models, region, folder, console):
+    """Measures, draws, and writes the report; returns what was measured."""
     examples = fidelity.first_examples(test, flags.num_points)
     region = region or regions.default_region(examples[0])
     console.step(f"Measuring on {test.num_examples:,} examples of {flags.splits[-1]}")
@@ -56,8 +67,8 @@ def run(flags: FlagValues) -> None:
     )
     console.step("Writing the report")
     notes = notes_of(flags, region, len(examples[0]), refused)
-    write_report(flags, students, measures, figures, notes)
-    _report(flags, students, measures, test, console)
+    write_report(flags, students, measures, figures, notes, pathlib.Path(folder))
+    return measures
 
 
 def load_test(flags):
@@ -118,25 +129,23 @@ def notes_of(flags, region, num_points, refused):
     ]
     # Without what the message goes on to list: all layers that would do.
     reasons = {name: ". ".join(why.split(". ")[:2]) for name, why in refused.items()}
+    if num_points < shape_figures.EXAMPLES_OF_A_MAP:
+        notes.append("No decision map: it needs three examples.")
     return notes + [f"No linear radius of {name}: {why}." for name, why in reasons.items()]
 
 
-def write_report(flags, students, measures, figures, notes):
-    """Writes the output folder."""
+def write_report(flags, students, measures, figures, notes, folder):
+    """Writes the files of the output folder."""
     # A teacher of several files has no run of its own.
     runs = {
         name: {part: read_record(path, part) for part in ("config", "history")}
         for name, path in ({TEACHER: flags.teacher} | students).items()
     }
-    with run_folder(flags.output) as folder:
-        folder = pathlib.Path(folder)
-        title = f"{', '.join(students)} compared with their teacher on {flags.dataset}"
-        page = render_report(
-            folder, title, notes=notes, measures=measures, figures=figures, runs=runs
-        )
-        write_text(folder / "report.html", page)
-        record = {"config": config_of("inspect", flags), "versions": versions()}
-        write_json(folder / "measures.json", measures | record)
+    title = f"{', '.join(students)} compared with their teacher on {flags.dataset}"
+    page = render_report(folder, title, notes=notes, measures=measures, figures=figures, runs=runs)
+    write_text(folder / "report.html", page)
+    record = {"config": config_of("inspect", flags), "versions": versions()}
+    write_json(folder / "measures.json", measures | record)
 
 
 def best_student(measures):

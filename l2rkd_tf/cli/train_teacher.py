@@ -68,6 +68,7 @@ def _train(flags, seed, folder, console):
     )
     config = config_of("train-teacher", flags)
     config |= {"steps_per_epoch": schedule["steps_per_epoch"], "seed": seed}
+    config["class_names"] = train.class_names
     board = os.path.join(flags.tensorboard, f"seed{seed}") if flags.tensorboard else ""
     trainee = training.build_trainee("none", None, teacher)
     history, step_ms = training.fit(

@@ -55,6 +55,9 @@ def run(flags: FlagValues) -> None:
     console = Console(flags.verbose, total=3)
     console.step(f"Loading the teacher from {flags.teacher}")
     teacher = from_flags.load_teacher(flags)
+    # KerasTuner takes an error in a trial for a bad setting.
+    dataset, *_ = from_flags.load_splits(flags, int(flags.seeds[0]))
+    from_flags.check_fits("teacher", flags.teacher, teacher, dataset)
     with run_folder(flags.output) as folder:
         folder = pathlib.Path(folder)
         console.step(f"Searching: {flags.trials} trials, {len(flags.seeds)} students each")
@@ -161,6 +164,7 @@ def finish(flags, teacher, setting, folder, console):
         (folder / f"seed{seed}").mkdir()
         # As `l2rkd distill` would have written it, so that later commands read it.
         config = config_of("tune", flags) | setting | {"seed": seed}
+        config["class_names"] = dataset.class_names
         config["region"] = with_radius(flags.region, setting["radius"])
         save_run(folder / f"seed{seed}", student, config, history, metrics)
         accuracies.append(metrics["test"]["accuracy"])

@@ -10,9 +10,13 @@ from l2rkd_tf.data import digits, folders, glyph_scenes, glyphs, offline
 from l2rkd_tf.data.source import Source, require_size, resized
 from l2rkd_tf.utils.types import PathLike
 
-__all__ = ["find_dataset", "open_source", "open_split"]
+__all__ = ["NotPreparedError", "find_dataset", "open_source", "open_split"]
 
 _NO_DOWNLOAD = (digits.Digits, glyphs.Glyphs, glyph_scenes.GlyphScenes)
+
+
+class NotPreparedError(ValueError):
+    """A dataset of tfds that only a download brings."""
 
 
 def open_source(
@@ -48,7 +52,8 @@ def find_dataset(
         A prepared `tfds.core.DatasetBuilder`, or the path of the directory.
 
     Raises:
-        ValueError: If there is no such dataset, or it is not prepared and `download` is False.
+        ValueError: If there is no such dataset.
+        NotPreparedError: If it is not prepared and `download` is False.
     """
     directory = os.path.expanduser(name)
     if isinstance(name, os.PathLike):
@@ -69,7 +74,7 @@ def find_dataset(
         return offline.prepare_offline(builder)
     if not offline.is_prepared(builder):
         if not download:
-            raise ValueError(
+            raise NotPreparedError(
                 f"The dataset {name!r} is not prepared in {builder.data_dir}. Pass `download=True` "
                 f"to download it, or the `data_dir` that contains it. Received: name={name!r}, "
                 f"data_dir={data_dir!r}, download={download!r}"

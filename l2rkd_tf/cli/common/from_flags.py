@@ -13,10 +13,13 @@ from absl.flags import FlagValues
 
 from l2rkd_command.errors import UsageError, blame
 from l2rkd_command.flags.groups.data import NAMES
+from l2rkd_command.run_config import read_config
 from l2rkd_tf import models
 from l2rkd_tf.cli.common import optimizers, training
+from l2rkd_tf.utils.model_checks import input_symbols
 
 __all__ = [
+    "check_fits",
     "data_errors",
     "data_options",
     "data_words",
@@ -59,7 +62,7 @@ def load_splits(
     """
     augment = flags.augment if "augment" in flags else "none"
     with data_errors():
-        splits = training.load_splits(
+        return training.load_splits(
             flags.dataset,
             flags.batch_size,
             fraction=flags.fraction if "fraction" in flags else 1.0,
@@ -67,9 +70,6 @@ def load_splits(
             augment=None if augment == "none" else augment,
             **data_options(flags),
         )
-    if splits[0].class_names is None:
-        raise UsageError("dataset", f"must have class labels. Received: --dataset={flags.dataset}")
-    return splits
 
 
 def load_model(flag: str, path: str) -> keras.Model:
@@ -83,6 +83,35 @@ def load_teacher(flags: FlagValues) -> keras.Model:
     teachers = [load_model("teacher", path) for path in flags.teacher.split(",")]
     with blame("teacher", teachers="teacher"):
         return teachers[0] if len(teachers) == 1 else models.ensemble(teachers)
+
+
+def check_fits(flag: str, files: str, model: keras.Model, dataset: tf.data.Dataset) -> None:
+    """Checks that a model takes the inputs of data, and that its outputs are their classes.
+
+    Args:
+        flag: Flag that names the files of the model.
+        files: Paths of the model, or of the members of an ensemble, with commas between them.
+        model: The model.
+        dataset: Batches from `l2rkd_tf.data.load`.
+
+    Raises:
+        UsageError: If it was made for other data.
+    """
+    shape, names = dataset.element_spec[0].shape, dataset.class_names
+    takes = input_symbols(model)
+    if isinstance(takes, keras.KerasTensor) and not shape.is_compatible_with(takes.shape):
+        raise UsageError(
+            "dataset",
+            f"must have the inputs that --{flag} takes, of shape {tuple(takes.shape[1:])}. "
+            f"Received: inputs of shape {tuple(shape[1:])}. --image_size resizes images.",
+        )
+    trained_on = [read_config(file).get("class_names") for file in files.split(",")]
+    others = [other for other in trained_on if other not in (None, names)]
+    if names and (others or len(names) != model.output_shape[-1]):
+        classes = others[0] if others else f"{model.output_shape[-1]} classes"
+        raise UsageError(
+            "dataset", f"must have the classes of --{flag}, {classes}. Received: {names}"
+        )
 
 
 def schedule(flags: FlagValues, dataset: tf.data.Dataset) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from absl.flags import FlagValues
 
 from l2rkd_command.errors import UsageError
 from l2rkd_tf.cli.common import from_flags
+from l2rkd_tf.data.sources import NotPreparedError
 
 __all__ = [
     "describe_data",
@@ -36,8 +37,8 @@ def load_or_none(flags: FlagValues, seed: int = 0) -> tf.data.Dataset | None:
     """
     try:
         return from_flags.load_splits(flags, seed)[0]
-    except UsageError:
-        if flags.download:
+    except UsageError as error:
+        if flags.download and isinstance(error.__cause__, NotPreparedError):
             return None
         raise
 

@@ -18,10 +18,10 @@ from l2rkd_tf.utils.types import PathLike
 
 __all__ = ["NOT_OF_TRAINING", "config_of", "run_folder", "save_run", "versions"]
 
-#: Flags that say where a run lies and what it prints, but not what it trains.
+#: What says where a run lies, what it prints and what its data are, but not how it trains.
 NOT_OF_TRAINING = {
-    "backup", "cpu_devices", "data_dir", "download", "dry_run", "output", "overwrite", "seeds",
-    "teacher_cache", "tensorboard", "tpu", "verbose",
+    "backup", "class_names", "cpu_devices", "data_dir", "download", "dry_run", "output",
+    "overwrite", "seeds", "teacher_cache", "tensorboard", "tpu", "verbose",
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from l2rkd_tf import geometry, plots
 
+EXAMPLES_OF_A_MAP = 3
 GAP_FRACTIONS = tuple(np.linspace(0.1, 0.9, 9).round(1).tolist())
 
 
@@ -27,7 +28,8 @@ def draw_all(models, profiles, examples, region, *, class_names, resolution, bat
     radii, refused = draw_radii(models, images, batch_size)
     figures = {
         "fidelity": plots.fidelity_profiles(profiles),
-        "decision_map": plots.decision_map(
+        "decision_map": len(images) >= EXAMPLES_OF_A_MAP
+        and plots.decision_map(
             models, three_examples(images, labels), class_names=class_names, resolution=resolution
         ),
         "linearity_gap": draw_linearity(models, images, region, batch_size, seed),
@@ -82,4 +84,4 @@ def three_examples(images, labels):
     """The first example of each of the first three classes; any three where classes are fewer."""
     firsts = np.sort(np.unique(labels, return_index=True)[1]).tolist()
     others = [row for row in range(len(images)) if row not in firsts]
-    return images[(firsts + others)[:3]]
+    return images[(firsts + others)[:EXAMPLES_OF_A_MAP]]

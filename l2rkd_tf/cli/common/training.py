@@ -30,12 +30,17 @@ def load_splits(name, batch_size, *, fraction=1.0, seed=0, augment=None, splits=
     """Training, validation and test split, the first one a few-shot subset if asked for.
 
     A split whose name is empty is `None`.
+
+    Raises:
+        ValueError: If the data cannot be read, or have no classes.
     """
     train, *others = splits
     training = data.load(
         name, train, batch_size=batch_size, fraction=fraction, seed=seed, augment=augment,
         shuffle=True, **kwargs,
     )  # fmt: skip
+    if training.class_names is None:
+        raise ValueError(f"`name` must have class labels. Received: name={name}")
     return training, *(
         data.load(name, split, batch_size=256, shuffle=False, **kwargs) if split else None
         for split in others
