@@ -16,9 +16,9 @@ def _of(study, pair, fraction):
     return lambda method: (study, pair, fraction, method)
 
 
-def _longer(fraction, method):
+def _longer(fraction, method, study="f1_longer", pair=_SMALL):
     """The same after four times the steps, and after one."""
-    long, short = (_of(study, _SMALL, fraction) for study in ("f1_longer", "f1_fashion"))
+    long, short = _of(study, pair, fraction), _of("f1_fashion", pair, fraction)
     return [long(method)], [short(method)]
 
 
@@ -40,6 +40,12 @@ COMPARISONS = {
         "1.9 ± 0.6 with 600": _longer(_MORE, "KD, augmented"),
         "1.0 ± 0.5": _lead_in_gain(_FEW),
         "1.1 ± 0.4 more": _lead_in_gain(_MORE),
+        "KD 1.4 ± 0.5": _longer(_FEW, "KD, augmented", "f1_longer_large", _LARGE),
+        "L2RKD 1.6 ± 0.5": _longer(_FEW, "L2RKD, augmented", "f1_longer_large", _LARGE),
+        "2.9 ± 0.6": (
+            [_of("f1_fashion", _LARGE, _FEW)("L2RKD, augmented")],
+            [_of("f1_longer_large", _LARGE, _FEW)("KD, augmented")],
+        ),
         "1.4 ± 1.1 above": (
             [_of("f1_fashion", _SMALL, _FEW)("L2RKD, augmented")],
             [_of("f1_longer", _SMALL, _FEW)("KD, augmented")],
