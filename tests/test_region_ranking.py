@@ -200,8 +200,10 @@ def test_ids_and_inputs_by_name_are_ranked():
         return keras.Model(symbols, keras.layers.Dense(2)(joined))
 
     data = {"a": numbers(16, 3), "b": numbers(16, 2)}
-    ranking = rank_regions(named(), named(), data, data, [Swap()], steps=1, verbose=False)
-    assert np.isfinite(ranking[0].divergence)
+    for form in (dict, lambda arrays: list(arrays.values()), lambda arrays: (*arrays.values(),)):
+        x = form(data)
+        ranking = rank_regions(named(), named(), x, x, [Swap()], steps=1, verbose=False)
+        assert np.isfinite(ranking[0].divergence)
 
 
 def test_the_teacher_may_be_anything_that_a_distiller_takes():
@@ -226,6 +228,8 @@ def test_the_teacher_may_be_anything_that_a_distiller_takes():
         ({"region_weight": 1.0}, "`region_weight` must not be given"),
         ({"hard_weight": 0.1}, "`hard_weight` must be 0"),
         ({"unlabelled": numbers(0, 4)}, "must be arrays of shape"),
+        ({"data": (numbers(8, 4), np.zeros(8))}, r"`data` must hold as many arrays.* inputs, 1\."),
+        ({"unlabelled": [numbers(8, 4), np.zeros(8)]}, r"`unlabelled` must hold.*\(8, 4\), \(8,\)"),
         ({"student": linear(1, outputs=2)}, "outputs"),
         ({"temperature": -1.0}, "`temperature` must be"),
         ({"optimizer": "adam"}, "`optimizer` must be a function of the number of steps"),

@@ -57,8 +57,8 @@ def define(FLAGS):
     flags.DEFINE_string(
         "backup",
         "",
-        "Folder for backups during training: the same command, and no other, resumes an interrupted "
-        "run. Empty: none.",
+        "Folder for backups during training: the same command resumes an interrupted run, and no "
+        "other does. Empty: none.",
         **under(training.HEADING, FLAGS),
     )
     recipe.define(FLAGS)

@@ -210,7 +210,7 @@ class TrainingBackup(keras.callbacks.Callback):
         except ValueError as error:
             raise ValueError(
                 "`directory` must hold backups of the run that is being started. Received: "
-                f"{folder!r}, which does not fit the model and its region. Delete it to start from scratch."
+                f"{folder!r}, which does not fit model and region. Delete it to start from scratch."
             ) from error
         self._state = state
         set_initial_epoch(self.model, epoch)

@@ -25,9 +25,10 @@ class DistillationTensorBoard(keras.callbacks.TensorBoard):
     Like Keras's callback, it writes every log of an epoch as `epoch_<name>`, in the run `train` or,
     for logs that start with `val_`, in `validation`; and the learning rate. It adds
 
-    - the settings of an `L2RKDDistiller` in each epoch, scheduled or not: `epoch_temperature`,
-      `epoch_hard_weight`, `epoch_kd_weight`, `epoch_region_weight` and `epoch_region_radius`
-      (`epoch_region_radius_0`, ... of a `Mixture`), in the run `train`;
+    - the settings of an `L2RKDDistiller` in each epoch, scheduled or not: `epoch_temperature`
+      (`epoch_box_temperature`, ... of outputs with their own), `epoch_hard_weight`,
+      `epoch_kd_weight`, `epoch_region_weight` and `epoch_region_radius` (`epoch_region_radius_0`,
+      ... of a `Mixture`), in the run `train`;
     - figures as images, hyperparameters for the HPARAMS tab and the configuration as text, all in
       the folder itself.
 
@@ -153,6 +154,9 @@ def _numbers_of(model):
     if not isinstance(model, L2RKDDistiller):
         return {}
     numbers = {name: getattr(model, name) for name in _NUMBERS}
+    if isinstance(numbers["temperature"], dict):
+        by_output = numbers.pop("temperature")
+        numbers |= {f"{name}_temperature": value for name, value in by_output.items()}
     if model.region is None:
         return numbers
     radii = keras.tree.flatten(model.region.radius)

@@ -121,19 +121,6 @@ class Batch(NamedTuple):
         at_data = self.drawn.at_data  # type: ignore[union-attr]  # only asked for after a draw
         return {name: at_data(value) for name, value in features.items()}
 
-    def class_numbers(self, where: Where, outputs_rank: int = 2) -> tf.Tensor | None:
-        """Classes of the points, int32, shape `(points,)`, -1 without a label; `None`: no labels.
-
-        A region point has no label: nobody knows the class between two examples. Dense labels have
-        a class for each position, shape `(points, ...)`.
-        """
-        numbers = _class_numbers(self.data.labels, outputs_rank)
-        if where == "data" or self.region is None or numbers is None:
-            return numbers
-        shape = tf.concat([[self.region.count.local], tf.shape(numbers)[1:]], 0)
-        unknown = tf.fill(shape, -1)
-        return unknown if where == "region" else tf.concat([numbers, unknown], 0)
-
 
 class BatchSampler:
     """Makes the batch of a step: draws region points, where a term needs any.
@@ -185,6 +172,7 @@ class BatchSampler:
             `Batch`.
         """
         seed = distribution.step_seed(self._seed, step)
+        weights = positions.filled_weights(weights, num_rows(inputs))
         directions = None
         if projections is not None:
             directions_seed = tf.random.fold_in(seed, _DIRECTIONS, alg="philox")
@@ -321,14 +309,3 @@ def _one_after_the_other(first, second):
 
 def _if_given(function, values):
     return [None if value is None else function(value) for value in values]
-
-
-def _class_numbers(labels, outputs_rank):
-    if labels is None or keras.tree.is_nested(labels):
-        return None
-    labels = tf.convert_to_tensor(labels)
-    if labels.shape.rank == outputs_rank:
-        if labels.shape[-1] != 1:  # one-hot
-            return tf.argmax(labels, axis=-1, output_type=tf.int32)
-        labels = tf.squeeze(labels, -1)
-    return tf.cast(labels, tf.int32)

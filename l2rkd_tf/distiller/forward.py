@@ -88,7 +88,11 @@ class Forward:
             found = self._features(points.inputs, training=training)
         else:
             found, gradients = projected_gradients(
-                self._features, points.inputs, points.directions, training=training
+                self._features,
+                points.inputs,
+                points.directions,
+                lambda outputs: self._outputs.each(outputs)[0],
+                training=training,
             )
             found |= {INPUT_GRADIENT: gradients}
         return found

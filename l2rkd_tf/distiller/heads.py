@@ -79,6 +79,22 @@ class Outputs:
             )
         return [found[name] for name in names]
 
+    def of_only(self, values: Any) -> Any:
+        """What belongs to the only compared output, among labels, weights or losses.
+
+        Args:
+            values: One, or a list or dict of them by output, which may lack some.
+
+        Returns:
+            The one of the output; `None` if there is none, or if several outputs are compared.
+        """
+        if len(self._heads) > 1:
+            return None
+        values = values if isinstance(values, dict) else only_output(values)
+        if not keras.tree.is_nested(values):
+            return values
+        return named_outputs(values, self._names).get(str(self._heads[0].name))
+
     def _only(self, outputs):
         outputs = only_output(outputs)
         if keras.tree.is_nested(outputs):
@@ -150,16 +166,17 @@ class Heads:
 
     @property
     def temperature(self) -> float | dict[str, float]:
-        """The temperature of all, or a dict by output name where they have their own."""
-        if len({id(head.temperature) for head in self.heads}) == 1:
-            return self.heads[0].temperature.value
-        return {str(head.name): head.temperature.value for head in self.heads}
+        """The temperature of all, or a dict by output name where they differ."""
+        values = {str(head.name): head.temperature.value for head in self.heads}
+        return values if len(set(values.values())) > 1 else self.heads[0].temperature.value
 
     @temperature.setter
     def temperature(self, value: float | dict[str, float]) -> None:
         _check_names("temperature", value, [head.name for head in self.heads])
-        for head in self.heads:
-            head.temperature.assign(_of_output(value, head.name))
+        # All are checked before the first one is set.
+        values = [head.temperature.checked(_of_output(value, head.name)) for head in self.heads]
+        for head, one in zip(self.heads, values, strict=True):
+            head.temperature.assign(one)
 
     def check(self, teacher: keras.Model | None, student: keras.Model) -> None:
         """Checks, as far as graphs show, that both models output what is compared.
@@ -200,12 +217,11 @@ def make_heads(
     compared = _compared(of_teacher, of_student, divergence)
     for argument, value in (("temperature", temperature), ("output_weights", output_weights)):
         _check_names(argument, value, compared)
-    shared = None if isinstance(temperature, dict) else Number("temperature", temperature, False)
     heads = [
         _head(
             name,
             _of_output(divergence, name),
-            shared or Number("temperature", _of_output(temperature, name), may_be_zero=False),
+            Number("temperature", _of_output(temperature, name), may_be_zero=False),
             1.0 if output_weights is None else _of_output(output_weights, name),
         )
         for name in compared

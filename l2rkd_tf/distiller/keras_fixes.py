@@ -108,7 +108,7 @@ class DistributedModel(keras.Model):
         # have averaged without regard to their shares. `fit` asks at the end of an epoch.
         self.finish_checks()
         results = self.get_metrics_result()
-        return {name: results[name] for name in logs}
+        return {name: results.get(name, log) for name, log in logs.items()}
 
 
 def _with_one_log(step_function, make_function):

@@ -7,11 +7,12 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import logging
 
-from l2rkd_tf.distiller.batch import Batch
+from l2rkd_tf.distiller.batch import Batch, Points
+from l2rkd_tf.distiller.heads import Outputs
+from l2rkd_tf.distiller.labels import ClassLabels
 from l2rkd_tf.distiller.terms import Term
-from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT, layer_outputs
+from l2rkd_tf.features import INPUT_GRADIENT, LOGITS, OUTPUT
 from l2rkd_tf.features.cut import CutModel
 from l2rkd_tf.methods import FeatureMethod, LayersMethod, Method, TrainableMethod, get
 from l2rkd_tf.teachers import kind_without_layers
@@ -25,7 +26,6 @@ __all__ = [
     "check_outputs_of_methods",
     "check_points_of_methods",
     "method_terms",
-    "tell_layers",
 ]
 
 _POINTS = ("data", "region", "both")
@@ -44,6 +44,8 @@ class MethodTerm(Term):
         at: Where it compares: at `"data"`, `"region"` points or `"both"`.
         layers: Names of the teacher's and the student's layers that it compares; empty for the
             outputs. They are those of one pair of models: a method may be attached to others.
+        distiller: The compiled model.
+        outputs: Finds what belongs to the compared outputs.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class MethodTerm(Term):
         weight: float,
         at: Where,
         layers: tuple[tuple[str, ...], tuple[str, ...]],
+        distiller: keras.Model,
+        outputs: Outputs,
     ) -> None:
         self.method = method
         self.name = name
@@ -63,6 +67,8 @@ class MethodTerm(Term):
         self.needs_inner_features = bool(layers[0] or self.num_projections or at == "both")
         # Losses of `keras.distillation` take what the models output, also probabilities.
         self._output = LOGITS if isinstance(method, Method) else OUTPUT
+        self._labels = ClassLabels(distiller, outputs)
+        self._outputs = outputs
 
     def validate(self, teacher: keras.Model | None, student: keras.Model) -> None:
         """Lets a loss of `keras.distillation` check the models, after our own clearer messages.
@@ -91,14 +97,34 @@ class MethodTerm(Term):
         compared = self._compared(teacher, student)
         try:
             if isinstance(self.method, Method):
-                rank = student[LOGITS].shape.rank if self.method.uses_labels else None
-                labels = batch.class_numbers(self.at, rank) if rank else None
+                labels = self._class_numbers(batch, student)
                 return self.method.values(compared[0], compared[1], labels)
             # Squares of half-precision features overflow.
             mean = self.method.compute_loss(*keras.tree.map_structure(_as_float, compared))
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             raise ValueError(self._cannot_compare(compared, error)) from error
         return tf.cast(mean, tf.float32) * self._num_replicas_divided_by()
+
+    def weights_of(self, points: Points) -> Any:
+        """See `Term.weights_of`: those of the compared output, unless layers are compared."""
+        return points.weights if self.layers[0] else self._outputs.of_only(points.weights)
+
+    def _class_numbers(self, batch, student):
+        """Labels for methods that use them: of examples, or of the outputs that they compare."""
+        if not self.method.uses_labels:
+            return None
+        numbers = self._labels.at(self.at, batch, student[LOGITS])
+        if numbers is None:
+            return None
+        if self.layers[0]:
+            return numbers if numbers.shape.rank in (None, 1) else None
+        wanted = student[LOGITS].shape[:-1]
+        if not numbers.shape.is_compatible_with(wanted):
+            raise ValueError(
+                "`y` must have a class for each example or position of the outputs, shape "
+                f"{tuple(wanted)}. Received: classes of shape {tuple(numbers.shape)}"
+            )
+        return numbers
 
     def _compared(self, teacher, student):
         """What the method takes: of the teacher, and of the student."""
@@ -147,7 +173,8 @@ def method_terms(
     weights: float | Sequence[float] | None,
     at: Where | Sequence[Where],
     teacher: keras.Model | None,
-    student: keras.Model,
+    distiller: Any,
+    outputs: Outputs,
     features: FeatureFunction | None,
 ) -> list[MethodTerm]:
     """Makes terms of methods, which find their layers if they have to.
@@ -158,7 +185,8 @@ def method_terms(
             1 for the losses of `keras.distillation`.
         at: `"data"`, `"region"` or `"both"`, for all or for each.
         teacher: Keras model, or `None` where data carry its outputs.
-        student: Keras model.
+        distiller: The compiled model, of a `student`.
+        outputs: Finds what belongs to the compared outputs.
         features: As the argument of `L2RKDDistiller`.
 
     Returns:
@@ -179,10 +207,9 @@ def method_terms(
     for where in at if isinstance(at, (list, tuple)) else [at]:
         check_choice(_AT, where, _POINTS)
     places: list[Any] = _one_each(_AT, [at] * len(methods) if isinstance(at, str) else at, methods)
-    return [
-        MethodTerm(method, name, float(weight), where, _layers(method, teacher, student, features))
-        for method, name, weight, where in zip(methods, _names(methods), each, places, strict=True)
-    ]
+    layers = [_layers(method, teacher, distiller.student, features) for method in methods]
+    settings = zip(methods, _names(methods), map(float, each), places, layers, strict=True)
+    return [MethodTerm(*one, distiller, outputs) for one in settings]
 
 
 def check_outputs_of_methods(terms: Sequence[MethodTerm], num_outputs: int) -> None:
@@ -240,51 +267,6 @@ def check_layers_of_methods(terms: Sequence[Term], *cuts: CutModel | None) -> No
                     f"Received: {term.name} at {term.at!r}, which compares {early}, while regions "
                     f"begin after {cut.path!r}. Use {_AT}='data'."
                 )
-
-
-def tell_layers(
-    terms: Sequence[MethodTerm],
-    teacher: keras.Model | None,
-    student: keras.Model,
-    features: FeatureFunction | None,
-    verbose: str | int,
-) -> None:
-    """Prints which layers methods compare, a line for each method that has a weight.
-
-    Args:
-        terms: The methods.
-        teacher: Keras model, or `None`.
-        student: Keras model.
-        features: As the argument of `L2RKDDistiller`: with it, shapes are not known.
-        verbose: That of `fit`; nothing is printed at 0.
-    """
-    if verbose == 0:
-        return
-    models = [] if features else [teacher, student]
-    outputs = [layer_outputs(model) for model in models] or [{}, {}]
-    for term in terms:
-        if term.weight and term.layers[0]:
-            line = _comparison(term, outputs) + _frozen(term, outputs[1])
-            if keras.config.is_interactive_logging_enabled():
-                print(line, flush=True)
-            else:
-                logging.info(line)
-
-
-def _frozen(term, outputs):
-    """Says which layers of the student learn nothing."""
-    frozen = [path for path in term.layers[1] if path in outputs and not outputs[path].trainable]
-    return f"; the student's {frozen} are frozen and learn nothing from it" if frozen else ""
-
-
-def _comparison(term, outputs):
-    """Such as "FitNet compares teacher 'block2' (None, 8, 8, 32) with student 'conv1' (...)"."""
-    teacher, student = (
-        [f"{path!r} {of_model[path].shape}" if path in of_model else repr(path) for path in layers]
-        for of_model, layers in zip(outputs, term.layers, strict=True)
-    )
-    pairs = [f"teacher {one} with student {two}" for one, two in zip(teacher, student, strict=True)]
-    return f"{type(term.method).__name__} compares {', '.join(pairs)}"
 
 
 def _layers(method, teacher, student, features):

@@ -218,7 +218,7 @@ class L2RKDDistiller(SavedDistiller):
 
     def _set_parts(self, teacher, given, features, compared, losses_weights_at, region):
         self._heads = make_heads(teacher, self.student, *compared)
-        methods = method_terms(*losses_weights_at, teacher, self.student, features)
+        methods = method_terms(*losses_weights_at, teacher, self, self._heads.student, features)
         self._objective = self._make_objective(methods)
         forward, self._student_forward = make_forwards(
             teacher, given, self.student, methods, features, self._heads, self.region_at,
@@ -269,11 +269,12 @@ class L2RKDDistiller(SavedDistiller):
             ValueError: If data are empty, endless without a number of steps, not dense or not in
                 batches, labels are text, or weights are not one for each class or example.
         """
+        inputs, _, labels, weights = unpack_batch(getattr(x, "element_spec", (x,)))
+        self._match_inputs(inputs)
         compared = self._heads.divergence, self.from_logits
         check_origin(x, self.get_teacher(), *compared, self.region)
         arguments = checked_arguments(self.student, self._heads, x, *args, **kwargs)
         if isinstance(x, tf.data.Dataset):
-            inputs, _, labels, weights = unpack_batch(x.element_spec)
             check_batch(self.student, inputs, labels, weights, self.hard_weight > 0)
         self.first_batch.begin()
         self._tell_layers(arguments.get("verbose", "auto"))
@@ -324,8 +325,8 @@ class L2RKDDistiller(SavedDistiller):
         check_batch(self.student, x, y, sample_weight, self.hard_weight > 0)
         self._teacher.check(cached is not None, carried is not None)
         self._objective.check(y)
-        if self.region is None:
-            self._sampler.region = self._default_region(x)
+        self._sampler.region = self.region or self._default_region(x)
+        self._match_inputs(x)
         if not self.built:
             self._note_dtypes(x)
             self.build(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), x))

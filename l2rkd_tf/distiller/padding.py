@@ -5,17 +5,24 @@ that no position holds a mixture of data and padding, and models mask it as they
 Swapped positions bring their padding along, and a fixed input keeps its own.
 """
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from l2rkd_tf.features import has_graph, taken_leaves
+from l2rkd_tf.features.graph import Recorder, trace
 from l2rkd_tf.regions.leaves import named_leaves
 from l2rkd_tf.regions.points import RegionPoints
 from l2rkd_tf.utils.model_checks import all_layers
 
 __all__ = ["mask_values", "padded"]
+
+# Values of padding in the inputs of models that were traced before, with the layers of then: steps
+# that are not compiled would call these again and again.
+_KNOWN: Any = weakref.WeakKeyDictionary()
 
 
 def mask_values(inputs: Any, *models: keras.Model | None) -> list[float | None]:
@@ -28,23 +35,65 @@ def mask_values(inputs: Any, *models: keras.Model | None) -> list[float | None]:
     Returns:
         A number for each tensor of the inputs, `None` where none is masked.
     """
-    leaves = keras.tree.flatten(inputs)
-    found = [_masks_of(model, len(leaves)) for model in models if model is not None]
-    return [
-        next((values[n] for values in found if values[n] is not None), None)
-        for n in range(len(leaves))
-    ]
+    values: list[float | None] = [None] * len(keras.tree.flatten(inputs))
+    for model in models:
+        for number, value in _masks_of(model, inputs).items():
+            if values[number] is None:
+                values[number] = value
+    return values
 
 
-def _masks_of(model, num_inputs):
-    maskings = [one for one in all_layers(model) if isinstance(one, keras.layers.Masking)]
-    if num_inputs == 1:  # also where layers are not connected in a graph
-        return [maskings[0].mask_value if maskings else None]
-    symbols = list(getattr(model, "inputs", None) or [None] * num_inputs)
-    return [
-        next((one.mask_value for one in maskings if one.input is symbol), None)
-        for symbol in symbols
-    ]
+def _masks_of(model, inputs):
+    """Value of padding in the inputs that a model masks, by their number."""
+    taken = taken_leaves(model, inputs) or range(len(keras.tree.flatten(inputs)))
+    if len(taken) == 1:  # also where layers are not connected in a graph
+        values = [layer.mask_value for layer in _maskings(model)[:1]]
+    else:
+        values = _masks_in_graph(model)
+    return {n: value for n, value in zip(taken, values, strict=False) if value is not None}
+
+
+def _maskings(model):
+    return [layer for layer in all_layers(model) if isinstance(layer, keras.layers.Masking)]
+
+
+def _masks_in_graph(model):
+    """Value of padding in each input, `None` where it isn't masked first; empty for no masks."""
+    if not has_graph(model) or not _maskings(model):
+        return []
+    layers = list(map(id, all_layers(model)))
+    known, values = _KNOWN.get(model, (None, []))
+    if known != layers:
+        recorder = _MaskRecorder()
+        symbols = keras.tree.flatten(trace(model, recorder=recorder).inputs)
+        values = [recorder.values.get(id(symbol)) for symbol in symbols]
+        _KNOWN[model] = layers, values
+    return values
+
+
+class _MaskRecorder(Recorder):
+    """Calls layers, and notes the value of padding in tensors that `Masking` gets.
+
+    Attributes:
+        values: A number or `None` for each such tensor, by its `id`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[int, float | None] = {}
+
+    def __call__(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        """What the layer outputs."""
+        given = next(iter((*args, *kwargs.values())), None)
+        if isinstance(layer, keras.layers.Masking):
+            taken, values = [0], [layer.mask_value]
+        else:
+            taken, values = taken_leaves(layer, given), _masks_in_graph(layer)
+        tensors = keras.tree.flatten(given)
+        for number, value in zip(taken, values, strict=False):
+            if self.values.get(id(tensors[number])) is None:
+                self.values[id(tensors[number])] = value
+        return super().__call__(layer, *args, **kwargs)
 
 
 def padded(moved: Any, inputs: Any, values: Sequence[float | None], drawn: RegionPoints) -> Any:

@@ -14,7 +14,15 @@ from l2rkd_tf.distiller import keras_fixes
 from l2rkd_tf.utils.distribution import Count, global_counts
 from l2rkd_tf.utils.outputs import mean_over_positions
 
-__all__ = ["count_true", "count_values", "mask_of", "rows", "spread_weights", "weights_of"]
+__all__ = [
+    "count_true",
+    "count_values",
+    "filled_weights",
+    "mask_of",
+    "rows",
+    "spread_weights",
+    "weights_of",
+]
 
 
 def rows(outputs: tf.Tensor, chosen: slice) -> tf.Tensor:
@@ -28,6 +36,14 @@ def mask_of(outputs: tf.Tensor) -> tf.Tensor | None:
     """Which positions of dense outputs count, boolean, shape `(batch, ...)`; `None` for all."""
     mask = keras_fixes.mask_of(outputs)
     return mask if mask is not None and mask.shape.rank == outputs.shape.rank - 1 else None
+
+
+def filled_weights(weights: Any, num_examples: tf.Tensor) -> Any:
+    """Weights of several outputs, with 1 for each example where an output has none."""
+    if not keras.tree.is_nested(weights):
+        return weights
+    ones = tf.ones([num_examples])
+    return keras.tree.map_structure(lambda one: ones if one is None else one, weights)
 
 
 def spread_weights(weights: Any, outputs: Any) -> Any:

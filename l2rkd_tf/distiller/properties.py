@@ -7,13 +7,16 @@ import keras
 
 from l2rkd_tf import regions
 from l2rkd_tf.distiller.batch import BatchSampler, PointsPerStep
-from l2rkd_tf.distiller.method_term import MethodTerm, tell_layers
+from l2rkd_tf.distiller.method_term import MethodTerm
 from l2rkd_tf.distiller.region_at import check_region
 from l2rkd_tf.distiller.settings import Number, Settings
 from l2rkd_tf.distiller.student_model import StudentModel
 from l2rkd_tf.distiller.summary import summary_of
+from l2rkd_tf.distiller.told_layers import tell_layers
+from l2rkd_tf.features import check_taken
 from l2rkd_tf.regions import Region, Segment, default_region
-from l2rkd_tf.utils.model_checks import data_format_of, input_symbols
+from l2rkd_tf.regions.leaves import names_in_data
+from l2rkd_tf.utils.model_checks import data_format_of, given_models, input_symbols
 from l2rkd_tf.utils.types import Config, Divergence, Logs, RegionTargets, TeacherDtype, Where
 
 __all__ = ["DistillerProperties"]
@@ -141,6 +144,13 @@ class DistillerProperties(StudentModel):
         data_format = data_format_of(self.student, self.get_teacher())
         interpolated = self.region_targets == "interpolated"
         return default_region(inputs, data_format, interpolated, self.student)
+
+    def _match_inputs(self, x):
+        """Checks that models take the right inputs of data; `fixed` calls them as data do."""
+        for argument, model in given_models(self.get_teacher(), self.student):
+            check_taken(argument, model, x)
+        if self.region is not None and self.region_at is None:
+            self.region.rename_fixed(names_in_data(self.student, x))
 
     @property
     def region_targets(self) -> RegionTargets:

@@ -64,16 +64,17 @@ class Number:
     def __init__(self, name: str, value: float, may_be_zero: bool = True) -> None:
         self._name = name
         self._may_be_zero = may_be_zero
-        self.value = self._checked(value)
+        self.value = self.checked(value)
         self.variable = tf.Variable(value, dtype=tf.float32, trainable=False, name=name)
 
     def assign(self, value: float) -> bool:
         """Sets the number; returns whether it has become 0, or is 0 no longer."""
-        previous, self.value = self.value, self._checked(value)
+        previous, self.value = self.value, self.checked(value)
         self.variable.assign(value)
         return (previous > 0) != (self.value > 0)
 
-    def _checked(self, value):
+    def checked(self, value: float) -> float:
+        """The value as a float; raises the `ValueError` if it is not what it may be."""
         if not (is_weight(value) if self._may_be_zero else is_positive_float32(value)):
             bound = "not below 0" if self._may_be_zero else "above 0"
             raise ValueError(

@@ -203,9 +203,10 @@ class StudentModel(keras_fixes.DistributedModel):
         """As in Keras.
 
         Raises:
-            ValueError: If `trainable` has changed since `compile`. Keras would go on to train the
-                weights of the compiled step.
+            ValueError: If `trainable` has changed since `compile`, where Keras would go on to train
+                the weights of the compiled step, or if the student now trains the teacher's.
         """
+        check_shares_nothing_trained(self.get_teacher(), self.student)
         weights = tuple(weight.path for weight in self.trainable_weights) if self.built else None
         if self.train_function is None:
             self._weights_of_step = weights

@@ -16,7 +16,6 @@ from l2rkd_tf.distiller.settings import Settings
 from l2rkd_tf.features import LOGITS, OUTPUT
 from l2rkd_tf.teachers.callable_teacher import errors_of_functions
 from l2rkd_tf.utils.model_checks import all_layers
-from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import Features, Logs
 
 __all__ = ["Teacher"]
@@ -176,7 +175,7 @@ class Teacher:
             )
 
     def num_outputs(self, inputs: Any) -> int:
-        """Number of the teacher's outputs for such inputs, at all positions of dense ones.
+        """Number of numbers in the teacher's compared output, at all positions of a dense one.
 
         Raises:
             ValueError: If the number of positions differs from batch to batch.
@@ -185,7 +184,7 @@ class Teacher:
             lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype.name), inputs
         )
         assert self.model is not None
-        shape = only_output(self.model.compute_output_spec(symbolic)).shape
+        shape = self._outputs.each(self.model.compute_output_spec(symbolic))[0].shape
         if None in shape[1:]:
             raise ValueError(
                 "`distillation_losses` that compare gradients need outputs of a known number. "

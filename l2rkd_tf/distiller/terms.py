@@ -87,7 +87,11 @@ class Term:
         if values.shape.rank == 0:  # reduced already, over this replica
             count = self.count(points, student)
             return {self.name: distribution.replica_share_of_mean(values, count)}
-        return {self.name: _share(values, points.count, points.weights, student[LOGITS])}
+        return {self.name: _share(values, points.count, self.weights_of(points), student[LOGITS])}
+
+    def weights_of(self, points: Points) -> Any:
+        """Example weights of the term's values at these points, or `None` for 1 each."""
+        return points.weights
 
     def count(self, points: Points, student: Features) -> distribution.Count:
         """Number of what a scalar of `values` is the mean of."""
@@ -141,7 +145,10 @@ class HardLossTerm(_WeightedByNumber):
         check_labels_of_loss(self._distiller.loss, points.labels, outputs)
         weights = positions.spread_weights(points.weights, outputs)
         loss = keras_fixes.compiled_loss(self._distiller, points.labels, outputs, weights)
-        return tf.cast(loss, tf.float32) * distribution.num_replicas()  # Keras's are in `floatx`
+        loss = tf.cast(loss, tf.float32)  # Keras's are in `floatx`
+        if loss.shape.rank > 0:  # `reduction=None`: Keras has only multiplied by the weights
+            return tf.reduce_mean(loss)
+        return loss * distribution.num_replicas()
 
     def count(self, points: Points, student: Features) -> distribution.Count:
         """See `Term.count`: Keras leaves out masked positions, of each output by itself."""

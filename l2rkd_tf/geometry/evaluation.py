@@ -10,7 +10,7 @@ import tensorflow as tf
 from l2rkd_tf.features import model_outputs
 from l2rkd_tf.regions import Region
 from l2rkd_tf.utils.output_checks import check_outputs_agree
-from l2rkd_tf.utils.types import Data, TensorLike, Tensors
+from l2rkd_tf.utils.types import Data, Divergence, TensorLike, Tensors
 from l2rkd_tf.utils.validation import is_number, is_positive_float32, is_positive_integer
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "per_example",
     "ratio_and_stderr",
     "results_of",
+    "same_decisions",
     "traced",
 ]
 
@@ -167,6 +168,29 @@ def outputs_of_both(teacher: keras.Model, student: keras.Model, inputs: Tensors)
     outputs = [model_outputs(model, inputs) for model in (teacher, student)]
     check_outputs_agree(*(output.shape for output in outputs))
     return outputs
+
+
+def same_decisions(teacher: tf.Tensor, student: tf.Tensor, divergence: Divergence) -> tf.Tensor:
+    """Whether two models decide alike, at each example or position.
+
+    Args:
+        teacher: Outputs, shape `(batch, ..., outputs)`.
+        student: Outputs of the same shape.
+        divergence: `"kl"` for classes; `"binary_kl"` for logits of independent yes/no outputs, of
+            which it is the fraction; `"mse"` for outputs that decide nothing.
+
+    Returns:
+        0 to 1, float32, shape `(batch, ...)`; NaN where an output is NaN, and for `"mse"`.
+    """
+    nan = np.float32(np.nan)
+    if divergence == "mse":
+        return tf.fill(tf.shape(teacher)[:-1], nan)
+    unknown = tf.math.is_nan(teacher) | tf.math.is_nan(student)
+    if divergence == "binary_kl":
+        same = (teacher > 0.0) == (student > 0.0)
+        return tf.reduce_mean(tf.where(unknown, nan, tf.cast(same, tf.float32)), axis=-1)
+    same = tf.argmax(teacher, axis=-1) == tf.argmax(student, axis=-1)
+    return tf.where(tf.reduce_any(unknown, axis=-1), nan, tf.cast(same, tf.float32))
 
 
 def check_region(region: object) -> None:

@@ -15,6 +15,7 @@ from l2rkd_tf.geometry.evaluation import (
     mean_and_stderr,
     outputs_of_both,
     per_example,
+    same_decisions,
 )
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
 from l2rkd_tf.regions import Region
@@ -86,6 +87,7 @@ def fidelity_profile(
         temperature: `tau`, positive.
         divergence: `"kl"`, `"binary_kl"` or `"mse"`, as in `l2rkd_tf.losses`. With `"binary_kl"`,
             agreement is counted for each output; with `"mse"`, which has no classes, it is NaN.
+            Like the divergence, it is also NaN where outputs are.
         from_logits: Whether the models output logits; `False` for probabilities.
         labels: Labels of `x`, for regions that need them, if `x` is not a dataset.
         batch_size: Examples evaluated together, among which a region finds partners. A single
@@ -146,13 +148,4 @@ def _comparison(teacher, student, temperature, divergence, from_logits):
     distance = DIVERGENCES[divergence](*outputs, temperature)
     if divergence != "mse":
         distance /= temperature**2
-    return tuple(map(mean_over_positions, (distance, _same_decisions(*outputs, divergence))))
-
-
-def _same_decisions(teacher, student, divergence):
-    """Fraction of each example's decisions that are equal, float32, shape `(batch,)`."""
-    if divergence == "mse":
-        return tf.fill(tf.shape(teacher)[:-1], np.float32(np.nan))
-    if divergence == "binary_kl":
-        return tf.reduce_mean(tf.cast((teacher > 0.0) == (student > 0.0), tf.float32), axis=-1)
-    return tf.cast(tf.argmax(teacher, axis=-1) == tf.argmax(student, axis=-1), tf.float32)
+    return tuple(map(mean_over_positions, (distance, same_decisions(*outputs, divergence))))

@@ -12,6 +12,7 @@ from l2rkd_tf.geometry.evaluation import (
     check_temperature,
     outputs_of_both,
     per_example,
+    same_decisions,
 )
 from l2rkd_tf.regions import Region
 from l2rkd_tf.utils.model_checks import check_models_are_built
@@ -48,7 +49,7 @@ def top1_agreement(
         batch_size: Examples evaluated together; does not change the result.
 
     Returns:
-        The fraction, a float from 0 to 1.
+        The fraction, a float from 0 to 1; NaN if an output is NaN.
 
     Raises:
         ValueError: If a model is not built, the models differ in inputs or outputs or have a single
@@ -76,8 +77,7 @@ def top1_agreement(
                 "`teacher` and `student` must have at least two outputs, one per class. Received: "
                 f"outputs of shape {outputs[0].shape}"
             )
-        decisions = [tf.argmax(output, axis=-1) for output in outputs]
-        return mean_over_positions(tf.cast(decisions[0] == decisions[1], tf.float32))
+        return mean_over_positions(same_decisions(*outputs, "kl"))
 
     return float(per_example(step, batched(x, batch_size)).mean(dtype="float64"))
 

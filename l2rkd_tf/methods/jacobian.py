@@ -9,7 +9,7 @@ import tensorflow as tf
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.methods.base import Method
 from l2rkd_tf.regions.draws import random_bits
-from l2rkd_tf.utils.outputs import flat_outputs
+from l2rkd_tf.utils.outputs import flat_outputs, only_output
 from l2rkd_tf.utils.types import Config, Features, TensorLike, Tensors
 from l2rkd_tf.utils.validation import is_positive_integer
 
@@ -134,7 +134,11 @@ def draw_directions(
 
 
 def projected_gradients(
-    features: Callable[..., Features], inputs: Tensors, directions: tf.Tensor, **kwargs: Any
+    features: Callable[..., Features],
+    inputs: Tensors,
+    directions: tf.Tensor,
+    compared: Callable[[Any], tf.Tensor] = only_output,
+    **kwargs: Any,
 ) -> tuple[Features, tf.Tensor]:
     """A model's features, and gradients of its projected outputs with respect to its inputs.
 
@@ -148,6 +152,7 @@ def projected_gradients(
         inputs: Float tensor of shape `(batch, ...)`, or a list or dict of such.
         directions: Vectors to project the outputs on, float32, shape
             `(batch, num_projections, outputs)`.
+        compared: Finds the output to project among those of the model, where it has several.
         **kwargs: Passed to `features`.
 
     Returns:
@@ -175,7 +180,7 @@ def projected_gradients(
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([leaf for _, leaf in leaves])
         found = features(inputs, **kwargs)
-        outputs = flat_outputs(tf.cast(found[OUTPUT], tf.float32))
+        outputs = flat_outputs(tf.cast(compared(found[OUTPUT]), tf.float32))
     if not outputs.shape[1:].is_compatible_with(directions.shape[2:]):
         raise ValueError(
             "`directions` must have shape (batch, num_projections, outputs). Received: directions "
@@ -196,7 +201,7 @@ def _gradient(tape, outputs, leaves, direction):
     flat = []
     for (path, leaf), gradient in zip(leaves, gradients, strict=True):
         if gradient is None:
-            raise _no_gradient(path, "has no gradient: the model does not use it, or rounds it")
+            raise _no_gradient(path, "has no gradient: the output does not use it, or rounds it")
         size = tf.reduce_prod(tf.shape(leaf)[1:])
         gradient = tf.reshape(tf.cast(gradient, tf.float32), [tf.shape(leaf)[0], size])
         gradient.set_shape([None, leaf.shape[1:].num_elements()])

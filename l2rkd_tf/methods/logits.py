@@ -35,9 +35,9 @@ class DKD(Method):
     Plain distillation is `tau^2 (TCKD + (1 - p_target) NCKD)`: where the teacher is confident, the
     other classes hardly count. See `decoupled_kl`.
 
-    The target class is the label. For an example without a label (`labels` is `None` or -1, as for
-    region points) it is the teacher's most likely class, the first one in a tie; in the paper, all
-    examples have labels.
+    The target class is the label. For an example without a label (`labels` is `None`, -1, as for
+    region points, or no class of the logits, such as 255) it is the teacher's most likely class,
+    the first one in a tie; in the paper, all examples have labels.
 
     `alpha` and `beta` are already weights, so `default_weight` is 1. The authors raise the weight
     linearly from 0 to 1 over the first 20 epochs.
@@ -76,7 +76,8 @@ class DKD(Method):
         target = tf.argmax(teacher, axis=-1, output_type=tf.int32)
         if labels is not None:
             known = tf.cast(labels, tf.int32)
-            target = tf.where(known >= 0, known, target)
+            is_class = (known >= 0) & (known < tf.shape(teacher)[-1])
+            target = tf.where(is_class, known, target)
         target_part, others_part = decoupled_kl(teacher, student, target, self.temperature)
         return self.alpha * target_part + self.beta * others_part
 

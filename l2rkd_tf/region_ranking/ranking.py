@@ -7,8 +7,9 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from l2rkd_tf.geometry.evaluation import batched, half_width
+from l2rkd_tf.geometry.evaluation import as_arrays, batched, half_width
 from l2rkd_tf.region_ranking.trials import Batches, RankedRegion, Trial
 from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.default import regions_to_try
@@ -84,9 +85,9 @@ def rank_regions(
 
     Raises:
         ValueError: If a number is not a positive integer, `regions` is empty or holds something
-            else, the data are empty or endless, `options` has `region`, `region_weight` or a
-            positive `hard_weight`, the models have several outputs, or an argument does not suit
-            `L2RKDDistiller`.
+            else, the data are empty, endless or of another number of arrays than the student takes,
+            `options` has `region`, `region_weight` or a positive `hard_weight`, the models have
+            several outputs, or an argument does not suit `L2RKDDistiller`.
 
     Example:
         >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -113,6 +114,8 @@ def rank_regions(
             f"`lambda steps: keras.optimizers.Adam(0.001)`. Received: optimizer={optimizer!r}"
         )
     _check_options(options)
+    _check_arrays("data", data, student)
+    _check_arrays("unlabelled", unlabelled, student)
     options = {"hard_weight": 0.0, "replace_fraction": 0.5, "seed": checked_seed(seed)} | options
     held_out = batched(unlabelled, 256)
     batches = Batches(data, batch_size, options["seed"])
@@ -135,6 +138,20 @@ def _check_options(options):
         raise ValueError(
             "`hard_weight` must be 0, since regions are ranked without labels. Received: "
             f"hard_weight={options['hard_weight']!r}. Leave it out."
+        )
+
+
+def _check_arrays(argument, data, student):
+    """Checks that arrays are as many as the student takes: that there are no labels among them."""
+    if isinstance(data, (dict, tf.data.Dataset)):
+        return
+    expected = len(getattr(student, "inputs", None) or [])
+    shapes = [array.shape for array in keras.tree.flatten(as_arrays(data))]
+    if expected and len(shapes) != expected:
+        raise ValueError(
+            f"`{argument}` must hold as many arrays as the student has inputs, {expected}. "
+            f"Received: {len(shapes)} of the shapes {shapes}. Leave out labels, which are not "
+            "used, or pass a batched tf.data.Dataset of (inputs, labels)."
         )
 
 

@@ -1,6 +1,6 @@
 """The base class of regions, and what all regions share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -182,6 +182,15 @@ class Region:
         Args:
             data_format: `"channels_first"`, `"channels_last"`, or `None` if it is not known.
         """
+
+    def rename_fixed(self, names: Mapping[str, str]) -> None:
+        """Calls inputs in `fixed` as the data do; a distiller does so, which knows both.
+
+        Args:
+            names: New names of inputs, by their old ones; others stay.
+        """
+        if self.fixed:
+            self.fixed = tuple(names.get(name, name) for name in self.fixed)
 
     def set_teacher(self, teacher: keras.Model | None) -> None:
         """Sets the teacher of a region that needs one; a loaded distiller calls it."""

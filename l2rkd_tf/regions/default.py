@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2rkd_tf.features import reads_ids
+from l2rkd_tf.features import reads_ids, taken_leaves
 from l2rkd_tf.regions.ball import Ball
 from l2rkd_tf.regions.base import Region
 from l2rkd_tf.regions.compose import Compose
@@ -83,11 +83,13 @@ def regions_to_try(inputs: Tensors, model: keras.Model | None = None) -> list[Re
 def _floats_and_ids(inputs: Tensors, model: keras.Model | None) -> tuple[list[Any], list[str]]:
     """Inputs that can be mixed, and the names of those that are ids although they are floats."""
     leaves = {name_of(path): leaf for path, leaf in keras.tree.flatten_with_path(inputs)}
-    mixable = [name for name, leaf in leaves.items() if is_mixable(leaf.dtype)]
-    are_ids = reads_ids(model) if mixable and model is not None else []
+    names = list(leaves)
+    taken = [names[number] for number in taken_leaves(model, inputs)] or names
+    mixable = [name for name in taken if is_mixable(leaves[name].dtype)]
+    are_ids = reads_ids(model) if mixable else []
     ids = [
         name
-        for name, is_id in zip(leaves, are_ids, strict=False)
+        for name, is_id in zip(taken, are_ids, strict=False)
         if is_id and tf.as_dtype(leaves[name].dtype).is_floating
     ]
     return [leaves[name] for name in mixable if name not in ids], ids

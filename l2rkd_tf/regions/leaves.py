@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from l2rkd_tf.features import taken_leaves
+from l2rkd_tf.utils.model_checks import input_symbols
 from l2rkd_tf.utils.types import Shape, Tensors
 
 
@@ -164,6 +166,26 @@ def swapped_groups(tensors: Tensors, fixed: Sequence[str] = ()) -> dict[str, int
 def name_of(path: Sequence[Any]) -> str:
     """Name of a leaf from its path in a structure."""
     return "/".join(map(str, path))
+
+
+def names_in_data(model: Any, data: Tensors) -> dict[str, str]:
+    """Names that data give to the inputs of a model, by those that the model gives to them.
+
+    Args:
+        model: Keras model.
+        data: Tensors in any structure that the model takes, or their specs.
+
+    Returns:
+        What `fixed` calls an input in the data, by what it would call it in the structure that the
+        model was made of, and by the input's own name. Names of data themselves are left out.
+    """
+    names = [name_of(path) for path, _ in keras.tree.flatten_with_path(data)]
+    symbols = keras.tree.flatten_with_path(input_symbols(model))
+    found: dict[str, str] = {}
+    for number, (path, symbol) in zip(taken_leaves(model, data), symbols, strict=False):
+        for name in (name_of(path), symbol.name):
+            found.setdefault(name, names[number])
+    return {name: found[name] for name in found if name not in names}
 
 
 def _positions(shape, data_format):

@@ -1,6 +1,6 @@
 """What regions that are made of other regions share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -84,6 +84,11 @@ class RegionOfRegions(Region):
         """See `Region.set_data_format`."""
         for region in self.regions:
             region.set_data_format(data_format)
+
+    def rename_fixed(self, names: Mapping[str, str]) -> None:
+        """See `Region.rename_fixed`."""
+        for region in self.regions:
+            region.rename_fixed(names)
 
     def set_teacher(self, teacher: keras.Model | None) -> None:
         """See `Region.set_teacher`."""

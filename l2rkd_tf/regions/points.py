@@ -177,4 +177,7 @@ def _stack(batches):
 def _rows(batch, rows):
     if rows is None:
         return batch
-    return keras.tree.map_structure(lambda leaf: tf.gather(leaf, rows), batch)
+    return keras.tree.map_structure(
+        lambda leaf: None if leaf is None else tf.gather(leaf, rows),  # an output without labels
+        batch,
+    )

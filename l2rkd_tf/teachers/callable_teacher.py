@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from l2rkd_tf.regions.points import as_floats
 from l2rkd_tf.utils.model_checks import all_layers
 from l2rkd_tf.utils.types import Config, Tensors
 from l2rkd_tf.utils.validation import is_positive_integer
@@ -36,10 +37,10 @@ class CallableTeacher(keras.Model):
 
     Args:
         function: A callable from inputs, as NumPy arrays of shape `(batch, ...)` in the structure
-            that the student takes, float32 if they are numbers with a fraction, to an array of
-            shape `(batch, num_outputs)`: logits, if the distiller has `from_logits=True`. It runs
-            in inference mode: dropout and the like are to be switched off. The number of examples
-            differs from call to call. `None` if it is to be set later.
+            that the student takes, float32 if they are uint8 or numbers with a fraction, to an
+            array of shape `(batch, num_outputs)`: logits, if the distiller has `from_logits=True`.
+            It runs in inference mode: dropout and the like are to be switched off. The number of
+            examples differs from call to call. `None` if it is to be set later.
         num_outputs: Number of outputs; a tuple for dense ones, `(height, width, classes)`, or a
             dict of such by name for several outputs, where the function returns a dict.
         version: A string that tells this function from others, such as the hash of a file. Only
@@ -97,7 +98,7 @@ class CallableTeacher(keras.Model):
     def call(self, inputs: Tensors, training: bool | None = None) -> Any:
         """The function's outputs, float32: a tensor, or a dict by name."""
         del training
-        leaves = [tf.convert_to_tensor(leaf) for leaf in keras.tree.flatten(inputs)]
+        leaves = keras.tree.flatten(as_floats(inputs))
 
         def answer(*arrays):
             try:

@@ -138,7 +138,7 @@ def test_a_backup_of_another_kind_of_region(digits_dir, tmp_path):
         backup = TrainingBackup(tmp_path, delete_checkpoint=False)
         model = compiled(distiller(region=region))
         if isinstance(region, regions.Ball):
-            with pytest.raises(ValueError, match="does not fit the model and its region"):
+            with pytest.raises(ValueError, match="does not fit model and region"):
                 model.fit(load(digits_dir), epochs=2, callbacks=[backup], **options)
             assert region.radius == 0.05
         else:

@@ -127,6 +127,22 @@ def test_radii_of_a_mixture_are_numbered(tmp_path):
     assert radii == {"epoch_region_radius_0": 0.5, "epoch_region_radius_1": 2.0}
 
 
+def test_temperatures_of_outputs_are_named(tmp_path):
+    inputs = keras.Input((4,))
+    teacher, student = (
+        keras.Model(inputs, {name: keras.layers.Dense(3)(inputs) for name in ("kind", "place")})
+        for _ in range(2)
+    )
+    given = {"kind": 2.0, "place": 8.0}
+    distiller = L2RKDDistiller(teacher, student, temperature=given, hard_weight=0.0, seed=0)
+    distiller.compile("sgd", run_eagerly=True)
+    board = callbacks.DistillationTensorBoard(tmp_path)
+    distiller.fit(data()[0], callbacks=[board], verbose=0)
+    found = scalars(tmp_path / "train")
+    temperatures = {tag: float(curve[0]) for tag, curve in found.items() if "temperature" in tag}
+    assert temperatures == {"epoch_kind_temperature": 2.0, "epoch_place_temperature": 8.0}
+
+
 def test_a_plain_model_has_no_objective(tmp_path):
     model = network(3)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -302,6 +302,31 @@ def test_layers_frozen_or_unfrozen_without_compile(before, run_eagerly):
     assert np.array_equal(hidden.kernel, kernel) == before
 
 
+@pytest.mark.parametrize("is_trained_before", [False, True])
+@pytest.mark.parametrize("by_batch", [False, True])
+@pytest.mark.parametrize(
+    "make", [layers.Dense, lambda _: layers.BatchNormalization(center=False, scale=False)]
+)
+def test_shared_layers_that_are_unfrozen_later(is_trained_before, by_batch, make):
+    body, inputs = make(5), keras.Input((X.shape[1],))
+    teacher, student = (keras.Model(inputs, layers.Dense(CLASSES)(body(inputs))) for _ in range(2))
+    body.trainable = False
+    distiller = compiled(distiller_of(teacher, student))
+    if is_trained_before:
+        fit(distiller)
+    expected = teacher(X)
+    body.trainable = True
+    compiled(distiller)
+    train = distiller.train_on_batch if by_batch else distiller.fit
+    message = message_of(lambda: train(X, Y))
+    assert "must not share weights that the student trains" in message
+    assert all(weight.path in message for weight in body.weights)
+    np.testing.assert_array_equal(teacher(X), expected)
+    body.trainable = False
+    fit(compiled(distiller))
+    np.testing.assert_array_equal(teacher(X), expected)
+
+
 def test_an_unbuilt_student_trains_twice():
     student = keras.Sequential([layers.Dense(5, "relu"), layers.Dense(CLASSES)])
     distiller = compiled(distiller_of(student=student))

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from l2rkd_tf import L2RKDDistiller
@@ -15,7 +16,7 @@ from tests.distiller.helpers import (
     same,
     table,
 )
-from tests.helpers import assert_equal_weights, cross_entropy
+from tests.helpers import assert_equal_weights, cross_entropy, two_replicas
 
 STUDENTS = {
     "add_loss": lambda seed: network(seed, inner=[MeanSquarePenalty()]),
@@ -77,6 +78,68 @@ def test_hard_labels_only_equals_student_fit(student, loss, labels, compile_opti
     assert_equal_weights(distilled, alone)
     for name, values in histories[0].items():
         assert histories[1][name] == values
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("reduction", [None, "none", "sum", "mean", "mean_with_sample_weight"])
+def test_every_reduction_of_a_loss_is_logged_as_by_keras(reduction, weighted):
+    x, y = table()
+    options = {"batch_size": 5, "sample_weight": example_weights() if weighted else None}
+    students = [network(1), network(1), network(1)]
+    distiller = L2RKDDistiller(network(0), students[0], **HARD_ONLY)
+    losses = [
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=one)
+        for one in (reduction, reduction, "sum_over_batch_size")
+    ]
+    logs = []
+    for model, loss in zip((distiller, *students[1:]), losses, strict=True):
+        model.compile(keras.optimizers.SGD(0.1), loss, run_eagerly=True)
+        logs.append(model.evaluate(x, y, verbose=0, return_dict=True, **options)["loss"])
+        logs += model.fit(x, y, shuffle=False, verbose=0, **options).history["loss"]
+    np.testing.assert_allclose(logs[:1], logs[2:3], rtol=1e-6)
+    # Without a reduction Keras logs the mean, but trains with the gradient of the sum.
+    is_reduced = reduction not in (None, "none")
+    np.testing.assert_allclose(logs[1], logs[3 if is_reduced else 5], rtol=1e-6)
+    assert_equal_weights(students[0], students[1 if is_reduced else 2], atol=1e-6)
+
+
+def test_a_loss_without_a_reduction_on_two_replicas_equals_one_device():
+    x, y = table()
+    data = tf.data.Dataset.from_tensor_slices((x, y, example_weights())).batch(5)
+    found = []
+    for strategy in (tf.distribute.get_strategy(), two_replicas()):
+        with strategy.scope():
+            student = network(1)
+            distiller = L2RKDDistiller(network(0), student, **HARD_ONLY)
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
+            distiller.compile(keras.optimizers.SGD(0.1), loss)
+        found.append((student, distiller.fit(data, verbose=0).history["hard_loss"]))
+    assert_equal_weights(found[0][0], found[1][0], atol=1e-6)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("reduction", [None, "sum", "mean", "mean_with_sample_weight"])
+def test_every_reduction_of_losses_of_several_outputs(reduction):
+    x, y = table()
+    inputs = keras.Input(x.shape[1:])
+    labels, weights = {"a": y, "b": y[::-1].copy()}, example_weights()
+    student, teacher = (
+        keras.Model(inputs, {name: layers.Dense(3, name=name)(inputs) for name in labels})
+        for _ in range(2)
+    )
+    distiller, found = L2RKDDistiller(teacher, student, **HARD_ONLY), []
+    for model in (distiller, student):
+        loss = {
+            name: keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+            for name in labels
+        }
+        model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+        options = {"batch_size": 5, "verbose": 0, "sample_weight": weights}
+        logs = model.fit(x, labels, shuffle=False, **options).history
+        found.append([logs[name][0] for name in ("loss", "a_loss", "b_loss")])
+        logs = model.evaluate(x, labels, return_dict=True, **options)
+        found[-1] += [logs[name] for name in ("loss", "a_loss", "b_loss")]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
 
 
 def test_a_confidently_wrong_softmax_student_learns_as_in_student_fit():

@@ -90,6 +90,46 @@ def test_without_training_labels_only_validation_accuracy_is_logged(eagerly):
     assert history["val_accuracy"][-1] == pytest.approx(accuracy)
 
 
+class WithOwnLogs(L2RKDDistiller):
+    """Logs the number of the step, and adds up the examples of an evaluation."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seen = keras.metrics.Sum(name="seen")
+
+    def train_step(self, data):
+        logs = super().train_step(data)
+        return logs | {"steps": tf.identity(self.optimizer.iterations)}
+
+    def test_step(self, data):
+        self.seen.update_state(tf.shape(data[0])[0])
+        return super().test_step(data) | {"size": tf.shape(data[0])[0], "seen": self.seen.result()}
+
+
+@pytest.mark.parametrize(
+    "options", [{"run_eagerly": True}, {"run_eagerly": False}, {"steps_per_execution": 2}]
+)
+def test_steps_of_a_subclass_log_more(options):
+    x, y = table()
+    one, other = (
+        kind(network(0), network(1), seed=0, name="distiller")
+        for kind in (L2RKDDistiller, WithOwnLogs)
+    )
+    for distiller in (one, other):
+        distiller.compile("sgd", cross_entropy(), metrics=["accuracy"], **options)
+    data = {"batch_size": 5, "shuffle": False, "verbose": 0}
+    arguments = {"epochs": 2, "validation_data": (x, y), "validation_batch_size": 5, **data}
+    expected, found = (model.fit(x, y, **arguments).history for model in (one, other))
+    assert found.pop("steps") == [3, 6]
+    assert found.pop("val_size") == [3, 3]  # of the last batch
+    assert (found.pop("seen"), found.pop("val_seen")) == ([0, 0], [13, 13])
+    assert found == expected
+    evaluated = other.evaluate(x, y, batch_size=5, verbose=0, return_dict=True)
+    assert [evaluated.pop("size"), evaluated.pop("seen")] == [3, 13]
+    assert evaluated == one.evaluate(x, y, batch_size=5, verbose=0, return_dict=True)
+    assert other.train_on_batch(x, y, return_dict=True)["steps"] == 7
+
+
 def test_evaluate_predict_and_call_are_those_of_the_student():
     x, y = table()
     penalty = {"kernel_regularizer": "l2", "inner": [layers.Dropout(0.5)]}

@@ -1,5 +1,7 @@
 """Which logits and which labels methods see."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from l2rkd_tf import L2RKDDistiller, methods, regions
 from l2rkd_tf.regions.points import draw_points
 from tests.distiller.methods_by_hand import CLASSES, SEED, compiled, fit, seed_of, table
 from tests.helpers import assert_equal_weights, cross_entropy
+from tests.references import logits as reference
 
 # Logits of models of probabilities.
 
@@ -104,3 +107,86 @@ def test_without_labels_the_target_is_the_teachers_class():
     logs = fit(compiled(distiller, rate=0.0), x, None)
     expected = dkd_of(teacher, student, x, None)
     np.testing.assert_allclose(logs["dkd_loss"][0], expected, rtol=1e-5)
+
+
+# Labels that are no class.
+
+
+def dense_outputs_pair():
+    models = []
+    for seed in (1, 2):
+        init = keras.initializers.RandomNormal(stddev=1.0, seed=seed)
+        models.append(
+            keras.Sequential(
+                [keras.Input((4, 2)), layers.Dense(CLASSES, kernel_initializer=init, name="last")]
+            )
+        )
+    return models
+
+
+def ignoring(number):
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=number)
+
+
+def by_partial(number):
+    function = keras.losses.sparse_categorical_crossentropy
+    return functools.partial(function, from_logits=True, ignore_class=number)
+
+
+@pytest.mark.parametrize(
+    ("number", "loss"),
+    [(255, ignoring(255)), (255, by_partial(255)), (255, None), (-100, ignoring(-100)),
+     (1, ignoring(1)), (1, by_partial(1))],
+    ids=["255", "255 in a partial", "255 without a loss", "-100", "1", "1 in a partial"],
+)  # fmt: skip
+@pytest.mark.parametrize(("jit_compile", "at"), [(False, "data"), (True, "both")])
+def test_dkd_takes_an_ignored_label_for_none(number, loss, jit_compile, at):
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(8, 4, 2)).astype("float32")
+    y = rng.integers(0, CLASSES, (8, 4))
+    y[:, :2] = number
+    teacher, student = dense_outputs_pair()
+    classes = np.where(y == number, teacher(x).numpy().argmax(axis=-1), y)
+    distiller = L2RKDDistiller(
+        teacher, student, hard_weight=0.0 if loss is None else 0.1, distillation_losses_at=at,
+        distillation_losses=methods.DKD(), region=regions.Ball(1e-6), seed=SEED,
+    )  # fmt: skip
+    distiller.compile(keras.optimizers.SGD(0.0), loss, jit_compile=jit_compile)
+    logits = [model(x).numpy().reshape(-1, CLASSES) for model in (teacher, student)]
+    targets = [classes] if at == "data" else [classes, teacher(x).numpy().argmax(axis=-1)]
+    expected = [reference.dkd(*logits, one.ravel(), 1.0, 8.0, 4.0).mean() for one in targets]
+    log = fit(distiller, x, y)["dkd_loss"]
+    np.testing.assert_allclose(log, np.mean(expected), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("number", "loss"), [(255, ignoring(255)), (0, ignoring(0)), (-1, None), (-2, None)]
+)
+@pytest.mark.parametrize("form", [(8,), (8, 1)])
+def test_crd_takes_an_ignored_label_for_none(number, loss, form):
+    x, y = table(8)
+    y = np.where(np.arange(8) % 2, y, number)
+    crd = methods.CRD("last", "last", feature_dim=2, num_negatives=8)
+    models = dense_pair()
+    for model in models:
+        model.layers[-1].name = "last"
+    distiller = L2RKDDistiller(
+        *models, hard_weight=0.0 if loss is None else 0.1, distillation_losses=crd, seed=SEED
+    )
+    distiller.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+    fit(distiller, x, y.reshape(form))
+    known = np.arange(8) % 2 == 1
+    if number == 0:
+        known &= y != 0
+    np.testing.assert_array_equal(crd.label_memory, np.where(known, y, -1))
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 3), (4, 4, 1, 1)])
+def test_labels_that_are_not_one_for_each_position_are_refused(shape):
+    distiller = L2RKDDistiller(
+        *dense_outputs_pair(), hard_weight=0.0, distillation_losses=methods.DKD(), seed=SEED
+    )
+    distiller.compile(keras.optimizers.SGD(0.0))
+    message = r"`distillation_losses`: DKD .*`y` must have a class .* shape \(4, 4\)\. Received: cl"
+    with pytest.raises(ValueError, match=message):
+        distiller.train_on_batch(np.zeros((4, 4, 2), "float32"), np.zeros(shape, "int32"))

@@ -123,6 +123,61 @@ def test_one_sgd_step_equals_weights_derived_by_hand(as_dict, weighted, interpol
     np.testing.assert_allclose(logs["kind_kd_loss"][0], kl, rtol=1e-5)
 
 
+def trained(x, y, weights, *, as_dict=True, loss=None, method=tuple, **options):
+    """Logs and weights of an epoch with linear heads; in one batch, as Keras logs and evaluates."""
+    rng = np.random.default_rng(12)
+    teacher, student = (heads_model(rng, as_dict=as_dict)[0] for _ in range(2))
+    options |= {"region": "segment", "distillation_losses": method()}
+    distiller = L2RKDDistiller(teacher, student, divergence=DIVERGENCE, seed=0, **options)
+    loss = loss or losses()
+    metrics = {"kind": ["accuracy"], "place": ["mae"] if loss["place"] else []}
+    metrics = {"metrics": metrics, "weighted_metrics": metrics}
+    distiller.compile(keras.optimizers.SGD(RATE), loss, run_eagerly=True, **metrics)
+    given = x, y, weights
+    if not as_dict:
+        given = x, list(y.values()), list(weights.values())
+    logs = distiller.evaluate(*given[:2], sample_weight=given[2], verbose=0, return_dict=True)
+    history = distiller.fit(*given[:2], BATCH, sample_weight=given[2], shuffle=False, verbose=0)
+    logs |= {f"fit_{name}": values[0] for name, values in history.history.items()}
+    return logs, student.get_weights()
+
+
+def assert_equal_runs(found, expected):
+    for name, value in expected[0].items():
+        np.testing.assert_allclose(found[0][name], value, rtol=1e-6, err_msg=name)
+    for one, other in zip(found[1], expected[1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("as_dict", [True, False])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_region_points": 2},
+        {"replace_fraction": 0.5},
+        {"region_targets": "interpolated"},
+        {"region_weight": 0.0},
+        {"method": lambda: methods.FitNet("kind", "kind"), "distillation_losses_at": "both"},
+    ],
+)
+def test_an_output_without_weights_has_weights_of_one(as_dict, options):
+    rng = np.random.default_rng(13)
+    x, y = data(rng)
+    weights = {"kind": rng.uniform(0.5, 2.0, BATCH), "place": None}
+    expected = trained(x, y, weights | {"place": np.ones(BATCH)}, as_dict=as_dict, **options)
+    assert_equal_runs(trained(x, y, weights, as_dict=as_dict, **options), expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_region_points": 2}, {"replace_fraction": 0.5}])
+def test_an_output_without_a_loss_needs_no_labels(options):
+    x, y = data(np.random.default_rng(14))
+    options = options | {"loss": losses() | {"place": None}}
+    expected = trained(x, y, None, **options)
+    found = trained(x, y | {"place": None}, None, **options)
+    assert_equal_runs(found, expected)
+
+
 def test_logs_and_metrics_name_the_output_as_keras_does():
     rng = np.random.default_rng(2)
     x, y = data(rng)
@@ -280,8 +335,30 @@ def test_settings_by_output_are_saved(tmp_path):
     for name, values in logs[0].items():
         np.testing.assert_allclose(logs[1][name], values, rtol=1e-6)
     loaded.temperature = 5.0
-    assert loaded.temperature == {"kind": 5.0, "place": 5.0}
+    assert loaded.temperature == 5.0
     distiller.summary(print_fn=lambda text: None)
+
+
+@pytest.mark.parametrize("first", [4.0, {"kind": 1.0, "place": 6.0}])
+def test_temperatures_are_set_by_output(first):
+    rng = np.random.default_rng(11)
+    x, _ = data(rng)
+    (teacher, of_teacher), (student, of_student) = (heads_model(rng) for _ in range(2))
+    distiller = L2RKDDistiller(teacher, student, temperature=first, hard_weight=0.0, seed=0)
+    distiller.compile(keras.optimizers.SGD(0.0))
+    distiller.fit(x, verbose=0)  # the step is traced with the first ones
+    for given in ({"kind": 2.0, "place": 8.0}, 3.0, {"kind": 5.0, "place": 0.5}):
+        distiller.temperature = given
+        assert distiller.temperature == given
+        logs = distiller.fit(x, verbose=0).history
+        for name in DIVERGENCE:
+            tau = given[name] if isinstance(given, dict) else given
+            logits = (x @ of[name][0] + of[name][1] for of in (of_teacher, of_student))
+            wanted = reference.kl(*logits, tau).mean()
+            np.testing.assert_allclose(logs[f"{name}_kd_loss"][0], wanted, rtol=1e-5)
+    with pytest.raises(ValueError, match="`temperature` must be a finite number above 0"):
+        distiller.temperature = {"kind": 1.0, "place": -1.0}
+    assert distiller.temperature == given
 
 
 @pytest.mark.parametrize(

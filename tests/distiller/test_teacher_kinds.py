@@ -16,6 +16,7 @@ from l2rkd_tf import (
 )
 from tests.distiller.helpers import compiled, fit_once, network, table
 from tests.helpers import CLASSES, assert_equal_weights, two_replicas
+from tests.references import losses as reference
 
 X, Y = table()
 
@@ -104,6 +105,55 @@ def test_a_function_in_compiled_steps_without_xla():
     distiller = assert_trains_as(teacher, model, run_eagerly=False, replace_fraction=0.4)
     assert distiller.get_teacher() is teacher
     assert distiller.jit_compile is False
+
+
+@pytest.mark.parametrize("region_weight", [0.0, 0.9])
+def test_a_function_gets_grey_levels_as_floats(region_weight):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (6, 2, 2, 1)).astype("uint8")
+    kernel, found = rng.normal(size=(4, CLASSES)) / 100, []
+
+    def function(images):
+        found.append(images.dtype)
+        return (images - 128).reshape(len(images), -1) @ kernel
+
+    inputs = keras.Input((2, 2, 1))
+    outputs = keras.layers.Dense(CLASSES)(keras.layers.Flatten()(inputs / 255))
+    student, teacher = keras.Model(inputs, outputs), CallableTeacher(function, CLASSES)
+    at_student = student.predict(x, verbose=0)
+    distiller = L2RKDDistiller(
+        teacher, student, hard_weight=0.0, region_weight=region_weight, seed=0
+    )
+    distiller.compile(keras.optimizers.SGD(0.0))
+    data = tf.data.Dataset.from_tensor_slices(x).batch(6)
+    cached = teacher_cache.cache_teacher(data, teacher, verbose=False)
+    wanted = reference.kl((x.reshape(6, -1) - 128.0) @ kernel, at_student, 4.0).mean()
+    for one in (data, cached):
+        logs = distiller.fit(one, verbose=0).history
+        np.testing.assert_allclose(logs["kd_loss"][0], wanted, rtol=1e-5)
+    np.testing.assert_allclose(teacher.predict(x, verbose=0), teacher(x.astype("float32")))
+    assert set(found) == {np.dtype("float32")}
+
+
+def test_a_function_gets_ids_as_they_are():
+    x, found = np.arange(12, dtype="int32").reshape(6, 2), []
+
+    def function(ids):
+        found.append(ids.dtype)
+        return np.zeros((len(ids), CLASSES))
+
+    student = keras.Sequential(
+        [
+            keras.Input((2,), dtype="int32"),
+            keras.layers.Embedding(12, 4),
+            keras.layers.Flatten(),
+            keras.layers.Dense(CLASSES),
+        ]
+    )
+    distiller = L2RKDDistiller(CallableTeacher(function, CLASSES), student, hard_weight=0.0)
+    distiller.compile("sgd", run_eagerly=True)
+    distiller.fit(x, verbose=0)
+    assert set(found) == {np.dtype("int32")}
 
 
 @pytest.mark.parametrize("divergence", ["kl", "binary_kl", "mse"])

@@ -21,6 +21,56 @@ def test_decision_agreement_counts(batch_size):
     assert geometry.top1_agreement(teacher, softmax, x) == expected
 
 
+def of_nans():
+    model = curved(2)
+    model.set_weights([weight * np.nan for weight in model.get_weights()])
+    return model
+
+
+def with_one_nan():
+    x = numbers(9, 4)
+    x[5, 2] = np.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        geometry.top1_agreement,
+        lambda *a: geometry.fidelity_profile(*a, Ball(0.1)).agreement,
+        lambda *a: geometry.fidelity_profile(*a, Ball(0.1), divergence="binary_kl").agreement,
+        lambda *a: geometry.fidelity_profile(*a, Ball(0.1)).kl,
+        lambda *a: geometry.jacobian_distance(*a).relative,
+        lambda teacher, student, x: geometry.teacher_stddev(student, x, Ball(0.1), num_draws=2),
+        lambda teacher, student, x: geometry.linearity_gap(student, x, x[::-1]).absolute,
+    ],
+)
+@pytest.mark.parametrize(
+    ("student", "x"),
+    [(of_nans, lambda: numbers(9, 4)), (lambda: curved(2), with_one_nan)],
+    ids=["student of NaN", "one NaN among the inputs"],
+)
+def test_measures_of_nan_are_nan(measure, student, x):
+    assert np.isnan(measure(curved(1), student(), x())).all()
+
+
+def test_agreement_of_dense_outputs_with_a_nan_is_nan():
+    inputs = keras.Input((2, 2, 3))
+    model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
+    x = numbers(4, 2, 2, 3)
+    assert geometry.top1_agreement(model, model, x) == 1.0
+    x[0, 0, 0, 0] = np.nan
+    assert np.isnan(geometry.top1_agreement(model, model, x))
+
+
+def test_infinite_logits_decide():
+    teacher, student = (
+        keras.Sequential([keras.Input((3,)), keras.layers.Rescaling(scale)]) for scale in (1, 2)
+    )
+    x = np.array([[-np.inf, 0.0, 1.0], [np.inf, 0.0, 1.0]], "float32")
+    assert geometry.top1_agreement(teacher, student, x) == 1.0
+
+
 @pytest.mark.parametrize(
     ("probabilities", "labels", "num_bins", "expected"),
     [

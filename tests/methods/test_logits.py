@@ -126,7 +126,12 @@ def test_decoupled_parts_are_finite_at_a_huge_gap():
 
 @pytest.mark.parametrize(
     ("labels", "target"),
-    [(None, [1, 0, 2]), ([2, -1, 0], [2, 0, 0]), ([-1, -1, -1], [1, 0, 2])],
+    [
+        (None, [1, 0, 2]),
+        ([2, -1, 0], [2, 0, 0]),
+        ([3, 1, 255], [1, 1, 2]),
+        ([-1, -1, -1], [1, 0, 2]),
+    ],
 )
 def test_the_target_is_the_label_or_the_teachers_choice(labels, target):
     teacher = np.array([[0.0, 2.0, 1.0], [3.0, 3.0, 1.0], [0.0, 1.0, 5.0]], "float32")
