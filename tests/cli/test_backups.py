@@ -54,22 +54,19 @@ def test_the_same_command_resumes_and_logs_all_epochs(interrupted, tmp_path):
     assert not list((tmp_path / "backup").rglob("*"))
 
 
-@pytest.mark.parametrize(
-    ("flag", "begun"),
-    [
+def test_other_flags_are_refused(interrupted, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "fit", commands.refuse_work)
+    for flag, begun in (
         ("--temperature=1.0", "--temperature=4.0"),
         ("--region=ball:radius=0.05", "--region="),
         ("--epochs=5", "--epochs=4"),
         ("--learning_rate=0.5", "--learning_rate=0.01"),
         ("--method=kd", "--method=l2rkd"),
         ("--fraction=0.2", "--fraction=0.1"),
-    ],
-)
-def test_other_flags_are_refused(interrupted, tmp_path, flag, begun, monkeypatch):
-    monkeypatch.setattr(training, "fit", commands.refuse_work)
-    line = commands.fail(*interrupted, f"--output={tmp_path}/found", flag)
-    assert "--backup must be new, or hold an interrupted run with the same flags" in line
-    assert f"begun with {begun}, not {flag}." in line
+    ):
+        line = commands.fail(*interrupted, f"--output={tmp_path}/found", flag)
+        assert "--backup must be new, or hold an interrupted run with the same flags" in line
+        assert f"begun with {begun}, not {flag}." in line
 
 
 def test_a_search_is_resumed_by_the_same_command_only(tmp_path, teacher_file, monkeypatch):

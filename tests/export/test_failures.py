@@ -100,7 +100,7 @@ def test_the_older_saved_model_returns_when_the_new_one_cannot_be_moved(tmp_path
 def test_tensorflow_runs_the_file_where_litert_is_not_installed(tmp_path, monkeypatch):
     student, data = dense_student(), np.random.default_rng(0).random((3, 4), dtype="float32")
     export.export_litert(student, tmp_path / "student.tflite", None, data)
-    np.savez(tmp_path / "examples.npz", input_0=data)
+    np.savez(tmp_path / "examples.npz", data, names=["input_0"])
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     names = ("student.tflite", "examples.npz", "outputs.npz")
     report = child.run(*(str(tmp_path / name) for name in names))
