@@ -32,7 +32,18 @@ def _lead_in_gain(fraction):
 
 _DIGITS = {fraction: _of("fewshot_digits", "digits", fraction) for fraction in (0.05, 1.0)}
 _BENCH = {fraction: _of("bench_fashion", _SMALL, fraction) for fraction in (_FEW, _MORE)}
+_SCHEDULES = {
+    fraction: _of("bench_schedules", _SMALL, fraction) for fraction in (_FEW, 6000 / 55_000)
+}
 _ALL = _of("f2_fashion", _SMALL, 1.0)
+
+
+def _of_schedule(fraction, method):
+    """What another weight or schedule changes."""
+    cell = _SCHEDULES[fraction]
+    return [cell(method)], [cell("patch")]
+
+
 #: `{page: {text: (cells that are added, cells that are subtracted)}}`.
 COMPARISONS = {
     "docs/longer_training.md": {
@@ -58,6 +69,10 @@ COMPARISONS = {
     "docs/ideas.md": {
         "-0.2 ± 0.4 with 100": ([_BENCH[_FEW]("patch of weight 3")], [_BENCH[_FEW]("patch")]),
         "-0.3 ± 0.8 with 600": ([_BENCH[_MORE]("patch of weight 3")], [_BENCH[_MORE]("patch")]),
+        "0.6 ± 0.4, and a weight": _of_schedule(_FEW, "patch of weight 0.3")[::-1],
+        "0.3 ± 0.2 (not": _of_schedule(_FEW, "weight falls to 0")[::-1],
+        "-0.2 ± 0.6 and": _of_schedule(_FEW, "patch, warm-up"),
+        "0.1 ± 0.9": _of_schedule(6000 / 55_000, "patch, warm-up"),
         "0.2 ± 0.2 with [all": (
             [_ALL("L2RKD of weight 0.3, augmented")],
             [_ALL("L2RKD, augmented")],
