@@ -47,6 +47,10 @@ def _of_schedule(fraction, method):
 #: `{page: {text: (cells that are added, cells that are subtracted)}}`.
 COMPARISONS = {
     "docs/longer_training.md": {
+        "0.6 ± 0.4 below L2RKD": (
+            [_of("f1_longer", _SMALL, _MORE)("L2RKD, augmented")],
+            [_of("f1_longer", _SMALL, _MORE)("PE-BKD, augmented")],
+        ),
         "1.1 ± 0.5 with 100": _longer(_FEW, "KD, augmented"),
         "1.9 ± 0.6 with 600": _longer(_MORE, "KD, augmented"),
         "1.0 ± 0.5": _lead_in_gain(_FEW),
@@ -69,13 +73,19 @@ COMPARISONS = {
     "docs/ideas.md": {
         "-0.2 ± 0.4 with 100": ([_BENCH[_FEW]("patch of weight 3")], [_BENCH[_FEW]("patch")]),
         "-0.3 ± 0.8 with 600": ([_BENCH[_MORE]("patch of weight 3")], [_BENCH[_MORE]("patch")]),
-        "0.6 ± 0.4, and a weight": _of_schedule(_FEW, "patch of weight 0.3")[::-1],
-        "0.3 ± 0.2 (not": _of_schedule(_FEW, "weight falls to 0")[::-1],
-        "-0.2 ± 0.6 and": _of_schedule(_FEW, "patch, warm-up"),
-        "0.1 ± 0.9": _of_schedule(6000 / 55_000, "patch, warm-up"),
+        "0.6 ± 0.4 and a falling": _of_schedule(_FEW, "patch of weight 0.3")[::-1],
+        "0.3 ± 0.2, neither": _of_schedule(_FEW, "weight falls to 0")[::-1],
+        "1.0 ± 0.7 below": (
+            [_SCHEDULES[6000 / 55_000]("KD, warm-up")],
+            [_SCHEDULES[6000 / 55_000]("patch, warm-up")],
+        ),
         "0.2 ± 0.2 with [all": (
             [_ALL("L2RKD of weight 0.3, augmented")],
             [_ALL("L2RKD, augmented")],
+        ),
+        "0.3 ± 0.4)": (
+            [_of("f1_fashion", _SMALL, _MORE)("L2RKD")],
+            [_of("f1_fashion", _SMALL, _MORE)("KD")],
         ),
         "1.6 ± 0.2": (
             [_of("f1_fashion", _LARGE, _MORE)("L2RKD")],
