@@ -24,6 +24,11 @@ def test_a_folder_of_other_things_is_never_replaced(tmp_path, monkeypatch):
     assert "must not hold the working directory" in commands.fail(*DEMO, "--output=.")
 
 
+def test_a_folder_of_pictures_is_not_taken_for_a_run(tmp_path):
+    (tmp_path / "cat.png").touch()
+    assert "with cat.png in it" in commands.fail(*DEMO, f"--output={tmp_path}")
+
+
 def test_the_demo_replaces_nothing_unasked(tmp_path):
     (tmp_path / "table.md").touch()
     assert "pass --overwrite" in commands.fail("demo", f"--output={tmp_path}")

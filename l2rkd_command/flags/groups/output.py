@@ -13,9 +13,9 @@ HEADING = "Output"
 
 # What commands write into an output folder: only a folder of such is ever replaced.
 _WRITTEN = (
-    "seed[0-9]*", "teacher", "search", "tuning.json", "student_saved_model", "*.tflite",
+    "seed[0-9]*", "teacher", "search", "tuning.json", "student_saved_model", "student*.tflite",
     "student*.json", "model_card.md", "table.md", "results.json", "measures.json", "report.html",
-    "*.png",
+    "decision_map.png", "fidelity.png", "linear*.png", "training_*.png", "benchmark.png",
 )  # fmt: skip
 # Flags of what a command reads, or writes outside of its output folder.
 _OTHERS = (
