@@ -5,6 +5,7 @@ has seen all training examples. Nothing is chosen on test data but the defaults 
 and Fashion-MNIST must be prepared: see `studies/harness/tasks/known.py`.
 """
 
+from studies.harness import fractions
 from studies.harness.definitions import Method, Study
 from studies.harness.pairs import Network, Pair
 from studies.networks import (
@@ -12,7 +13,6 @@ from studies.networks import (
     FASHION,
     GLYPHS,
     HALF,
-    KNOWN_IMAGES,
     LARGE_STUDENT,
     SERIES,
     SMALL_STUDENT,
@@ -64,7 +64,7 @@ bench_permuted = Study(
     dataset="known/mnist_permuted",
     pairs={"mnist": Pair(teacher=Network(widths=(512, 512)), student=Network(widths=(32,)))},
     methods=_VECTORS | _MORE_VECTORS,
-    fractions=(100 / KNOWN_IMAGES, 1000 / KNOWN_IMAGES),
+    fractions=fractions.of_known(100, 1000),
     steps=3000,
     seeds=_SEEDS,
     teacher_steps=4000,
@@ -103,7 +103,7 @@ def _patch(**options):
 bench_fashion = Study(
     title="Bench: augmented Fashion-MNIST, students of 6,000 and of 95,000 weights",
     **_FASHION_MNIST | {"teacher_steps": 2000},
-    fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
+    fractions=fractions.of_known(100, 600),
     pairs={"6,000 weights": SMALL_STUDENT, "95,000 weights": LARGE_STUDENT},
     methods={
         _AUGMENTED: Method(kind="kd", augment="crop_flip", against=_AUGMENTED),
@@ -121,7 +121,7 @@ def _variant(variant, augment="crop_flip"):
 bench_ideas = Study(
     title="Bench: ideas, Fashion-MNIST",
     **_FASHION_MNIST,
-    fractions=(100 / KNOWN_IMAGES,),
+    fractions=fractions.of_known(100),
     pairs={"95,000 weights": LARGE_STUDENT},
     methods={
         "patch": _variant(""),
@@ -145,7 +145,7 @@ bench_ideas = Study(
 bench_schedules = Study(
     title="Bench: schedules, Fashion-MNIST, 100 and 6,000 images",
     **_FASHION_MNIST | {"teacher_steps": 2000},
-    fractions=(100 / KNOWN_IMAGES, 6000 / KNOWN_IMAGES),
+    fractions=fractions.of_known(100, 6000),
     pairs={"6,000 weights": SMALL_STUDENT},
     methods={
         _AUGMENTED: Method(kind="kd", augment="crop_flip", against=_AUGMENTED),
@@ -193,6 +193,6 @@ bench_fashion_regions = Study(
     title="Bench: Fashion-MNIST, regions, 100 images",
     **_FASHION_MNIST,
     **_REGIONS_OF_IMAGES,
-    fractions=(100 / KNOWN_IMAGES,),
+    fractions=fractions.of_known(100),
     pairs={"fashion": SMALL_STUDENT},
 )

@@ -10,7 +10,6 @@ from studies.networks import HALF, SERIES, TABLES
 
 _RATES = {"learning_rate": (3e-3, 1e-2, 3e-2)}
 _TEMPERATURES = {"temperature": (1.0, 4.0)}
-_SEEDS = tuple(range(10))
 
 
 def _methods(regions, rates=_RATES):
@@ -47,7 +46,6 @@ tables = Study(
         }
     ),
     fractions=(0.05, 0.1),
-    seeds=_SEEDS,
 )
 
 series = Study(
@@ -64,7 +62,6 @@ series = Study(
         {"learning_rate": (1e-2, 3e-2)},
     ),
     fractions=(0.05, 0.1),
-    seeds=_SEEDS,
     tuning_seeds=(100,),
 )
 
@@ -81,7 +78,6 @@ texts = Study(
         {"learning_rate": (3e-3, 1e-2)},
     ),
     fractions=(0.05, 0.1),
-    seeds=_SEEDS,
     steps=1000,
     teacher_steps=1500,
     teacher_learning_rate=3e-3,
@@ -101,7 +97,6 @@ scenes = Study(
         {},
     ),
     fractions=(0.05,),
-    seeds=_SEEDS,
     steps=600,
     batch_size=16,
     teacher_steps=400,

@@ -21,12 +21,12 @@ MNIST and Fashion-MNIST must be prepared: see `studies/harness/tasks/known.py`.
 """
 
 from studies.compared import AUGMENTED, methods, other_regions
+from studies.harness import fractions
 from studies.harness.definitions import Method, Study
 from studies.harness.pairs import Architecture, Pair
 from studies.networks import (
     FASHION,
     HALF,
-    KNOWN_IMAGES,
     LARGE_STUDENT,
     MNIST,
     SMALL_STUDENT,
@@ -39,7 +39,7 @@ f1_fashion = Study(
     **FASHION,
     pairs={"6,000 weights": SMALL_STUDENT, "95,000 weights": LARGE_STUDENT},
     methods=_FASHION,
-    fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
+    fractions=fractions.of_known(100, 600),
     measures=(),
 )
 
@@ -50,15 +50,15 @@ f1_longer = Study(
     **FASHION | _LONGER,
     pairs={"6,000 weights": SMALL_STUDENT},
     methods={name: _FASHION[name] for name in (AUGMENTED, "PE-BKD, augmented", "L2RKD, augmented")},
-    fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
+    fractions=fractions.of_known(100, 600),
 )
 
 f1_longer_large = Study(
-    title="Fashion-MNIST, 100 and 600 images, four times the steps, 95,000 weights",
+    title="Fashion-MNIST, 100 images, four times the steps, 95,000 weights",
     **FASHION | _LONGER,
     pairs={"95,000 weights": LARGE_STUDENT},
     methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD, augmented")},
-    fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES),
+    fractions=fractions.of_known(100),
 )
 
 _ALL = {"steps": 5500, "batch_size": 100, "fractions": (1.0,)}
@@ -92,8 +92,7 @@ f3_mnist = Study(
     **MNIST,
     pairs={"mnist": SMALL_STUDENT},
     methods=methods("crop") | other_regions("crop"),
-    # 49 / 55,000 of each class, rounded, are 50 images.
-    fractions=(49 / KNOWN_IMAGES, 100 / KNOWN_IMAGES, 2000 / KNOWN_IMAGES),
+    fractions=fractions.of_known(50, 100, 2000),
     measures=(),
 )
 
@@ -103,7 +102,7 @@ f1_others = Study(
     pairs={"fashion": SMALL_STUDENT},
     methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD, augmented")}
     | other_regions("crop_flip"),
-    fractions=(100 / KNOWN_IMAGES, 600 / KNOWN_IMAGES, 6000 / KNOWN_IMAGES),
+    fractions=fractions.of_known(100, 600, 6000),
     measures=(),
 )
 
@@ -114,7 +113,7 @@ f1_resnet = Study(
         "fashion": Pair(teacher=Architecture(name="resnet20"), student=Architecture(name="resnet8"))
     },
     methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD", "L2RKD, augmented")},
-    fractions=(100 / KNOWN_IMAGES,),
+    fractions=fractions.of_known(100),
     measures=(),
 )
 
@@ -126,6 +125,6 @@ f6_same_data = Study(
     teacher_for="seed and fraction",
     pairs={"fashion": LARGE_STUDENT},
     methods={name: _FASHION[name] for name in _OF_SAME_DATA},
-    fractions=(600 / KNOWN_IMAGES, 6000 / KNOWN_IMAGES),
+    fractions=fractions.of_known(600, 6000),
     measures=(),
 )

@@ -42,7 +42,6 @@ SERIES = {
 }
 
 # Images of 28x28, and a teacher for each seed.
-KNOWN_IMAGES = 55_000  # of MNIST and Fashion-MNIST that are trained on
 _TEACHER = Network(widths=(32, 64, 128))
 FASHION = {
     "dataset": "known/fashion_mnist",

@@ -4,7 +4,7 @@
 
 A page marks the place: everything from `<!-- studies/results/f3_mnist.md -->` to `<!-- end -->` is
 replaced by that file, and after `<!-- studies/results/f3_mnist.md: 2 -->` by its second table only;
-after `<!-- studies/results/f3_mnist.md: 1 (0.18%; 4%) -->` by the first column of the first table
+after `<!-- studies/results/f3_mnist.md: 1 (50 images; 2,000 images) -->` by the first column of the first table
 and those of these names.
 """
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from l2rkd_tf import geometry, plots
 from l2rkd_tf.utils import files
-from studies.harness import measures, summary, tables
+from studies.harness import fractions, measures, summary, tables
 
 _COLOUR = "#0072b2"
 #: One colour a method in all figures (Okabe and Ito's, which colour-blind readers tell apart).
@@ -100,11 +100,13 @@ def _draw_curves(axes, study, rows, axis):
         )
     axes.set_xscale("log")
     values = summary.axes_of(study)[axis]
-    names = [summary.share(v).rstrip("%") if axis == "fraction" else f"{v:g}" for v in values]
+    if axis == "fraction":
+        label, names = fractions.axis_of(values)
+    else:
+        label, names = "training compute, x", [f"{value:g}" for value in values]
     axes.set_xticks([value * unit for value in values], names)
     axes.minorticks_off()
-    labels = {"fraction": "fraction of the training data, %", "length": "training compute, x"}
-    axes.set_xlabel(labels[axis])
+    axes.set_xlabel(label)
     axes.grid(alpha=0.25)
 
 
@@ -152,7 +154,7 @@ def _grid(study, runs):
     for panel, place in zip(panels, places, strict=True):
         rows = [differences[place, name, heading] for name in names]
         _draw_differences(panel, rows, [name.replace("_", " ") for name in names])
-        panel.set_title(f"{summary.share(place[1])} of the data")
+        panel.set_title(f"{fractions.name_of(place[1])} of the data")
         panel.set_xlabel("percentage points, 95 % CI")
     column, other = grid.differences[heading]
     figure.suptitle(f"({column}) − ({other}), equal compute")

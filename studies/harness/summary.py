@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.stats
 
 from l2rkd_tf.cli.common import training
-from studies.harness import measures
+from studies.harness import fractions, measures
 
 AXES = ("pair", "fraction", "length")
 COUNTS = ("steps", "student_points", "teacher_points")
@@ -185,7 +185,8 @@ def contrasts(study, runs):
     runs, (pair, *_) = Runs(runs), study.pairs
     rows = []
     for (name, *place), (other, *other_place) in study.contrasts:
-        text = f"{name} at {share(place[0])} − {other} at {share(other_place[0])}"
+        less, more = fractions.name_of(place[0]), fractions.name_of(other_place[0])
+        text = f"{name} at {less} − {other} at {more}"
         rows.append((text, runs.paired((pair, *place), name, (pair, *other_place), other)))
     correct([row for _, row in rows])
     return rows
@@ -223,11 +224,6 @@ def rank_correlation(study, runs):
             correlation = scipy.stats.spearmanr(range(len(accuracies)), np.negative(accuracies))[0]
             found.setdefault(run["seed"], []).append(correlation)
     return mean_and_interval([np.mean(own) for own in found.values()]) if found else None
-
-
-def share(fraction):
-    """A fraction of the data as a text: `10%`, `0.18%`."""
-    return f"{100 * fraction:.{0 if fraction >= 0.01 else 2}f}%"
 
 
 def settings_text(settings):

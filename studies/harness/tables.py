@@ -3,7 +3,7 @@
 import typing
 
 from l2rkd_tf.utils.tables import markdown_table
-from studies.harness import summary
+from studies.harness import fractions, summary
 from studies.harness.summary import AXES
 
 SHAPE_COLUMNS = {
@@ -77,7 +77,7 @@ def column_axis(study):
 def header_of(axis, value):
     """A value of an axis, for people."""
     if axis == "fraction":
-        return summary.share(value)
+        return fractions.name_of(value)
     return f"{value:g}x compute" if axis == "length" else str(value)
 
 
@@ -179,7 +179,8 @@ def grid_tables(study, results):
                 + [accuracy_text(row) if row else "" for row in own]
                 + [_grid_difference(differences.get((place, name, h))) for h in grid.differences]
             )
-        caption = f"Test accuracy, %, and paired differences, pp: {place[1]:.0%} of the data"
+        share = fractions.name_of(place[1])
+        caption = f"Test accuracy, %, and paired differences, pp: {share} of the data"
         header = [grid.label, grid.setting[0], *grid.columns, *grid.differences]
         tables.append(Table(caption, header, rows))
     return tables
@@ -197,7 +198,7 @@ def _grid_counts(study, differences):
                 sum(sign * row["difference"] > row["difference_interval"] for row in found if row)
                 for sign in (1, -1)
             ]
-        rows.append([f"{place[1]:.0%}", *map(str, numbers)])
+        rows.append([fractions.name_of(place[1]), *map(str, numbers)])
     header = [word for heading in grid.counts for word in (heading, "worse")]
     caption = f"Of {len(complete)} methods {grid.label}: how many change beyond the 95 % CI"
     return Table(caption, ["data", *header], rows)
@@ -256,7 +257,7 @@ def _corruptions(study, rows, teachers):
         ["teacher", f"{teacher['accuracy']:.1f}"]
         + [f"{teacher['corrupted'][kind]:.1f}" for kind in kinds]
     )
-    caption = f"Test accuracy on corrupted images, %, {fraction:.0%} of the data"
+    caption = f"Test accuracy on corrupted images, %, {fractions.name_of(fraction)} of the data"
     return Table(caption, ["method", "none", *kinds], cells)
 
 

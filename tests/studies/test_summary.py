@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from studies.harness import jobs, page, plots, summary, tasks
+from studies.harness import fractions, jobs, page, plots, summary, tasks
 from studies.harness.definitions import Method, Study
 from studies.harness.pairs import Network, Pair
 from tests.studies.made_up import made_up_runs
@@ -153,3 +153,13 @@ def test_the_rankings_of_a_seed_count_once(small, runs):
     mean, half = summary.rank_correlation(small, runs + rankings)
     assert mean == pytest.approx(0.5)  # of 0 and 1
     assert half == pytest.approx(scipy.stats.t.ppf(0.975, 1) * 0.5)
+
+
+def test_fractions_of_known_images_are_called_by_their_numbers():
+    assert fractions.of_known(50, 6000) == (49 / 55_000, 6000 / 55_000)
+    names = [
+        fractions.name_of(value) for value in (*fractions.of_known(50, 6000), 1.0, 0.1, 0.0025)
+    ]
+    assert names == ["50 images", "6,000 images", "100%", "10%", "0.25%"]
+    assert fractions.axis_of(fractions.of_known(50, 6000)) == ("training images", ["50", "6,000"])
+    assert fractions.axis_of((0.05, 1.0)) == ("fraction of the training data, %", ["5", "100"])

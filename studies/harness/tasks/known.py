@@ -14,10 +14,9 @@ import tensorflow_datasets as tfds
 from keras import Input, Model, layers
 
 from l2rkd_tf import models
+from studies.harness import fractions
 from studies.harness.pairs import Architecture
 from studies.harness.tasks.arrays import Arrays
-
-_TRAINING = 55_000
 
 
 def task(name):
@@ -41,7 +40,7 @@ class Known(Arrays):
 
     def _parts(self, seed):
         del seed
-        return np.split(np.arange(len(self._labels)), [_TRAINING, 60_000])
+        return np.split(np.arange(len(self._labels)), [fractions.KNOWN_IMAGES, 60_000])
 
 
 @functools.lru_cache(maxsize=1)
