@@ -85,7 +85,7 @@ def measure_all(flags, models, splits, region, folder, console):
     """
     (student, teacher), (train, test) = models, splits
     examples = fidelity.first_examples(test, flags.num_points)
-    region = region or regions.default_region(examples[0])
+    region = region or regions.default_region(examples[0], model=student)
 
     def measure(model):
         return _measure(model, teacher, test, examples, region, flags.draw_seed)

@@ -51,7 +51,7 @@ def run(flags: FlagValues) -> None:
 def _measure_and_write(flags, students, test, models, region, folder, console):
     """Measures, draws, and writes the report; returns what was measured."""
     examples = fidelity.first_examples(test, flags.num_points)
-    region = region or regions.default_region(examples[0])
+    region = region or regions.default_region(examples[0], model=models[TEACHER])
     console.step(f"Measuring on {test.num_examples:,} examples of {flags.splits[-1]}")
     measures, profiles = measure(flags, models, test, examples, region)
     console.step("Drawing the decision map and how linear the models are")

@@ -30,7 +30,7 @@ class ClassLabels:
         """Classes of the points at `"data"`, `"region"` or `"both"`.
 
         A region point has no label: nobody knows the class between two examples. Nor has a point
-        whose label the compiled loss ignores.
+        whose label the compiled loss ignores, or has several classes or none.
 
         Args:
             where: Where the points are.
@@ -59,8 +59,11 @@ class ClassLabels:
 
 def _class_numbers(labels, outputs_rank):
     if labels.shape.rank == outputs_rank:
-        if labels.shape[-1] != 1:  # one-hot
-            return tf.argmax(labels, axis=-1, output_type=tf.int32)
+        if labels.shape[-1] != 1:
+            # One-hot, or shares of the classes; answers to several questions have another sum.
+            is_one_class = tf.abs(tf.reduce_sum(tf.cast(labels, tf.float32), -1) - 1.0) < 0.01
+            numbers = tf.argmax(labels, axis=-1, output_type=tf.int32)
+            return tf.where(is_one_class, numbers, _UNKNOWN)
         labels = tf.squeeze(labels, -1)
     return tf.maximum(tf.cast(labels, tf.int32), _UNKNOWN)
 

@@ -29,8 +29,8 @@ class Method(keras.distillation.DistillationLoss):
     Attributes:
         default_weight: The weight in the method's own paper or code.
         uses_labels: Whether `per_example` takes a third argument, `labels`: class numbers, int32,
-            shape `(batch,)`, -1 where a point has no label; `None` if no point has one. A method
-            that compares dense logits gets one for each position, shape `(batch, ...)`.
+            shape `(batch,)`, -1 where a point has no label, or several; `None` if no point has one.
+            A method that compares dense logits gets one for each position, shape `(batch, ...)`.
         num_projections: Number of random projections of the input gradients of the outputs to
             compare, instead of outputs or features.
         teacher_layers: Paths of the compared layers of the teacher; empty for the logits.

@@ -14,6 +14,7 @@ from l2rkd_tf.regions.leaves import is_mixable, name_of, position_axes
 from l2rkd_tf.regions.partner_regions import Segment, Simplex
 from l2rkd_tf.regions.patch import Patch
 from l2rkd_tf.regions.swap import Swap
+from l2rkd_tf.utils.model_checks import input_symbols
 from l2rkd_tf.utils.types import Tensors
 
 
@@ -81,15 +82,13 @@ def regions_to_try(inputs: Tensors, model: keras.Model | None = None) -> list[Re
 
 
 def _floats_and_ids(inputs: Tensors, model: keras.Model | None) -> tuple[list[Any], list[str]]:
-    """Inputs that can be mixed, and the names of those that are ids although they are floats."""
+    """Inputs that can be mixed, as the model declares them, and the names of mixable ids."""
     leaves = {name_of(path): leaf for path, leaf in keras.tree.flatten_with_path(inputs)}
     names = list(leaves)
-    taken = [names[number] for number in taken_leaves(model, inputs)] or names
-    mixable = [name for name in taken if is_mixable(leaves[name].dtype)]
-    are_ids = reads_ids(model) if mixable else []
-    ids = [
-        name
-        for name, is_id in zip(taken, are_ids, strict=False)
-        if is_id and tf.as_dtype(leaves[name].dtype).is_floating
-    ]
-    return [leaves[name] for name in mixable if name not in ids], ids
+    taken = [names[number] for number in taken_leaves(model, inputs)]
+    if not taken:
+        return [leaf for leaf in leaves.values() if is_mixable(leaf.dtype)], []
+    declared = dict(zip(taken, keras.tree.flatten(input_symbols(model)), strict=True))
+    are_ids = dict(zip(taken, reads_ids(model), strict=True))
+    floats = [one for name, one in declared.items() if is_mixable(one.dtype) and not are_ids[name]]
+    return floats, [name for name in taken if are_ids[name] and is_mixable(leaves[name].dtype)]

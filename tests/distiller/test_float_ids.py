@@ -92,15 +92,27 @@ def test_ids_are_swapped_whatever_the_model_declares(build, dtype):
     np.testing.assert_array_equal(np.sort(np.unique(moved)), np.unique(x))
 
 
-@pytest.mark.parametrize(("dtype", "kind"), [("int32", regions.Swap), ("uint8", regions.Compose)])
-def test_floats_for_an_input_of_integers_are_ids(dtype, kind):
+@pytest.mark.parametrize(("dtype", "has_noise"), [("int32", False), ("uint8", True)])
+def test_floats_for_an_input_of_integers_are_ids(dtype, has_noise):
     category = keras.Input((1,), dtype=dtype)
     hidden = keras.layers.CategoryEncoding(9, output_mode="one_hot")(category)
     model = keras.Model(category, keras.layers.Dense(3)(hidden))
     x = np.zeros((4, 1), "float32")
-    assert isinstance(default_region(x, model=model), kind)
+    assert isinstance(default_region(x, model=model), regions.Swap)
     tried = regions_to_try(x, model)
-    assert any(isinstance(one, regions.Ball) for one in tried) == (kind is not regions.Swap)
+    assert any(isinstance(one, regions.Ball) for one in tried) == has_noise
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64", "int32"])
+@pytest.mark.parametrize("declared", ["uint8", "float32", "int32"])
+@pytest.mark.parametrize("shape", [(6,), (6, 5)])
+def test_data_of_any_dtype_have_the_default_of_what_the_model_declares(shape, declared, dtype):
+    inputs = keras.Input(shape, dtype=declared)
+    hidden = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3)(hidden))
+    data = np.zeros((4, *shape), dtype)
+    distiller = L2RKDDistiller(model, keras.models.clone_model(model), hard_weight=0.0)
+    assert repr(default_region(data, "channels_last", model=model)) == repr(distiller.region)
 
 
 def test_floats_that_no_embedding_reads_keep_their_default():

@@ -112,6 +112,20 @@ def test_without_labels_the_target_is_the_teachers_class():
 # Labels that are no class.
 
 
+def test_several_classes_or_none_are_no_label_and_smoothed_ones_are():
+    x, y = table(8)
+    smoothed = 0.9 * np.eye(CLASSES)[y] + 0.1 / CLASSES
+    given = np.where(np.arange(8)[:, None] < 4, smoothed, 0.0).astype("float32")
+    given[6:, :2] = 1.0
+    teacher, student = dense_pair()
+    distiller = L2RKDDistiller(
+        teacher, student, hard_weight=0.0, distillation_losses=methods.DKD(), seed=SEED
+    )
+    log = fit(compiled(distiller, rate=0.0), x, given)["dkd_loss"][0]
+    known = np.where(np.arange(8) < 4, y, -1)
+    np.testing.assert_allclose(log, dkd_of(teacher, student, x, known), rtol=1e-5)
+
+
 def dense_outputs_pair():
     models = []
     for seed in (1, 2):
