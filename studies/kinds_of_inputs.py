@@ -10,6 +10,7 @@ from studies.networks import HALF, SERIES, TABLES
 
 _RATES = {"learning_rate": (3e-3, 1e-2, 3e-2)}
 _TEMPERATURES = {"temperature": (1.0, 4.0)}
+_SEEDS = tuple(range(10))
 
 
 def _methods(regions, rates=_RATES):
@@ -62,6 +63,7 @@ series = Study(
         {"learning_rate": (1e-2, 3e-2)},
     ),
     fractions=(0.05, 0.1),
+    seeds=_SEEDS,
     tuning_seeds=(100,),
 )
 
