@@ -253,3 +253,48 @@ def test_several_outputs_are_refused_before_any_training(monkeypatch):
 
     with pytest.raises(ValueError, match="must have one output"):
         rank_regions(two(0), two(1), numbers(8, 4), numbers(8, 4), [Swap()])
+
+
+def normalized(rate):
+    keras.utils.set_random_seed(1)
+    hidden = [keras.layers.BatchNormalization(), keras.layers.Dropout(rate)]
+    return keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(3)])
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_students_are_judged_with_statistics_of_the_batch_and_without_dropout(rate):
+    teacher, student, x = linear(0), normalized(rate), numbers(20, 4)
+    ranking = rank_regions(
+        teacher, student, x[:8], x[8:], [None], steps=1, rounds=1, verbose=False,
+        optimizer=lambda steps: keras.optimizers.SGD(1e-9),
+    )  # fmt: skip
+    held_out = x[8:]
+    deviation = np.sqrt(held_out.var(axis=0) + 1e-3)
+    outputs = (held_out - held_out.mean(axis=0)) / deviation @ student.layers[-1].get_weights()[0]
+    targets = logits(teacher, held_out)
+    logs = [z - np.log(np.exp(z).sum(axis=1, keepdims=True)) for z in (targets, outputs)]
+    expected = (np.exp(logs[0]) * (logs[0] - logs[1])).sum(axis=1).mean()
+    assert ranking[0].divergence == pytest.approx(expected, rel=1e-4)
+
+
+def test_no_example_is_judged_by_statistics_of_few():
+    x = numbers(257 + 4, 4)
+    found = [
+        rank_regions(
+            linear(0), normalized(0.0), x[:4], held_out, [None], steps=1, rounds=1, verbose=False,
+            optimizer=lambda steps: keras.optimizers.SGD(1e-9),
+        )[0].divergence
+        for held_out in (x[4:], x[4:-1])
+    ]  # fmt: skip
+    assert found[0] == pytest.approx(found[1], rel=0.02)
+
+
+def test_ranking_leaves_the_order_of_the_data_as_it_was():
+    data = l2rkd_tf.data.load("digits", "train", batch_size=50, fraction=0.1, seed=3)
+    first = next(iter(data))
+    data.cursor.set_batch(0)
+    models = [l2rkd_tf.models.convnet((8, 8, 1), 10, widths=(2,)) for _ in "TS"]
+    options = {"steps": 3, "rounds": 1, "verbose": False}
+    rank_regions(*models, data, data.map(lambda x, y: x), [None, Segment()], **options)
+    assert data.cursor.batch == 0
+    np.testing.assert_array_equal(next(iter(data))[0], first[0])

@@ -16,7 +16,7 @@ from l2rkd_tf.callbacks.base import check_counts
 from l2rkd_tf.distiller import L2RKDDistiller
 from l2rkd_tf.distiller.keras_fixes import set_initial_epoch, swap_averages
 from l2rkd_tf.regions import Region
-from l2rkd_tf.regions.members import RegionOfRegions
+from l2rkd_tf.regions.members import kind_of, set_radii
 from l2rkd_tf.utils import distribution
 from l2rkd_tf.utils.files import atomic_path, check_space
 from l2rkd_tf.utils.types import Logs, PathLike
@@ -109,7 +109,7 @@ class TrainingBackup(keras.callbacks.Callback):
                 "first."
             )
         self._region = self.model.region if isinstance(self.model, L2RKDDistiller) else None
-        self._state = {"batches": 0, "epochs": [], "history": {}, "region": _kind_of(self._region)}
+        self._state = {"batches": 0, "epochs": [], "history": {}}
         self._is_begun = False
         self._averages = SwappedAverages()
         set_initial_epoch(self.model, None)
@@ -202,9 +202,7 @@ class TrainingBackup(keras.callbacks.Callback):
             _load_seeds(self.model, os.path.join(folder, _SEEDS))
             with open(os.path.join(folder, _STATE), encoding="utf-8") as file:
                 state = json.load(file)
-            if state["region"] != self._state["region"]:
-                raise ValueError("The region is of another kind.")
-            self._set_numbers(state.pop("numbers"), state.pop("radius"))
+            self._set_numbers(*map(state.pop, ("numbers", "radius", "regions")))
             if state.pop("averages_are_swapped"):
                 swap_averages(self.model)
         except ValueError as error:
@@ -217,17 +215,21 @@ class TrainingBackup(keras.callbacks.Callback):
 
     def _numbers(self):
         if not isinstance(self.model, L2RKDDistiller):
-            return {"numbers": {}, "radius": None}
+            return {"numbers": {}, "radius": None, "regions": [kind_of(None)]}
         numbers = {name: getattr(self.model, name) for name in _NUMBERS}
+        kinds = [kind_of(region) for region in (self._region, self.model.region)]
         # Not that of a region that a callback has set, which sets it again when the run resumes.
         radius = None if self._region is None else _plain(self._region.radius)
-        return {"numbers": numbers, "radius": radius}
+        return {"numbers": numbers, "radius": radius, "regions": kinds}
 
-    def _set_numbers(self, numbers, radius):
+    def _set_numbers(self, numbers, radius, kinds):
+        kind = kind_of(self._region)
+        if kind not in kinds:
+            raise ValueError("The region is of another kind.")
         for name, value in numbers.items():
             setattr(self.model, name, value)
-        if radius is not None:
-            _set_radius(self._region, radius)
+        if radius is not None and kind == kinds[0]:
+            set_radii(self._region, radius)
 
     def _write(self, epoch):
         folder = os.path.join(self._folder, _name_of(epoch))
@@ -334,17 +336,3 @@ def _load_seeds(model, path):
         values = [states[f"arr_{i}"] for i in range(len(states.files))]
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _kind_of(region):
-    """Name of a region's class, with those of its members."""
-    members = region.regions if isinstance(region, RegionOfRegions) else ()
-    return [type(region).__name__, *map(_kind_of, members)]
-
-
-def _set_radius(region, radius):
-    if isinstance(region, RegionOfRegions):
-        for member, member_radius in zip(region.regions, radius, strict=True):
-            _set_radius(member, member_radius)
-    elif region.radius != radius:
-        region.radius = radius

@@ -1,6 +1,6 @@
 """What the callbacks share: checks of the model, and the samples they evaluate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from l2rkd_tf.distiller import L2RKDDistiller
 from l2rkd_tf.geometry.evaluation import batched, per_example
+from l2rkd_tf.regions import Region
+from l2rkd_tf.regions.leaves import names_in_data
+from l2rkd_tf.utils.model_checks import data_format_of
 from l2rkd_tf.utils.types import Data
 from l2rkd_tf.utils.validation import is_positive_integer
 
@@ -18,6 +21,7 @@ __all__ = [
     "check_distiller",
     "check_draws_in_inputs",
     "check_epoch",
+    "prepare_regions",
     "take_points",
     "try_points",
 ]
@@ -67,6 +71,19 @@ def check_draws_in_inputs(model: L2RKDDistiller, callback: str, way_out: str) ->
             f"`callbacks` may contain a {callback} only where regions are drawn in inputs, as it "
             f"draws them. Received: a distiller with region_at={model.region_at!r}. {way_out}"
         )
+
+
+def prepare_regions(model: L2RKDDistiller, regions: Sequence[Region], inputs: Any) -> None:
+    """Tells regions what a distiller tells its own: the data format, and names in the data.
+
+    Args:
+        model: The distiller.
+        regions: Regions of a callback.
+        inputs: Inputs of the samples in which they are drawn.
+    """
+    for region in regions:
+        region.set_data_format(data_format_of(model.student, model.get_teacher()))
+        region.rename_fixed(names_in_data(model.student, inputs))
 
 
 def take_points(data: Data, max_points: int, seed: int) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from l2rkd_tf.callbacks.base import (
     check_counts,
     check_draws_in_inputs,
     check_epoch,
+    prepare_regions,
     take_points,
     try_points,
 )
@@ -19,7 +20,8 @@ from l2rkd_tf.features import model_outputs
 from l2rkd_tf.geometry.evaluation import batched, per_example
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
 from l2rkd_tf.regions import Region
-from l2rkd_tf.utils.outputs import mean_over_positions
+from l2rkd_tf.regions.padding import points_of_draw
+from l2rkd_tf.utils.outputs import mean_over_positions, only_output
 from l2rkd_tf.utils.types import Data, Logs
 from l2rkd_tf.utils.validation import checked_seed
 
@@ -118,6 +120,7 @@ class BlindRegionSearch(DistillerCallback):
         self._index = -1
         if self._points is None:
             self._points = take_points(self.data, self.max_points, self.seed)
+        prepare_regions(self.model, self.regions, self._points[0])
         try_points(self._points, self._try_regions)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -139,19 +142,22 @@ class BlindRegionSearch(DistillerCallback):
             logs["blind_region"] = self._index
 
     def _try_regions(self, inputs, labels):
-        drawn = [region.draw(inputs, [self.seed, 0], labels) for region in self.regions]
-        points = [r.apply(inputs, one) for r, one in zip(self.regions, drawn, strict=True)]
+        seed = tf.constant([self.seed, 0])
+        points = [self._points_in(region, inputs, labels, seed) for region in self.regions]
         return model_outputs(self.model.get_teacher(), inputs), points
+
+    def _points_in(self, region, inputs, labels, seed):
+        models = self.model.student, self.model.get_teacher()
+        return points_of_draw(region, inputs, region.draw(inputs, seed, labels), *models)
 
     def _mean_divergences(self):
         """Mean divergence at points of each region, shape `(regions,)`; one trace for all."""
         models = self.model.get_teacher(), self.model.student
-        divergence, from_logits = self.model.divergence, self.model.from_logits
+        divergence, from_logits = only_output(self.model.divergence), self.model.from_logits
 
         def step(inputs, labels, number):
             def in_region(region):
-                drawn = region.draw(inputs, tf.stack([self.seed, number]), labels)
-                points = region.apply(inputs, drawn)
+                points = self._points_in(region, inputs, labels, tf.stack([self.seed, number]))
                 outputs = [model_outputs(model, points) for model in models]
                 if not from_logits:
                     outputs = [logits_from_probabilities(output, divergence) for output in outputs]

@@ -12,6 +12,7 @@ from l2rkd_tf.callbacks.base import (
     DistillerCallback,
     check_counts,
     check_draws_in_inputs,
+    prepare_regions,
     take_points,
     try_points,
 )
@@ -20,6 +21,8 @@ from l2rkd_tf.features import model_outputs
 from l2rkd_tf.geometry import FidelityProfile, fidelity_profile
 from l2rkd_tf.plots import style
 from l2rkd_tf.regions import Region
+from l2rkd_tf.regions.padding import points_of_draw
+from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import Data, Logs, PathLike
 from l2rkd_tf.utils.validation import checked_seed, is_number
 
@@ -134,6 +137,8 @@ class LocalShapeMonitor(DistillerCallback):
         self._values = None
         if self._points is None:
             self._points = take_points(self.data, self.max_points, self.seed)
+        if self.region is not None:
+            prepare_regions(self.model, [self.region], self._points[0])
         try_points(self._points, self._at_boundary)
         if self.log_dir is not None:
             self._writer = tf.summary.create_file_writer(self.log_dir)
@@ -162,23 +167,25 @@ class LocalShapeMonitor(DistillerCallback):
         region = self.region or self.model.region
         if region is not None:
             drawn = region.draw(inputs, [self.seed, 0], labels)
-            inputs = region.apply(inputs, region.at_fraction(drawn, 1.0))
+            models = self.model.student, self.model.get_teacher()
+            inputs = points_of_draw(region, inputs, region.at_fraction(drawn, 1.0), *models)
         return model_outputs(self.model.get_teacher(), inputs)
 
     def _measure(self):
         inputs, labels = self._points
+        divergence = only_output(self.model.divergence)
         self.profile = fidelity_profile(
             self.model.get_teacher(),
             self.model.student,
             inputs,
             self.region or self.model.region,
             self.fractions,
-            divergence=self.model.divergence,
+            divergence=divergence,
             from_logits=self.model.from_logits,
             labels=labels,
             seed=self.seed,
         )
-        if self.model.divergence == "mse":
+        if divergence == "mse":
             measures = {"mse": self.profile.kl}
         else:
             measures = {"kl": self.profile.kl, "agreement": self.profile.agreement}

@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from l2rkd_tf.distiller import positions
 from l2rkd_tf.distiller.carried import carried_points
-from l2rkd_tf.distiller.padding import padded
 from l2rkd_tf.distiller.region_at import HiddenPoints, hidden_of
 from l2rkd_tf.features.cut import State
 from l2rkd_tf.methods.jacobian import draw_directions
 from l2rkd_tf.regions import Region
+from l2rkd_tf.regions.padding import padded
 from l2rkd_tf.regions.points import (
     RegionPoints,
     as_floats,

@@ -40,13 +40,11 @@ class FirstBatch:
     Args:
         heads: The compared outputs.
         has_scaling: Whether teacher or student bring inputs to a scale of their own.
-        has_region: Whether a step draws region points.
     """
 
-    def __init__(self, heads: Heads, has_scaling: bool, has_region: Callable[[], bool]) -> None:
+    def __init__(self, heads: Heads, has_scaling: bool) -> None:
         self._heads = heads
         self._has_scaling = has_scaling
-        self._has_region = has_region
         self._is_first = tf.Variable(True, trainable=False)
         self._is_pending = True
 
@@ -72,12 +70,14 @@ class FirstBatch:
             for found, of_model in models
         ]
 
+        needs_partners = batch.drawn is not None and batch.drawn.needs_partners
+
         def look():
             found = [
                 *(self._any(self._are_probabilities, of_model) for of_model in outputs),
                 *(self._any(self._are_logits, of_model) for of_model in outputs),
                 _are_grey_levels(batch.given),
-                batch.original.count.local == 1,
+                needs_partners & (batch.original.count.local == 1),
             ]
             return tf.cast(tf.stack(found), tf.float32)
 
@@ -147,7 +147,7 @@ class FirstBatch:
                 "the teacher was trained on inputs from 0 to 1, divide by 255.",
                 stacklevel=2,
             )
-        if single and self._has_region():
+        if single:
             warnings.warn(
                 "`batch_size` is 1: an example has no partner in its batch, and its region "
                 "point is the example itself. Use batches of at least 2 examples (on each "

@@ -59,6 +59,11 @@ class Outputs:
         self._names = names
         self._from_logits = from_logits
 
+    @property
+    def are_classes(self) -> bool:
+        """Whether outputs are those of classes or yes/no questions, and not numbers."""
+        return all(head.divergence != "mse" for head in self._heads)
+
     def each(self, outputs: Any) -> list[Any]:
         """The compared outputs, in the order of the heads; also of labels or weights.
 

@@ -39,12 +39,13 @@ class ClassLabels:
 
         Returns:
             int32, shape `(points,)`, or `(points, ...)` for dense labels, -1 for points without a
-            label; `None` if the compared output has no labels, or several outputs are compared.
+            label; `None` if the compared output has no labels or no classes, or several outputs are
+            compared.
         """
         given, losses = batch.data.labels, self._distiller.loss
         labels, loss = map(self._outputs.of_only, (given, losses))
         are_of_another = loss is None and losses is not None and not keras.tree.is_nested(given)
-        if labels is None or are_of_another:
+        if labels is None or are_of_another or not self._outputs.are_classes:
             return None
         numbers = _class_numbers(tf.convert_to_tensor(labels), logits.shape.rank)
         ignored = _ignored_class(loss)

@@ -21,7 +21,6 @@ from l2rkd_tf.distiller.method_term import (
     method_terms,
 )
 from l2rkd_tf.distiller.objective import Objective
-from l2rkd_tf.distiller.padding import mask_values
 from l2rkd_tf.distiller.region_at import layer_pair
 from l2rkd_tf.distiller.saving import SavedDistiller
 from l2rkd_tf.distiller.settings import Settings
@@ -29,6 +28,7 @@ from l2rkd_tf.distiller.teacher import Teacher
 from l2rkd_tf.distiller.terms import DivergenceTerm, HardLossTerm
 from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.regions import Region
+from l2rkd_tf.regions.padding import mask_values
 from l2rkd_tf.teacher_cache.inputs import points_of, unpack_batch
 from l2rkd_tf.teacher_cache.origin import check_origin
 from l2rkd_tf.teachers import as_teacher
@@ -236,11 +236,8 @@ class L2RKDDistiller(SavedDistiller):
         names = [name for term in self._objective.terms for name in term.names]
         self._term_trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.non_finite_guard = NonFiniteGuard.of_terms(names) if self.check_finite else None
-        self.first_batch = FirstBatch(
-            self._heads,
-            has_scaling(teacher) or has_scaling(self.student),
-            lambda: self._objective.needs.region_points,
-        )
+        scales = has_scaling(teacher) or has_scaling(self.student)
+        self.first_batch = FirstBatch(self._heads, scales)
         self.supports_jit = self._teacher.supports_jit
         self.built = self.student.built and all(term.is_built for term in methods)
         self._set_first_region(region)

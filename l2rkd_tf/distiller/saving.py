@@ -104,6 +104,8 @@ class SavedDistiller(DistillerProperties):
                     "call distiller.get_teacher().set_weights(trained_teacher.get_weights())."
                 )
             self._untrained_teacher = None
+            if self.region is not None:
+                self.region.set_teacher(teacher)
         super().make_train_function(force)
 
     def save_assets(self, directory: str) -> None:

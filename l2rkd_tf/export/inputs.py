@@ -52,7 +52,7 @@ def _name(position, where, tensor):
 
 
 def _dtype(tensor):
-    if tensor.dtype == "float64":
+    if tensor.dtype in ("bfloat16", "float16", "float64"):
         return "float32"
     is_text = not isinstance(tensor.dtype, str) and tensor.dtype.kind in "OSU"
     return "string" if is_text else tensor.dtype

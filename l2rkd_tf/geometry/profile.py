@@ -19,6 +19,7 @@ from l2rkd_tf.geometry.evaluation import (
 )
 from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
 from l2rkd_tf.regions import Region
+from l2rkd_tf.regions.padding import points_of_draw
 from l2rkd_tf.utils.model_checks import check_models_are_built
 from l2rkd_tf.utils.output_checks import check_models_agree, check_number_of_outputs
 from l2rkd_tf.utils.outputs import mean_over_positions
@@ -125,7 +126,12 @@ def fidelity_profile(
         drawn = region.draw(inputs, tf.stack([seed, number]), labels)
 
         def at_fraction(fraction):
-            points = region.apply(inputs, region.at_fraction(drawn, fraction))
+            reached = region.at_fraction(drawn, fraction)
+            points = points_of_draw(region, inputs, reached, student, teacher)
+            # A shorter partner shortens the points on the way, but not the example itself.
+            points = keras.tree.map_structure(
+                lambda point, example: tf.where(fraction > 0.0, point, example), points, inputs
+            )
             outputs = outputs_of_both(teacher, student, points)
             check_number_of_outputs("teacher", outputs[0].shape, divergence)
             return _comparison(*outputs, temperature, divergence, from_logits)

@@ -15,6 +15,7 @@ from l2rkd_tf.geometry.evaluation import (
     same_decisions,
 )
 from l2rkd_tf.regions import Region
+from l2rkd_tf.regions.padding import points_of_draw
 from l2rkd_tf.utils.model_checks import check_models_are_built
 from l2rkd_tf.utils.output_checks import check_models_agree, check_number_of_outputs
 from l2rkd_tf.utils.outputs import mean_over_positions
@@ -230,8 +231,8 @@ def _mean_probabilities(teacher, data, region, rows, temperature, batch_size, se
 
     def step(inputs, labels, number):
         drawn = region.draw(inputs, tf.stack([seed, number]), labels)
-        points = (inputs, region.apply(inputs, drawn))
-        outputs = [model_outputs(teacher, z) for z in points]
+        points = points_of_draw(region, inputs, drawn, teacher)
+        outputs = [model_outputs(teacher, z) for z in (inputs, points)]
         check_number_of_outputs("teacher", outputs[0].shape, "kl")
         means = sum(tf.nn.softmax(output / temperature) for output in outputs) / 2.0
         return tf.reduce_mean(means, axis=tuple(range(1, means.shape.rank - 1)))

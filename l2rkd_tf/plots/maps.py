@@ -9,6 +9,7 @@ import numpy as np
 from l2rkd_tf.plots import panel, style
 from l2rkd_tf.plots.colours import OTHER_CLASSES, class_palette
 from l2rkd_tf.plots.plane import plane_grid, top1_agreement
+from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import PathLike, TensorLike
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _scores_on(model, plane, name):
     batches = np.array_split(coordinates, -(-len(coordinates) // _BATCH_SIZE))
     scores = [
         keras.ops.convert_to_numpy(
-            keras.ops.cast(model(plane.points(batch), training=False), "float32")
+            keras.ops.cast(only_output(model(plane.points(batch), training=False)), "float32")
         )
         for batch in batches
     ]

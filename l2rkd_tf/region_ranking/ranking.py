@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2rkd_tf.geometry.evaluation import as_arrays, batched, half_width
-from l2rkd_tf.region_ranking.trials import Batches, RankedRegion, Trial
+from l2rkd_tf.region_ranking.trials import Batches, RankedRegion, Trial, cursors_given_back
 from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.default import regions_to_try
 from l2rkd_tf.utils.model_checks import check_models_are_built
@@ -21,6 +21,7 @@ __all__ = ["rank_regions"]
 
 # Untrained students whose divergence stays a larger share of their initial one: too few steps.
 _LEARNED = 0.25
+_JUDGED_TOGETHER = 256
 
 
 def rank_regions(
@@ -117,14 +118,25 @@ def rank_regions(
     _check_arrays("data", data, student)
     _check_arrays("unlabelled", unlabelled, student)
     options = {"hard_weight": 0.0, "replace_fraction": 0.5, "seed": checked_seed(seed)} | options
-    held_out = batched(unlabelled, 256)
     batches = Batches(data, batch_size, options["seed"])
     candidates = _candidates(regions, batches.element_spec, student)
-    trial = Trial(teacher, student, batches, held_out, optimizer or _adam, options)
-    ranking = halve(trial, candidates, steps, rounds, verbose)
+    with cursors_given_back(data, unlabelled):
+        held_out = _held_out(unlabelled)
+        trial = Trial(teacher, student, batches, held_out, optimizer or _adam, options)
+        ranking = halve(trial, candidates, steps, rounds, verbose)
     if verbose:
         print(_report(ranking, trial.initial_divergence))
     return ranking
+
+
+def _held_out(unlabelled):
+    """Batches that judge; a small rest joins the others, as students may take its statistics."""
+    found = batched(unlabelled, _JUDGED_TOGETHER)
+    count = sum(len(leaves[0]) for leaves in found.dataset)
+    num_batches, rest = divmod(count, _JUDGED_TOGETHER)
+    if num_batches and 0 < rest < _JUDGED_TOGETHER // 2:
+        found = batched(unlabelled, -(-count // num_batches))
+    return found
 
 
 def _check_options(options):

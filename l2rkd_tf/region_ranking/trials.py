@@ -1,7 +1,8 @@
 """Short trainings of one student, each from the same weights, judged without labels."""
 
 import contextlib
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -15,10 +16,10 @@ from l2rkd_tf.losses import DIVERGENCES, logits_from_probabilities
 from l2rkd_tf.regions import Region
 from l2rkd_tf.utils.model_checks import all_layers
 from l2rkd_tf.utils.output_checks import check_outputs_agree
-from l2rkd_tf.utils.outputs import mean_over_positions
+from l2rkd_tf.utils.outputs import mean_over_positions, only_output
 from l2rkd_tf.utils.types import Data, TeacherLike
 
-__all__ = ["Batches", "RankedRegion", "Trial"]
+__all__ = ["Batches", "RankedRegion", "Trial", "cursors_given_back"]
 
 _PLAIN = "plain distillation, without a region"
 
@@ -77,6 +78,18 @@ class Batches:
 
         examples = self._batches.dataset.unbatch().shuffle(count, seed=seed)
         return examples.repeat().batch(size).map(packed)
+
+
+@contextlib.contextmanager
+def cursors_given_back(*datasets: Data) -> Iterator[None]:
+    """Within it, datasets may be read; afterwards each is where it was."""
+    cursors: list[Any] = [one.cursor for one in datasets if hasattr(one, "cursor")]
+    before = [cursor.batch for cursor in cursors]
+    try:
+        yield
+    finally:
+        for cursor, batch in zip(cursors, before, strict=True):
+            cursor.set_batch(batch)
 
 
 class Trial:
@@ -144,20 +157,37 @@ class Trial:
         return L2RKDDistiller(self._teacher, self._student, **options)
 
 
+@contextlib.contextmanager
+def _statistics_of_batches(model):
+    """Within it, batch normalization of a model, and nothing else, is called as in training."""
+    layers = [one for one in all_layers(model) if isinstance(one, keras.layers.BatchNormalization)]
+    for layer in layers:
+        layer.call = functools.partial(_called_in_training, layer.call)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.call
+
+
+def _called_in_training(call, inputs, training=None, **kwargs):
+    del training
+    return call(inputs, training=True, **kwargs)
+
+
 def _divergence_of(distiller):
     """A step that judges: the student's divergence from the teacher at inputs.
 
     Batch normalization takes the statistics of the inputs themselves. Its moving averages are those
     of examples and region points together, of few steps: they would judge how soon these settle.
     """
-    divergence, from_logits = distiller.divergence, distiller.from_logits
+    divergence, from_logits = only_output(distiller.divergence), distiller.from_logits
     teacher, student = distiller.get_teacher(), distiller.student
-    layers = list(all_layers(student))
-    normalizes = any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
 
     def step(inputs, labels, number):
         del labels, number
-        outputs = [model_outputs(teacher, inputs), model_outputs(student, inputs, normalizes)]
+        with _statistics_of_batches(student):
+            outputs = [model_outputs(model, inputs) for model in (teacher, student)]
         check_outputs_agree(*(output.shape for output in outputs))
         if not from_logits:
             outputs = [logits_from_probabilities(output, divergence) for output in outputs]

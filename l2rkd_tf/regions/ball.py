@@ -74,6 +74,11 @@ class Ball(Region):
         self.scale = scale
         self._data_format: str | None = None
 
+    @property
+    def needs_partners(self) -> bool:  # type: ignore[override]  # follows `scale`
+        """Whether the noise depends on the spread of the batch."""
+        return self.scale is not None
+
     def set_data_format(self, data_format: str | None) -> None:
         """See `Region.set_data_format`."""
         self._data_format = data_format

@@ -49,6 +49,8 @@ class Region:
     max_radius = 1.0
     #: Whether `apply` is meaningful for logits, so that targets can be interpolated.
     interpolates_targets = True
+    #: Whether points depend on other examples of the batch.
+    needs_partners = True
     #: Names of inputs that stay as they are.
     fixed: tuple[str, ...] = ()
 

@@ -14,7 +14,7 @@ from l2rkd_tf.regions.leaves import is_mixable, name_of, position_axes
 from l2rkd_tf.regions.partner_regions import Segment, Simplex
 from l2rkd_tf.regions.patch import Patch
 from l2rkd_tf.regions.swap import Swap
-from l2rkd_tf.utils.model_checks import input_symbols
+from l2rkd_tf.utils.model_checks import data_format_of, input_symbols
 from l2rkd_tf.utils.types import Tensors
 
 
@@ -34,7 +34,8 @@ def default_region(
 
     Args:
         inputs: Batch of points, or their symbolic `keras.KerasTensor`: one, a list or a dict.
-        data_format: Where inputs have their channels, as for `Patch`.
+        data_format: Where inputs have their channels, as for `Patch`; `None` for where the model's
+            layers have them.
         interpolated: Whether the targets are interpolated, which suits `Segment()`: a teacher that
             is linear has no other outputs on a segment, while at a corner of a box it has. Then it
             takes the place of swaps and noise.
@@ -43,19 +44,24 @@ def default_region(
     Returns:
         A `Region`. The grid is smaller than 4 if an input has fewer positions than that.
     """
-    floats, fixed = _floats_and_ids(inputs, model)
+    data_format = data_format or data_format_of(model)
+    region = _default_of(*_floats_and_ids(inputs, model), data_format, interpolated)
+    region.set_data_format(data_format)
+    return region
+
+
+def _default_of(floats, fixed, data_format, interpolated):
     rank = max([len(leaf.shape) for leaf in floats], default=0)
     if rank < 3:
         if floats and interpolated:
             return Segment(fixed=fixed)
-        swap = Swap(data_format=data_format)
         if not any(tf.as_dtype(leaf.dtype).is_floating for leaf in floats):
-            return swap  # bytes are more likely to be letters than quantities
-        return Compose([swap, Ball(2.0, norm="gaussian", scale="std", fixed=fixed)])
+            return Swap()  # bytes are more likely to be letters than quantities
+        return Compose([Swap(), Ball(2.0, norm="gaussian", scale="std", fixed=fixed)])
     divided = [leaf for leaf in floats if len(leaf.shape) == rank]
     sizes = [[leaf.shape[axis] for leaf in divided] for axis in position_axes(rank, data_format)]
     grid = tuple(min([4, *(n for n in size if n is not None)]) for size in sizes)
-    return Patch(grid, data_format=data_format, fixed=fixed)
+    return Patch(grid, fixed=fixed)
 
 
 def regions_to_try(inputs: Tensors, model: keras.Model | None = None) -> list[Region | None]:

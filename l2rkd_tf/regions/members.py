@@ -49,6 +49,11 @@ class RegionOfRegions(Region):
         return all(region.interpolates_targets for region in self.regions)
 
     @property
+    def needs_partners(self) -> bool:  # type: ignore[override]  # follows its members
+        """Whether points of a member depend on other examples of the batch."""
+        return any(region.needs_partners for region in self.regions)
+
+    @property
     def fixed(self) -> tuple[str, ...]:  # type: ignore[override]  # follows its members
         """Names of inputs that stay as they are in all members."""
         first, *others = (region.fixed for region in self.regions)
@@ -104,3 +109,18 @@ class RegionOfRegions(Region):
         """Creates a region from `get_config()`."""
         regions = [keras.saving.deserialize_keras_object(region) for region in config["regions"]]
         return cls(**(config | {"regions": regions}))
+
+
+def kind_of(region: Region | None) -> list[Any]:
+    """Name of a region's class, with those of its members."""
+    members = region.regions if isinstance(region, RegionOfRegions) else ()
+    return [type(region).__name__, *map(kind_of, members)]
+
+
+def set_radii(region: Region, radius: Any) -> None:
+    """Sets the radius of a region, or those of its members, where it is another one."""
+    if isinstance(region, RegionOfRegions):
+        for member, member_radius in zip(region.regions, radius, strict=True):
+            set_radii(member, member_radius)
+    elif region.radius != radius:
+        region.radius = radius

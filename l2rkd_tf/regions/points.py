@@ -43,6 +43,11 @@ class RegionPoints:
         """Names of inputs that are those of the examples: `Region.fixed`."""
         return self._region.fixed
 
+    @property
+    def needs_partners(self) -> bool:
+        """Whether other examples of the batch are needed: `Region.needs_partners`."""
+        return self._region.needs_partners
+
     def at_data(self, batch: Tensors) -> Any:
         """The part of the training examples."""
         return _rows(batch, self._data_rows)
@@ -125,6 +130,8 @@ def given_points(
 
 class _GivenPoints(RegionPoints):
     """Points that are not drawn; only inputs are known at them."""
+
+    needs_partners = False
 
     def __init__(self, points, data_rows, region_rows):
         self._points = points

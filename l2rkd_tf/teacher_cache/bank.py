@@ -20,6 +20,7 @@ from l2rkd_tf.teacher_cache.inputs import CachedRegions
 from l2rkd_tf.teacher_cache.origin import inputs_from, origin_of, region_text
 from l2rkd_tf.utils.files import publish, scratch_path
 from l2rkd_tf.utils.model_checks import data_format_of, takes_integers
+from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import Config, PathLike, TeacherPreprocessing
 from l2rkd_tf.utils.validation import is_positive_integer
 
@@ -164,7 +165,8 @@ class _Bank:
 
     def _inputs_and_labels(self, rows):
         element = self._runner.source.as_element(rows[: self._num_components])
-        return keras.utils.unpack_x_y_sample_weight(element)[:2]
+        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(element)
+        return inputs, only_output(labels)
 
     def _points(self, place, rows):
         """The points of a batch, drawn again."""
@@ -229,7 +231,10 @@ class _Bank:
             runs = self._run(first, None)
             next(runs)  # traces
             start = time.perf_counter()
-            count = len(next(runs, next(self._run(first, None))))
+            outputs = next(runs, None)
+            if outputs is None:  # a single batch
+                outputs = next(self._run(first, None))
+            count = len(outputs)
             seconds = (time.perf_counter() - start) / count * missing
             print(
                 f"Region points: {self._num_passes} for each of {self._num_examples:,} examples; "

@@ -194,6 +194,18 @@ def test_a_search_for_a_region_is_not_overruled(tmp_path):
     assert [region.radius for region in candidates] == [0.001, 5.0]
 
 
+@pytest.mark.parametrize("first", [regions.Patch(grid=2), regions.Ball(0.5)])
+def test_a_longer_fit_of_the_same_distiller_resumes_after_a_search(tmp_path, first):
+    x, y = np.random.RandomState(0).rand(8, 8, 8, 1), np.arange(8)
+    model = compiled(distiller(region=first))
+    for epochs in (1, 3):
+        search = callbacks.BlindRegionSearch([regions.Ball(0.001), regions.Segment()], x)
+        keeping = TrainingBackup(tmp_path, **KEPT)
+        history = model.fit(x, y, epochs=epochs, callbacks=[search, keeping], verbose=0)
+        assert history.epoch == list(range(epochs))
+        assert first.radius == (1.0 if isinstance(first, regions.Patch) else 0.5)
+
+
 def test_arrays_and_models_without_an_optimizer_can_be_backed_up(tmp_path):
     class Counter(keras.Model):
         def __init__(self):

@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras import layers
 
 from l2rkd_tf import CallableTeacher, L2RKDDistiller, regions, teacher_cache
-from l2rkd_tf.distiller import padding
 from l2rkd_tf.features.graph import trace
+from l2rkd_tf.regions import padding
 from tests.helpers import BATCH, CLASSES, RATE, cross_entropy
 
 STEPS = (5, 2)

@@ -195,6 +195,16 @@ def test_crd_takes_an_ignored_label_for_none(number, loss, form):
     np.testing.assert_array_equal(crd.label_memory, np.where(known, y, -1))
 
 
+def test_crd_takes_numbers_that_are_no_classes_for_no_labels():
+    x, _ = table(8)
+    crd = methods.CRD("last", "last", feature_dim=2, num_negatives=8)
+    models = [keras.Sequential([keras.Input((4,)), layers.Dense(1, name="last")]) for _ in "TS"]
+    distiller = L2RKDDistiller(*models, divergence="mse", distillation_losses=crd, seed=SEED)
+    distiller.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
+    fit(distiller, x, np.linspace(0.0, 0.9, 8, dtype="float32")[:, None])
+    np.testing.assert_array_equal(crd.label_memory, np.full(8, -1))
+
+
 @pytest.mark.parametrize("shape", [(4,), (4, 3), (4, 4, 1, 1)])
 def test_labels_that_are_not_one_for_each_position_are_refused(shape):
     distiller = L2RKDDistiller(

@@ -149,6 +149,17 @@ def test_batches_of_one_are_named_once(options):
         distiller.fit(x[:3], y[:3], batch_size=2, verbose=0)  # the last one has one example
 
 
+@pytest.mark.parametrize(
+    "region", [regions.Ball(0.1), regions.Mixture([regions.Ball(0.1), regions.Ball(0.2)])]
+)
+def test_batches_of_one_need_no_partners_in_a_ball(region):
+    x, y = table(3)
+    distiller = compiled(distiller_of_vectors(region=region))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*batch_size.*")
+        distiller.fit(x, y, batch_size=1, verbose=0)
+
+
 # H. The same thing said in another form
 
 
@@ -562,7 +573,6 @@ def test_patches_follow_the_data_format_of_the_layers():
 
     distiller = L2RKDDistiller(network_of(5), network_of(3))
     assert distiller.region.grid == (4, 4)
-    assert distiller.region.data_format == "channels_first"
     own = L2RKDDistiller(network_of(5), network_of(3), region=regions.Patch(4)).region
     x = np.random.default_rng(0).normal(size=(5, 2, 8, 6)).astype("float32")
     drawn = distiller.region.draw(x, seed=[0, 0])

@@ -87,6 +87,14 @@ def student_in(dtype):
     )
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_inputs_in_half_precision_are_float32_in_a_file(tmp_path, dtype):
+    inputs = keras.Input((4,), dtype=dtype)
+    student = keras.Model(inputs, layers.Dense(3)(inputs))
+    report = export.export_litert(student, tmp_path / "student.tflite", None, VECTORS)
+    assert report.inputs[0]["dtype"] == "float32"
+
+
 @pytest.mark.parametrize("quantization", [None, "int8"])
 def test_a_student_in_double_precision_becomes_a_file_in_float32(tmp_path, quantization):
     student = student_in("float64")

@@ -14,11 +14,12 @@ import tensorflow as tf
 
 from l2rkd_tf.features import has_graph, taken_leaves
 from l2rkd_tf.features.graph import Recorder, trace
+from l2rkd_tf.regions.base import Region
 from l2rkd_tf.regions.leaves import named_leaves
 from l2rkd_tf.regions.points import RegionPoints
 from l2rkd_tf.utils.model_checks import all_layers
 
-__all__ = ["mask_values", "padded"]
+__all__ = ["mask_values", "padded", "points_of_draw"]
 
 # Values of padding in the inputs of models that were traced before, with the layers of then: steps
 # that are not compiled would call these again and again.
@@ -122,3 +123,21 @@ def padded(moved: Any, inputs: Any, values: Sequence[float | None], drawn: Regio
     leaves = named_leaves(inputs)
     points = map(pad, leaves, keras.tree.flatten(moved), leaves.values(), values)
     return keras.tree.pack_sequence_as(moved, list(points))
+
+
+def points_of_draw(
+    region: Region, inputs: Any, coefficients: Any, *models: keras.Model | None
+) -> Any:
+    """The points of a draw as a step of training has them, with padding where models mask it.
+
+    Args:
+        region: The region.
+        inputs: Inputs from which it was drawn, none of them uint8.
+        coefficients: The draw.
+        *models: As in `mask_values`.
+
+    Returns:
+        Points of the structure of the inputs.
+    """
+    drawn = RegionPoints(region, [coefficients])
+    return padded(drawn.at_region(inputs), inputs, mask_values(inputs, *models), drawn)
