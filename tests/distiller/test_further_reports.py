@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from l2rkd_tf import L2RKDDistiller, methods
+from l2rkd_tf import L2RKDDistiller, methods, regions
 from tests.distiller.helpers import compiled, network, table
 from tests.helpers import CLASSES, convnet, cross_entropy
 
@@ -512,3 +512,13 @@ def test_quantized_teachers_and_adapted_students_are_not():
     kernel = student.get_layer("hidden").lora_kernel_b.numpy()
     fit(compiled(distiller_of(teacher, student)))
     assert np.abs(student.get_layer("hidden").lora_kernel_b - kernel).max() > 0.0
+
+
+def test_a_clone_trains_in_a_region_of_the_weights_that_its_teacher_is_given():
+    teacher = network(1, 9, activation="relu")
+    region = regions.LinearRegion(teacher, tolerance=0.5)
+    distiller = compiled(distiller_of(teacher, region=region))
+    twin = compiled(keras.models.clone_model(distiller))
+    twin.get_teacher().set_weights(teacher.get_weights())
+    twin.student.set_weights(distiller.student.get_weights())
+    assert fit(twin) == fit(distiller)
