@@ -47,6 +47,7 @@ tables = Study(
         }
     ),
     fractions=(0.05, 0.1),
+    seeds=_SEEDS,
 )
 
 series = Study(

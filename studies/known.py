@@ -54,7 +54,7 @@ f1_longer = Study(
 )
 
 f1_longer_large = Study(
-    title="Fashion-MNIST, 100 and 600 images, four times the steps, 95,000 weights",
+    title="Fashion-MNIST, four times the steps, 95,000 weights",
     **FASHION | _LONGER,
     pairs={"95,000 weights": LARGE_STUDENT},
     methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD, augmented")},

@@ -22,10 +22,10 @@ def _longer(fraction, method, study="f1_longer", pair=_SMALL):
     return [long(method)], [short(method)]
 
 
-def _lead_in_gain(fraction):
+def _lead_in_gain(fraction, *study_and_pair):
     """What L2RKD gains from longer training beyond what KD gains."""
     (own, before), (other, earlier) = (
-        _longer(fraction, name) for name in ("L2RKD, augmented", "KD, augmented")
+        _longer(fraction, name, *study_and_pair) for name in ("L2RKD, augmented", "KD, augmented")
     )
     return own + earlier, before + other
 
@@ -57,6 +57,7 @@ COMPARISONS = {
         "1.1 ± 0.4 more": _lead_in_gain(_MORE),
         "KD 1.4 ± 0.5": _longer(_FEW, "KD, augmented", "f1_longer_large", _LARGE),
         "L2RKD 1.6 ± 0.5": _longer(_FEW, "L2RKD, augmented", "f1_longer_large", _LARGE),
+        "0.3 ± 0.5 is": _lead_in_gain(_MORE, "f1_longer_large", _LARGE),
         "2.9 ± 0.6": (
             [_of("f1_fashion", _LARGE, _FEW)("L2RKD, augmented")],
             [_of("f1_longer_large", _LARGE, _FEW)("KD, augmented")],
