@@ -83,7 +83,8 @@ class Batches:
 @contextlib.contextmanager
 def cursors_given_back(*datasets: Data) -> Iterator[None]:
     """Within it, datasets may be read; afterwards each is where it was."""
-    cursors: list[Any] = [one.cursor for one in datasets if hasattr(one, "cursor")]
+    found: list[Any] = [getattr(dataset, "cursor", None) for dataset in datasets]
+    cursors = [cursor for cursor in found if cursor is not None]
     before = [cursor.batch for cursor in cursors]
     try:
         yield
