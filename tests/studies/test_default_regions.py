@@ -62,6 +62,14 @@ def test_the_default_region_is_above_kd_at_equal_compute(study, method, inputs, 
         assert found.mean() > interval(found)
 
 
+@pytest.mark.parametrize(("study", "method"), [("tables", "swap"), ("series", "patch")])
+@pytest.mark.parametrize("fraction", [0.05, 0.1])
+def test_the_five_seeds_that_chose_no_default_show_the_gains_again(study, method, fraction):
+    found = gains(study, method, fraction)[5:]
+    assert len(found) == 5
+    assert found.mean() > interval(found)
+
+
 @pytest.mark.parametrize(
     ("study", "expected"),
     [("bench_digits", 0.72), ("bench_permuted", 0.84), ("bench_glyphs", 0.08)],
