@@ -261,6 +261,15 @@ def normalized(rate):
     return keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(3)])
 
 
+def test_a_layer_that_is_called_twice_is_judged_once_and_left_as_it_was():
+    normalize, x = keras.layers.BatchNormalization(), numbers(20, 4)
+    inputs = keras.Input((4,))
+    twice = keras.layers.Add()([normalize(inputs), keras.Sequential([normalize])(inputs)])
+    student = keras.Model(inputs, keras.layers.Dense(3)(twice))
+    rank_regions(linear(0), student, x[:8], x[8:], [None], steps=1, rounds=1, verbose=False)
+    assert "call" not in vars(normalize)
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.5])
 def test_students_are_judged_with_statistics_of_the_batch_and_without_dropout(rate):
     teacher, student, x = linear(0), normalized(rate), numbers(20, 4)

@@ -161,7 +161,8 @@ class Trial:
 @contextlib.contextmanager
 def _statistics_of_batches(model):
     """Within it, batch normalization of a model, and nothing else, is called as in training."""
-    layers = [one for one in all_layers(model) if isinstance(one, keras.layers.BatchNormalization)]
+    every = {id(layer): layer for layer in all_layers(model)}.values()  # also shared ones once
+    layers = [layer for layer in every if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in layers:
         layer.call = functools.partial(_called_in_training, layer.call)
     try:
@@ -187,8 +188,9 @@ def _divergence_of(distiller):
 
     def step(inputs, labels, number):
         del labels, number
+        outputs = [model_outputs(teacher, inputs)]
         with _statistics_of_batches(student):
-            outputs = [model_outputs(model, inputs) for model in (teacher, student)]
+            outputs.append(model_outputs(student, inputs))
         check_outputs_agree(*(output.shape for output in outputs))
         if not from_logits:
             outputs = [logits_from_probabilities(output, divergence) for output in outputs]
