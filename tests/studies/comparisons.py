@@ -76,6 +76,14 @@ COMPARISONS = {
             [("tables", "tables/digits", 0.05, "noise of 1")],
             [("tables", "tables/digits", 0.05, "swap")],
         ),
+        "0.6 ± 0.3 and": (
+            [("scenes", "scenes", 0.05, "segment")],
+            [("scenes", "scenes", 0.05, "student only")],
+        ),
+        "0.4 ± 0.4 ahead": (
+            [("scenes", "scenes", 0.05, "patch")],
+            [("scenes", "scenes", 0.05, "student only")],
+        ),
     },
     "docs/little_data.md": {
         "0.8 ± 0.7 to": ([_DIGITS[0.05]("L2RKD")], [_DIGITS[0.05]("L2RKD, augmented")]),
