@@ -72,7 +72,7 @@ COMPARISONS = {
         ),
     },
     "docs/inputs.md": {
-        "1.4 ± 0.5 more": (
+        "1.4 ± 0.5 pp more": (
             [("tables", "tables/digits", 0.05, "noise of 1")],
             [("tables", "tables/digits", 0.05, "swap")],
         ),
@@ -80,7 +80,7 @@ COMPARISONS = {
             [("scenes", "scenes", 0.05, "segment")],
             [("scenes", "scenes", 0.05, "student only")],
         ),
-        "0.4 ± 0.4 ahead": (
+        "0.4 ± 0.4 (not": (
             [("scenes", "scenes", 0.05, "patch")],
             [("scenes", "scenes", 0.05, "student only")],
         ),
