@@ -202,7 +202,7 @@ class TrainingBackup(keras.callbacks.Callback):
             _load_seeds(self.model, os.path.join(folder, _SEEDS))
             with open(os.path.join(folder, _STATE), encoding="utf-8") as file:
                 state = json.load(file)
-            self._set_numbers(*map(state.pop, ("numbers", "radius", "regions")))
+            self._set_numbers(state.pop("numbers"), state.pop("regions"))
             if state.pop("averages_are_swapped"):
                 swap_averages(self.model)
         except ValueError as error:
@@ -215,20 +215,19 @@ class TrainingBackup(keras.callbacks.Callback):
 
     def _numbers(self):
         if not isinstance(self.model, L2RKDDistiller):
-            return {"numbers": {}, "radius": None, "regions": [kind_of(None)]}
+            return {"numbers": {}, "regions": [_description_of(None)]}
         numbers = {name: getattr(self.model, name) for name in _NUMBERS}
-        kinds = [kind_of(region) for region in (self._region, self.model.region)]
-        # Not that of a region that a callback has set, which sets it again when the run resumes.
-        radius = None if self._region is None else _plain(self._region.radius)
-        return {"numbers": numbers, "radius": radius, "regions": kinds}
+        # That of the beginning, and what a callback made of it, with which a later fit begins.
+        regions = [_description_of(region) for region in (self._region, self.model.region)]
+        return {"numbers": numbers, "regions": regions}
 
-    def _set_numbers(self, numbers, radius, kinds):
-        kind = kind_of(self._region)
-        if kind not in kinds:
+    def _set_numbers(self, numbers, regions):
+        own, (kind, radius) = _description_of(self._region), regions[0]
+        if own[0] not in [one for one, _ in regions]:
             raise ValueError("The region is of another kind.")
         for name, value in numbers.items():
             setattr(self.model, name, value)
-        if radius is not None and kind == kinds[0]:
+        if radius is not None and own[0] == kind and own != regions[-1]:
             set_radii(self._region, radius)
 
     def _write(self, epoch):
@@ -317,6 +316,11 @@ def _remove(folder):
 def _plain(value):
     """A value as plain numbers and lists, for JSON."""
     return np.asarray(value).tolist()
+
+
+def _description_of(region):
+    """Kind and radius of a region."""
+    return [kind_of(region), None if region is None else _plain(region.radius)]
 
 
 def _optimizer_variables(model):

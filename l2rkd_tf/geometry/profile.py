@@ -126,7 +126,8 @@ def fidelity_profile(
         drawn = region.draw(inputs, tf.stack([seed, number]), labels)
 
         def at_fraction(fraction):
-            points = _points_at(fraction, region, inputs, drawn, (student, teacher))
+            reached = region.at_fraction(drawn, fraction)
+            points = points_of_draw(region, inputs, reached, student, teacher)
             outputs = outputs_of_both(teacher, student, points)
             check_number_of_outputs("teacher", outputs[0].shape, divergence)
             return _comparison(*outputs, temperature, divergence, from_logits)
@@ -138,14 +139,6 @@ def fidelity_profile(
     distances, agreements = per_example(step, batched(x, batch_size, labels))
     return FidelityProfile(
         fractions, *mean_and_stderr(distances), *mean_and_stderr(agreements), len(distances)
-    )
-
-
-def _points_at(fraction, region, inputs, drawn, models):
-    points = points_of_draw(region, inputs, region.at_fraction(drawn, fraction), *models)
-    # A shorter partner shortens the points on the way, but not the example itself.
-    return keras.tree.map_structure(
-        lambda point, example: tf.where(fraction > 0.0, point, example), points, inputs
     )
 
 

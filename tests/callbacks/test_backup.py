@@ -198,12 +198,14 @@ def test_a_search_for_a_region_is_not_overruled(tmp_path):
 def test_a_longer_fit_of_the_same_distiller_resumes_after_a_search(tmp_path, first):
     x, y = np.random.RandomState(0).rand(8, 8, 8, 1), np.arange(8)
     model = compiled(distiller(region=first))
+    candidates = [regions.Ball(0.001), regions.Segment(0.9)]
     for epochs in (1, 3):
-        search = callbacks.BlindRegionSearch([regions.Ball(0.001), regions.Segment()], x)
+        search = callbacks.BlindRegionSearch(candidates, x)
         keeping = TrainingBackup(tmp_path, **KEPT)
         history = model.fit(x, y, epochs=epochs, callbacks=[search, keeping], verbose=0)
         assert history.epoch == list(range(epochs))
-        assert first.radius == (1.0 if isinstance(first, regions.Patch) else 0.5)
+    radii = [region.radius for region in (first, *candidates)]
+    assert radii == [1.0 if isinstance(first, regions.Patch) else 0.5, 0.001, 0.9]
 
 
 def test_arrays_and_models_without_an_optimizer_can_be_backed_up(tmp_path):
