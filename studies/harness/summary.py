@@ -1,6 +1,7 @@
 """What the runs of a study amount to: means, intervals, paired differences and p-values."""
 
 import hashlib
+import itertools
 import json
 import math
 
@@ -65,23 +66,27 @@ class Runs:
         return paired_statistics((own - other).dropna())
 
 
+def columns_of_means(study):
+    """Each `(fraction, length)`, a column of the means over the pairs."""
+    return list(itertools.product(study.fractions, study.lengths))
+
+
 def mean_differences(study, runs):
     """The paired differences of each method, a mean over the pairs for each seed.
 
     Returns:
-        `{(method, fraction): statistics}` of the methods that are compared with another one; of
-        the seeds for which all runs of a comparison succeeded.
+        `{(method, fraction, length): statistics}` of the methods that are compared with another
+        one; of the seeds for which all runs of a comparison succeeded.
     """
     runs, found = Runs(runs), {}
-    for name, method in study.methods.items():
-        for fraction in study.fractions if name != method.against else ():
-            places = [(pair, fraction, study.lengths[0]) for pair in study.pairs]
-            differences = [
-                runs.accuracy(place, name) - runs.accuracy(place, method.against)
-                for place in places
-            ]
-            means = pd.concat(differences, axis=1).dropna().mean(axis=1)
-            found[name, fraction] = paired_statistics(means)
+    compared = {name: m.against for name, m in study.methods.items() if name != m.against}
+    for name, column in itertools.product(compared, columns_of_means(study)):
+        places = [(pair, *column) for pair in study.pairs]
+        differences = [
+            runs.accuracy(place, name) - runs.accuracy(place, compared[name]) for place in places
+        ]
+        means = pd.concat(differences, axis=1).dropna().mean(axis=1)
+        found[(name, *column)] = paired_statistics(means)
     correct(found.values())
     return found
 

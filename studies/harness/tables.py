@@ -216,15 +216,22 @@ def _contrasts(study, runs):
 
 def _mean_differences(study, runs):
     """Of pairs that are datasets: the paired differences, averaged over them."""
-    found = summary.mean_differences(study, runs)
+    found, columns = summary.mean_differences(study, runs), summary.columns_of_means(study)
     rows = [
-        [name, method.against, *(difference_text(found[name, f]) for f in study.fractions)]
+        [name, method.against, *(difference_text(found[(name, *column)]) for column in columns)]
         for name, method in study.methods.items()
         if name != method.against
     ]
-    header = ["method", "minus", *(header_of("fraction", f) for f in study.fractions)]
+    header = ["method", "minus", *(_column_of_means(study, column) for column in columns)]
     caption = f"Mean of the {len(study.pairs)} datasets: paired difference, pp (corrected p-value)"
     return Table(caption, header, rows)
+
+
+def _column_of_means(study, column):
+    """Fraction and length, but for those of which the study has one only."""
+    places = dict(zip(("fraction", "length"), column, strict=True))
+    several = [a for a in places if len(summary.axes_of(study)[a]) > 1] or ["fraction"]
+    return ", ".join(header_of(axis, places[axis]) for axis in several)
 
 
 def _compute(study, rows):

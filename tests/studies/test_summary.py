@@ -1,12 +1,13 @@
 """Statistics of runs against closed forms, and the files that show them."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from studies.harness import fractions, jobs, page, plots, summary, tasks
+from studies.harness import fractions, jobs, page, plots, summary, tables, tasks
 from studies.harness.definitions import Method, Study
 from studies.harness.pairs import Network, Pair
 from tests.studies.made_up import made_up_runs
@@ -119,11 +120,47 @@ def _runs_of(study):
 def test_differences_are_averaged_over_data_sets_seed_by_seed(two_tables):
     study, runs = two_tables
     found = summary.mean_differences(study, runs)
-    assert set(found) == {("swap", 0.05), ("swap", 0.1)}
+    assert set(found) == {("swap", 0.05, 1.0), ("swap", 0.1, 1.0)}
     # The means over the two sets are 2, 3, 7: their standard deviation is sqrt(7).
-    row = found["swap", 0.1]
+    row = found["swap", 0.1, 1.0]
     assert row["difference"] == pytest.approx(4.0)
     assert row["difference_interval"] == pytest.approx(4.302653 * math.sqrt(7 / 3), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shares", "lengths", "header"),
+    [
+        ((0.05,), (1.0,), ["5%"]),
+        ((0.05,), (1.0, 4.0), ["1x compute", "4x compute"]),
+        ((0.05, 0.1), (1.0,), ["5%", "10%"]),
+        ((0.05, 0.1), (4.0,), ["5%", "10%"]),
+        (
+            (0.1, 1.0),
+            (1.0, 4.0),
+            [
+                "10%, 1x compute",
+                "10%, 4x compute",
+                "100%, 1x compute",
+                "100%, 4x compute",
+            ],
+        ),
+    ],
+)
+def test_means_over_data_sets_have_a_column_for_each_fraction_and_length(
+    two_tables, shares, lengths, header
+):
+    study = dataclasses.replace(two_tables[0], fractions=shares, lengths=lengths)
+
+    def accuracy(job):
+        return 80.0 + (job["method"] == "swap") * (job["length"] + 10 * job["fraction"])
+
+    chosen = dict.fromkeys(_runs_of(study), {})
+    runs = made_up_runs(jobs.test_jobs(study, chosen), accuracy)
+    summarized = {"runs": runs, "summary": summary.summarize(study, runs), "teachers": {}}
+    table = next(t for t in tables.all_tables(study, summarized) if t.caption.startswith("Mean of"))
+    assert table.header[2:] == header
+    gains = [length + 10 * share for share in shares for length in lengths]
+    assert [float(cell.strip("*").split()[0]) for cell in table.rows[0][2:]] == pytest.approx(gains)
 
 
 def test_each_data_set_has_its_table_and_its_panel(two_tables, tmp_path):
