@@ -214,6 +214,19 @@ def test_every_fence_is_read(page):
     assert comments == sum(match["kind"] is not None for match in blocks)
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_line_of_a_paragraph_begins_like_a_list(page):
+    """Markdown would show it as one: a sentence that goes on with "1. The" or "- 3"."""
+    lines = re.sub(r"^ *```.*?^ *```$", "", read(page), flags=re.M | re.S).split("\n")
+    begins = re.compile(r"\s*(?:\d+[.)]|[-+*])\s")
+    after_text = [
+        line
+        for before, line in zip(lines, lines[1:], strict=False)
+        if begins.match(line) and re.match(r"[^\s|<-]", before) and not begins.match(before)
+    ]
+    assert after_text == []
+
+
 def test_what_is_given_is_used():
     for page in PAGES:
         code = "\n".join(block.code for block in blocks_of(page, "python"))
