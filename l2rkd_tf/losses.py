@@ -90,8 +90,11 @@ def binary_kl_divergence(
     teacher, student = _pair(teacher_logits, student_logits)
     temperature = tf.cast(temperature, tf.float32)
     teacher, student = teacher / temperature, student / temperature
-    yes = tf.sigmoid(teacher) * (tf.math.softplus(-student) - tf.math.softplus(-teacher))
-    no = tf.sigmoid(-teacher) * (tf.math.softplus(student) - tf.math.softplus(teacher))
+    yes = tf.math.softplus(-student) - tf.math.softplus(-teacher)
+    no = tf.math.softplus(student) - tf.math.softplus(teacher)
+    # An answer that the teacher excludes, by an infinite logit, contributes 0, not NaN.
+    yes = tf.math.multiply_no_nan(yes, tf.sigmoid(teacher))
+    no = tf.math.multiply_no_nan(no, tf.sigmoid(-teacher))
     return temperature**2 * tf.reduce_mean(yes + no, axis=-1)
 
 

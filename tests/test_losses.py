@@ -242,3 +242,24 @@ def test_classes_that_the_teacher_rules_out_count_nothing():
     expected = 4.0 * (p[0, kept] * (np.log(p[0, kept]) - q[0, kept])).sum()
     np.testing.assert_allclose(value, [expected], rtol=1e-5)
     np.testing.assert_allclose(tape.gradient(value, student), 2.0 * (np.exp(q) - p), atol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["op by op", "compiled"])
+def test_answers_that_the_teacher_rules_out_count_nothing(compiled):
+    # Of the third output both are sure, and agree.
+    teacher = tf.constant([[np.inf, -np.inf, -np.inf, 1.0]])
+    student = tf.Variable([[0.6, 1.4, -np.inf, 1.0]])
+
+    @tf.function(jit_compile=compiled)
+    def divergence():
+        with tf.GradientTape() as tape:
+            value = losses.binary_kl_divergence(teacher, student, 2.0)
+        return value, tape.gradient(value, student)
+
+    value, gradient = divergence()
+    # -log of what the student gives to "yes" of the first and to "no" of the second.
+    expected = 4.0 * (np.log1p(np.exp(-0.3)) + np.log1p(np.exp(0.7))) / 4
+    np.testing.assert_allclose(value, [expected], rtol=1e-6)
+    sigmoid = 1 / (1 + np.exp(-np.array([0.3, 0.7])))
+    np.testing.assert_allclose(gradient[0, :2], 2.0 * (sigmoid - [1.0, 0.0]) / 4, rtol=1e-5)
+    np.testing.assert_allclose(gradient[0, 2:], [0.0, 0.0], atol=1e-6)
