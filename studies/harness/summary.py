@@ -190,11 +190,15 @@ def contrasts(study, runs):
     runs, (pair, *_) = Runs(runs), study.pairs
     rows = []
     for (name, *place), (other, *other_place) in study.contrasts:
-        less, more = fractions.name_of(place[0]), fractions.name_of(other_place[0])
-        text = f"{name} at {less} − {other} at {more}"
+        text = f"{name} at {_at(study, *place)} − {other} at {_at(study, *other_place)}"
         rows.append((text, runs.paired((pair, *place), name, (pair, *other_place), other)))
     correct([row for _, row in rows])
     return rows
+
+
+def _at(study, fraction, length):
+    share = fractions.name_of(fraction)
+    return f"{share}, {length:g}x compute" if len(study.lengths) > 1 else share
 
 
 def grid_differences(study, runs):

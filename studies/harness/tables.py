@@ -211,7 +211,7 @@ def _grid_difference(row):
 def _contrasts(study, runs):
     rows = [[text, difference_text(row)] for text, row in summary.contrasts(study, runs)]
     header = ["difference", "percentage points (corrected p-value)"]
-    return Table("Less data against more, paired difference", header, rows)
+    return Table("Other comparisons, paired difference", header, rows)
 
 
 def _mean_differences(study, runs):

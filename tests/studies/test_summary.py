@@ -163,6 +163,22 @@ def test_means_over_data_sets_have_a_column_for_each_fraction_and_length(
     assert [float(cell.strip("*").split()[0]) for cell in table.rows[0][2:]] == pytest.approx(gains)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ((1.0,), "swap at 5% − KD at 10%"),
+        ((0.5, 1.0), "swap at 5%, 0.5x compute − KD at 10%, 1x compute"),
+    ],
+)
+def test_other_comparisons_say_what_they_compare(two_tables, lengths, expected):
+    contrast = ("swap", 0.05, lengths[0]), ("KD", 0.1, 1.0)
+    study = dataclasses.replace(two_tables[0], lengths=lengths, contrasts=(contrast,))
+    ((text, row),) = summary.contrasts(study, two_tables[1])
+    assert text == expected
+    found = {0.5: {}, 1.0: {"difference": pytest.approx(3.0)}}[lengths[0]]
+    assert found.items() <= row.items()
+
+
 def test_each_data_set_has_its_table_and_its_panel(two_tables, tmp_path):
     study, runs = two_tables
     results = {
