@@ -216,7 +216,7 @@ def test_every_fence_is_read(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_no_line_of_a_paragraph_begins_like_a_list(page):
-    """Markdown would show it as one: a sentence that goes on with "1. The" or "- 3"."""
+    """Markdown would show it as one: a sentence with a line that begins with "1. The" or "- 3"."""
     lines = re.sub(r"^ *```.*?^ *```$", "", read(page), flags=re.M | re.S).split("\n")
     begins = re.compile(r"\s*(?:\d+[.)]|[-+*])\s")
     after_text = [

@@ -15,6 +15,7 @@ from l2rkd_tf.callbacks.averages import SwappedAverages
 from l2rkd_tf.callbacks.base import check_counts
 from l2rkd_tf.distiller import L2RKDDistiller
 from l2rkd_tf.distiller.keras_fixes import set_initial_epoch, swap_averages
+from l2rkd_tf.distiller.seeds import load_seeds, optimizer_variables, save_seeds
 from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.members import kind_of, set_radii
 from l2rkd_tf.utils import distribution
@@ -199,7 +200,7 @@ class TrainingBackup(keras.callbacks.Callback):
             optimizer.build(self.model.trainable_variables)
         try:
             self.model.load_weights(os.path.join(folder, _WEIGHTS))
-            _load_seeds(self.model, os.path.join(folder, _SEEDS))
+            load_seeds(self.model, os.path.join(folder, _SEEDS))
             with open(os.path.join(folder, _STATE), encoding="utf-8") as file:
                 state = json.load(file)
             self._set_numbers(state.pop("numbers"), state.pop("regions"))
@@ -237,7 +238,7 @@ class TrainingBackup(keras.callbacks.Callback):
             "ones are untouched"
         ):
             # Raises if the folder was deleted, which `atomic_path` would create again.
-            check_space(self._folder, [*self.model.variables, *_optimizer_variables(self.model)])
+            check_space(self._folder, [*self.model.variables, *optimizer_variables(self.model)])
             with atomic_path(folder) as temporary:
                 temporary.mkdir()
                 self._write_files(temporary)
@@ -249,8 +250,7 @@ class TrainingBackup(keras.callbacks.Callback):
 
     def _write_files(self, folder):
         self.model.save_weights(os.path.join(folder, _WEIGHTS))
-        states = [variable.numpy() for variable in _seeds_of(self.model)]
-        np.savez(os.path.join(folder, _SEEDS), *states)
+        save_seeds(self.model, os.path.join(folder, _SEEDS))
         with open(os.path.join(folder, _STATE), "w", encoding="utf-8") as file:
             swapped = {"averages_are_swapped": self._averages.are_swapped(self.model)}
             json.dump(self._state | self._numbers() | swapped, file)
@@ -321,22 +321,3 @@ def _plain(value):
 def _description_of(region):
     """Kind and radius of a region."""
     return [kind_of(region), None if region is None else _plain(region.radius)]
-
-
-def _optimizer_variables(model):
-    return [] if model.optimizer is None else model.optimizer.variables
-
-
-def _seeds_of(model):
-    """Variables that weight files do not contain: the states of seed generators."""
-    stored = [*model.weights, *model.metrics_variables, *_optimizer_variables(model)]
-    stored = {id(variable) for variable in stored}
-    return [variable for variable in model.variables if id(variable) not in stored]
-
-
-def _load_seeds(model, path):
-    variables = _seeds_of(model)
-    with np.load(path) as states:
-        values = [states[f"arr_{i}"] for i in range(len(states.files))]
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)

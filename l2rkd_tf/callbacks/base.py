@@ -11,6 +11,7 @@ from l2rkd_tf.distiller import L2RKDDistiller
 from l2rkd_tf.geometry.evaluation import batched, per_example
 from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.leaves import names_in_data
+from l2rkd_tf.teacher_cache.inputs import without_outputs
 from l2rkd_tf.utils.model_checks import data_format_of
 from l2rkd_tf.utils.types import Data
 from l2rkd_tf.utils.validation import is_positive_integer
@@ -120,7 +121,7 @@ def take_points(data: Data, max_points: int, seed: int) -> tuple[Any, Any]:
 
 def _points_of(element):
     """`(inputs,)` or `(inputs, labels)`; regions ignore labels that are structures."""
-    element = element[:2] if isinstance(element, tuple) else (element,)
+    element = without_outputs(element)[:2]
     return element[:1] if keras.tree.is_nested(element[-1]) else element
 
 

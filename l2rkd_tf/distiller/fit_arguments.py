@@ -39,18 +39,17 @@ def checked_arguments(
     return given
 
 
-def joined_callbacks(given: Any, last: keras.callbacks.Callback) -> Any:
-    """The argument `callbacks` of `fit` with one more, which is called after all others.
+def joined_callbacks(given: Any, *last: keras.callbacks.Callback) -> Any:
+    """The argument `callbacks` of `fit` with more, which are called after all others.
 
     Args:
         given: A callback, a list of callbacks, a `keras.callbacks.CallbackList` or `None`.
-        last: One more callback.
+        *last: More callbacks.
     """
     if isinstance(given, keras.callbacks.CallbackList):
-        if last not in given.callbacks:
-            given.callbacks.append(last)
+        given.callbacks.extend(one for one in last if one not in given.callbacks)
         return given
-    return [*keras.tree.flatten([] if given is None else given), last]
+    return [*keras.tree.flatten([] if given is None else given), *last]
 
 
 def _check_ends(arguments):

@@ -144,6 +144,8 @@ class Heads:
         teacher_names: Names of the teacher's outputs, where it returns a list of several.
         student_names: Those of the student.
         from_logits: Whether models output logits, and not probabilities.
+        only_names: Names of the only output of each model, as a dict may call it; empty where they
+            are not known.
 
     Attributes:
         teacher: `Outputs` of the teacher.
@@ -156,9 +158,11 @@ class Heads:
         teacher_names: Sequence[str] | None,
         student_names: Sequence[str] | None,
         from_logits: bool,
+        only_names: Sequence[str] = (),
     ) -> None:
         self.heads = tuple(heads)
         self.from_logits = from_logits
+        self._only_names = only_names
         self.teacher = Outputs("teacher", self.heads, teacher_names, from_logits)
         self.student = Outputs("student", self.heads, student_names, from_logits)
 
@@ -177,7 +181,7 @@ class Heads:
 
     @temperature.setter
     def temperature(self, value: float | dict[str, float]) -> None:
-        _check_names("temperature", value, [head.name for head in self.heads])
+        _check_names("temperature", value, [head.name for head in self.heads], self._only_names)
         # All are checked before the first one is set.
         values = [head.temperature.checked(_of_output(value, head.name)) for head in self.heads]
         for head, one in zip(self.heads, values, strict=True):
@@ -220,8 +224,14 @@ def make_heads(
     of_teacher = None if teacher is None else names_of_outputs(teacher)
     of_student = names_of_outputs(student)
     compared = _compared(of_teacher, of_student, divergence)
-    for argument, value in (("temperature", temperature), ("output_weights", output_weights)):
-        _check_names(argument, value, compared)
+    only_names = _only_names(teacher, of_teacher, of_student)
+    for argument, value in (
+        ("divergence", divergence),
+        ("temperature", temperature),
+        ("output_weights", output_weights),
+    ):
+        if argument != "divergence" or compared == [None]:
+            _check_names(argument, value, compared, only_names)
     heads = [
         _head(
             name,
@@ -232,7 +242,7 @@ def make_heads(
         for name in compared
     ]
     check_from_logits([head.divergence for head in heads], from_logits)
-    found = Heads(heads, of_teacher, of_student, from_logits)
+    found = Heads(heads, of_teacher, of_student, from_logits, only_names)
     found.check(teacher, student)
     return found
 
@@ -274,7 +284,13 @@ def _compared(teacher, student, divergence):
     return shared
 
 
-def _check_names(argument, value, compared):
+def _only_names(teacher, of_teacher, of_student):
+    """Names of the only output of each model; empty where one of them is not known."""
+    known = [of_student] if teacher is None else [of_teacher, of_student]
+    return [] if None in known else list(dict.fromkeys(name for names in known for name in names))
+
+
+def _check_names(argument, value, compared, only_names):
     """Checks that a dict by output name has an entry for each compared output, and no other."""
     is_dict = isinstance(value, dict)
     if argument == "output_weights" and value is not None and not (is_dict and any(value.values())):
@@ -284,10 +300,13 @@ def _check_names(argument, value, compared):
         )
     if not is_dict or set(value) == set(compared):
         return
-    if compared != [None] or len(value) != 1:
+    is_only = compared == [None] and len(value) == 1
+    if not is_only or (only_names and not set(value) <= set(only_names)):
+        one = "" if argument == "output_weights" else "one for all, or "
+        names = (only_names or "one") if compared == [None] else list(compared)
         raise ValueError(
-            f"`{argument}` must be one number, or a dict with one for each compared output. "
-            f"Received: {argument}={value!r}; compared outputs: {list(compared)}"
+            f"`{argument}` must be {one}a dict with an entry for each compared output. Received: "
+            f"{argument}={value!r}; compared outputs: {names}"
         )
 
 

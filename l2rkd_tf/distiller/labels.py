@@ -7,9 +7,10 @@ import tensorflow as tf
 
 from l2rkd_tf.distiller.batch import Batch
 from l2rkd_tf.distiller.heads import Outputs
+from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import Where
 
-__all__ = ["ClassLabels"]
+__all__ = ["ClassLabels", "known_labels"]
 
 _UNKNOWN = -1
 
@@ -67,6 +68,26 @@ def _class_numbers(labels, outputs_rank):
             return tf.where(is_one_class, numbers, _UNKNOWN)
         labels = tf.squeeze(labels, -1)
     return tf.maximum(tf.cast(labels, tf.int32), _UNKNOWN)
+
+
+def known_labels(loss: Any, labels: Any, outputs: tf.Tensor) -> tf.Tensor | None:
+    """Which labels the loss of one output does not ignore.
+
+    Args:
+        loss: The compiled loss.
+        labels: Labels of the output, with or without a last dimension of 1.
+        outputs: The output, shape `(batch, ..., outputs)`.
+
+    Returns:
+        Boolean, shape `(batch, ...)`; `None` if the loss ignores none.
+    """
+    ignored = _ignored_class(loss)
+    if ignored is None:
+        return None
+    labels = tf.convert_to_tensor(only_output(labels))
+    if labels.shape.rank == outputs.shape.rank:
+        labels = tf.squeeze(labels, -1)
+    return tf.not_equal(labels, tf.cast(ignored, labels.dtype))
 
 
 def _ignored_class(loss):

@@ -30,7 +30,7 @@ from l2rkd_tf.features import OUTPUT
 from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.padding import mask_values
 from l2rkd_tf.teacher_cache.inputs import points_of, unpack_batch
-from l2rkd_tf.teacher_cache.origin import check_origin
+from l2rkd_tf.teacher_cache.origin import RegionLook, check_origin
 from l2rkd_tf.teachers import as_teacher
 from l2rkd_tf.utils.model_checks import (
     check_models,
@@ -230,6 +230,7 @@ class L2RKDDistiller(SavedDistiller):
         self._teacher = Teacher(
             forward, self._objective, self._settings, self._heads.teacher, given, frozen
         )
+        self._region_look = RegionLook()
         self._sampler = BatchSampler(self.seed, self.num_region_points, self.replace_fraction)
         # An attribute of its own: Keras finds and saves what methods train themselves.
         self.distillation_losses = [term.method for term in methods]
@@ -263,8 +264,9 @@ class L2RKDDistiller(SavedDistiller):
         Prints which layers methods compare, unless `verbose` is 0.
 
         Raises:
-            ValueError: If data are empty, endless without a number of steps, not dense or not in
-                batches, labels are text, or weights are not one for each class or example.
+            ValueError: If data are empty, endless without a number of steps, not dense, not in
+                batches, or carry points of another region than that of now, labels are text, or
+                weights are not one for each class or example.
         """
         inputs, _, labels, weights = unpack_batch(getattr(x, "element_spec", (x,)))
         self._match_inputs(inputs)
@@ -275,8 +277,9 @@ class L2RKDDistiller(SavedDistiller):
             check_batch(self.student, inputs, labels, weights, self.hard_weight > 0)
         self.first_batch.begin()
         self._tell_layers(arguments.get("verbose", "auto"))
-        callbacks = [arguments.get("callbacks"), self._teacher.frozen.callback]
-        arguments["callbacks"] = joined_callbacks(*callbacks)
+        self._region_look.begin(x)
+        looks = self._teacher.frozen.callback, self._region_look
+        arguments["callbacks"] = joined_callbacks(arguments.get("callbacks"), *looks)
         return super().fit(**arguments)
 
     def step_checks(self) -> list[Any]:

@@ -5,6 +5,7 @@ divided by the number of positions; positions that the Keras mask of the outputs
 count.
 """
 
+import functools
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from l2rkd_tf.utils.distribution import Count, global_counts
 from l2rkd_tf.utils.outputs import mean_over_positions
 
 __all__ = [
+    "and_masks",
     "count_true",
     "count_values",
     "filled_weights",
@@ -36,6 +38,12 @@ def mask_of(outputs: tf.Tensor) -> tf.Tensor | None:
     """Which positions of dense outputs count, boolean, shape `(batch, ...)`; `None` for all."""
     mask = keras_fixes.mask_of(outputs)
     return mask if mask is not None and mask.shape.rank == outputs.shape.rank - 1 else None
+
+
+def and_masks(*masks: tf.Tensor | None) -> tf.Tensor | None:
+    """What all masks let count; `None` where there is none."""
+    given = [tf.cast(mask, tf.bool) for mask in masks if mask is not None]
+    return functools.reduce(tf.logical_and, given) if given else None
 
 
 def filled_weights(weights: Any, num_examples: tf.Tensor) -> Any:

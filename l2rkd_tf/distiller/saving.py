@@ -1,4 +1,4 @@
-"""What files hold of a distiller: both models, settings, and the teacher's weights."""
+"""What files hold of a distiller: both models, settings, teacher's weights, random states."""
 
 import dataclasses
 import os
@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from l2rkd_tf.distiller.properties import DistillerProperties
+from l2rkd_tf.distiller.seeds import load_seeds, save_seeds
 from l2rkd_tf.teacher_cache.fingerprints import hash_weights
 from l2rkd_tf.teachers.callable_teacher import check_functions
 from l2rkd_tf.utils.types import Config, PathLike
@@ -14,6 +15,7 @@ from l2rkd_tf.utils.types import Config, PathLike
 __all__ = ["SavedDistiller"]
 
 _TEACHER_FILE = "teacher.weights.h5"
+_SEEDS_FILE = "seeds.npz"
 
 
 class SavedDistiller(DistillerProperties):
@@ -109,13 +111,15 @@ class SavedDistiller(DistillerProperties):
         super().make_train_function(force)
 
     def save_assets(self, directory: str) -> None:
-        """Stores the teacher's weights; Keras calls it only for whole-model files."""
+        """Stores what Keras leaves out of whole-model files: teacher's weights, random states."""
+        save_seeds(self, os.path.join(directory, _SEEDS_FILE))
         teacher = self.get_teacher()
         if teacher is not None:
             teacher.save_weights(os.path.join(directory, _TEACHER_FILE))
 
     def load_assets(self, directory: str) -> None:
-        """Restores the teacher's weights from a whole-model file."""
+        """Restores from a whole-model file what `save_assets` has stored."""
+        load_seeds(self, os.path.join(directory, _SEEDS_FILE))
         teacher = self.get_teacher()
         if teacher is None:
             return

@@ -14,6 +14,7 @@ from l2rkd_tf.distiller import keras_fixes, positions
 from l2rkd_tf.distiller.batch import Batch, Points
 from l2rkd_tf.distiller.compile_checks import check_labels_of_loss, check_loss
 from l2rkd_tf.distiller.heads import Heads
+from l2rkd_tf.distiller.labels import known_labels
 from l2rkd_tf.distiller.settings import Number
 from l2rkd_tf.features import LOGITS, OUTPUT
 from l2rkd_tf.losses import DIVERGENCES
@@ -151,9 +152,24 @@ class HardLossTerm(_WeightedByNumber):
         return loss * distribution.num_replicas()
 
     def count(self, points: Points, student: Features) -> distribution.Count:
-        """See `Term.count`: Keras leaves out masked positions, of each output by itself."""
-        outputs = only_output(student[OUTPUT])
-        mask = None if keras.tree.is_nested(outputs) else positions.mask_of(outputs)
+        """See `Term.count`: what Keras divides by, for one output.
+
+        Keras leaves out masked positions and labels that the loss ignores, of each output by
+        itself; means by `mean_with_sample_weight` are over the weights, and sums are none.
+        """
+        outputs, loss = map(only_output, (student[OUTPUT], self._distiller.loss))
+        reduction = getattr(loss, "reduction", None)
+        if reduction == "sum":
+            return distribution.count_of_replicas()
+        if keras.tree.is_nested(outputs) or keras.tree.is_nested(loss):
+            return points.count
+        mask = positions.and_masks(
+            positions.mask_of(outputs), known_labels(loss, points.labels, outputs)
+        )
+        if reduction == "mean_with_sample_weight" and points.weights is not None:
+            weights = positions.spread_weights(points.weights, outputs)
+            counted = weights if mask is None else weights * tf.cast(mask, weights.dtype)
+            return distribution.global_counts(tf.reduce_sum(counted))[0]
         return points.count if mask is None else positions.count_true(mask)
 
     def is_computable(self, labels: Any) -> bool:
@@ -217,10 +233,9 @@ class DivergenceTerm(_WeightedByNumber):
                 heads, weights, _listed(teacher[LOGITS]), _listed(student[LOGITS]), strict=True
             )
         ]
-        if len(heads) == 1:
-            return {self.name: shares[0]}
         total = tf.add_n([head.weight * one for head, one in zip(heads, shares, strict=True)])
-        return dict(zip(self.names, [total, *shares], strict=True))
+        parts = shares if len(heads) > 1 else []
+        return dict(zip(self.names, [total, *parts], strict=True))
 
 
 def _listed(logits):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from l2rkd_tf.features import model_outputs
 from l2rkd_tf.regions import Region
+from l2rkd_tf.teacher_cache.inputs import without_outputs
 from l2rkd_tf.utils.output_checks import check_outputs_agree
 from l2rkd_tf.utils.types import Data, Divergence, TensorLike, Tensors
 from l2rkd_tf.utils.validation import is_number, is_positive_float32, is_positive_integer
@@ -89,7 +90,7 @@ def _of_dataset(dataset, batch_size, labels):
             "leave out `repeat()`."
         )
     spec = dataset.element_spec
-    structure = spec[:2] if isinstance(spec, tuple) else (spec,)
+    structure = without_outputs(spec)[:2]
     if any(leaf.shape.rank == 0 for leaf in keras.tree.flatten(structure)):
         raise ValueError(
             f"`x` must be a batched dataset. Received: a dataset of single examples, {spec}. Use "
@@ -97,7 +98,7 @@ def _of_dataset(dataset, batch_size, labels):
         )
 
     def flat(*element):
-        return tuple(keras.tree.flatten(element[:2]))
+        return tuple(keras.tree.flatten(without_outputs(element)[:2]))
 
     return Batches(dataset.rebatch(batch_size).map(flat), structure)
 

@@ -12,6 +12,7 @@ __all__ = [
     "split_inputs",
     "unpack_batch",
     "with_outputs",
+    "without_outputs",
 ]
 
 
@@ -108,6 +109,18 @@ def split_inputs(x: Any) -> tuple[Any, Any]:
     if isinstance(x, (CachedInputs, CachedRegions)):
         return x.inputs, x.teacher_outputs
     return x, None
+
+
+def without_outputs(element: Any) -> tuple[Any, ...]:
+    """An element of a dataset as the tuple of what it has of inputs, labels and weights.
+
+    Args:
+        element: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`, or its spec, where `x` may carry
+            the teacher's outputs.
+    """
+    if not isinstance(element, tuple) or isinstance(element, (CachedInputs, CachedRegions)):
+        element = (element,)
+    return (split_inputs(element[0])[0], *element[1:])
 
 
 def with_outputs(element: Any, outputs: Any, kind: Any = CachedInputs) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from l2rkd_tf.teachers.kinds import has_preprocessing
 from l2rkd_tf.utils.output_checks import check_activation, output_activation
 from l2rkd_tf.utils.outputs import names_of_outputs
 
-__all__ = ["Origin", "check_origin", "inputs_from", "origin_of", "region_text"]
+__all__ = ["Origin", "RegionLook", "check_origin", "inputs_from", "origin_of", "region_text"]
 
 
 class Origin(NamedTuple):
@@ -80,32 +80,63 @@ def check_origin(
             if they come from another teacher, or not through the same preprocessing, or belong to
             points of another region.
     """
-    element = getattr(data, "element_spec", None)
-    x = keras.utils.unpack_x_y_sample_weight(element)[0]
-    if not isinstance(x, (CachedInputs, CachedRegions)) or x.origin is None:
+    origin = _origin_in(data)
+    if origin is None:
         return
-    if region is not None and x.origin.region not in (None, region_text(region)):
-        raise ValueError(
-            "`x` must carry points of the distiller's own `region`. Received: a cache of region "
-            f"points of {x.origin.region}, and the region {region_text(region)}. Pass the same "
-            "region to cache_regions and to the distiller."
-        )
-    for subject, activation, of_output in _compared(x.origin.activations, divergence):
+    _check_region(origin, region)
+    for subject, activation, of_output in _compared(origin.activations, divergence):
         check_activation(subject, activation, of_output, from_logits)
-    if teacher is not None and has_preprocessing(teacher) != x.origin.preprocessed:
-        with_or_without = ("without", "with")[x.origin.preprocessed]
+    if teacher is not None and has_preprocessing(teacher) != origin.preprocessed:
+        with_or_without = ("without", "with")[origin.preprocessed]
         raise ValueError(
             "`x` must carry outputs of the distiller's own `teacher`. Received: a cache that was "
             f"made {with_or_without} `teacher_preprocessing`. Pass the same one to cache_teacher "
             "and to the distiller."
         )
-    if teacher is not None and fingerprints.hash_weights(teacher) != x.origin.weights:
+    if teacher is not None and fingerprints.hash_weights(teacher) != origin.weights:
         raise ValueError(
             "`x` must carry the outputs of the distiller's own `teacher`. Received: a cache of a "
             f"teacher with other weights than those of {teacher.name!r}. Build it again with "
             "cache_teacher, or pass teacher=None if the data carry everything needed; to use two "
             "teachers on purpose, map the data to CachedInputs(x.inputs, x.teacher_outputs)."
         )
+
+
+class RegionLook(keras.callbacks.Callback):
+    """Checks before each epoch that points which data carry are still those of the region."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._origin: Origin | None = None
+
+    def begin(self, data: Any) -> None:
+        """Notes what `fit` gets for `x`."""
+        self._origin = _origin_in(data)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """As in Keras.
+
+        Raises:
+            ValueError: If a callback has changed the region.
+        """
+        _check_region(self._origin, self.model.region)
+
+
+def _check_region(origin, region):
+    """Checks that region points that data carry are those of this region."""
+    if origin is None or region is None or origin.region in (None, region_text(region)):
+        return
+    raise ValueError(
+        "`x` must carry points of the distiller's own `region`. Received: a cache of region "
+        f"points of {origin.region}, and the region {region_text(region)}. Pass the same region to "
+        "cache_regions and to the distiller, and no callback that changes it."
+    )
+
+
+def _origin_in(data):
+    """The `Origin` of what a dataset carries, or `None`."""
+    x = keras.utils.unpack_x_y_sample_weight(getattr(data, "element_spec", None))[0]
+    return x.origin if isinstance(x, (CachedInputs, CachedRegions)) else None
 
 
 def _compared(activations, divergence):

@@ -19,6 +19,7 @@ __all__ = [
     "check_compilation",
     "check_strategy",
     "common_numbers",
+    "count_of_replicas",
     "explain_worker_failure",
     "global_counts",
     "is_multi_worker",
@@ -121,11 +122,11 @@ def step_seed(seed: int, step: TensorLike) -> tf.Tensor:
 
 
 class Count(NamedTuple):
-    """A number of examples.
+    """A number of examples, or the sum of their weights.
 
     Attributes:
-        local: On this replica, int32.
-        total: On all replicas, int32.
+        local: On this replica, int32, or float32 of weights.
+        total: On all replicas, of the same dtype.
     """
 
     local: tf.Tensor
@@ -136,7 +137,7 @@ def global_counts(*counts: tf.Tensor) -> list[Count]:
     """Numbers of examples on this replica and on all, in one all-reduce.
 
     Args:
-        *counts: Integer scalars, each a number of examples on this replica.
+        *counts: Scalars of one dtype, each a number of examples on this replica.
 
     Returns:
         A `Count` for each.
@@ -146,6 +147,11 @@ def global_counts(*counts: tf.Tensor) -> list[Count]:
     context = tf.distribute.get_replica_context()
     totals = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack(counts))
     return [Count(*pair) for pair in zip(counts, tf.unstack(totals), strict=True)]
+
+
+def count_of_replicas() -> Count:
+    """One for each replica: of a scalar that adds up over replicas, as it is."""
+    return Count(tf.constant(1), tf.constant(num_replicas()))
 
 
 def replica_share_of_weighted_mean(

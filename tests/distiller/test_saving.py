@@ -182,7 +182,23 @@ def of_compiled_models():
     return L2RKDDistiller(teacher, student, seed=3)
 
 
-@pytest.mark.parametrize("make", [with_methods, without_shapes, of_compiled_models])
+def with_random_layers():
+    """Their draws go on where those of the saved one stop."""
+    student = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.RandomFlip(),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(CLASSES),
+        ]
+    )
+    return L2RKDDistiller(convnet(0), student, seed=3)
+
+
+@pytest.mark.parametrize(
+    "make", [with_methods, without_shapes, of_compiled_models, with_random_layers]
+)
 def test_other_loaded_distillers_train_identically(make, tmp_path):
     path = tmp_path / "distiller.keras"
     distiller = compiled(make())

@@ -367,7 +367,7 @@ def test_temperatures_are_set_by_output(first):
         ({"divergence": {"kimd": "kl"}}, r"`divergence` must name outputs.*\['kimd'\].*'place'"),
         ({"divergence": {"kind": None}}, "must share an output that is compared"),
         ({"divergence": {"kind": "kl", "place": "l2"}}, "`divergence` must be one of"),
-        ({"divergence": DIVERGENCE, "temperature": {"kind": 2.0}}, "`temperature` must be one num"),
+        ({"divergence": DIVERGENCE, "temperature": {"kind": 2.0}}, "`temperature` must be one for"),
         ({"divergence": DIVERGENCE, "output_weights": {"kind": 1, "place": -1}}, "not below 0"),
         ({"divergence": DIVERGENCE, "output_weights": [1, 2]}, "must be a dict by output name"),
         ({"divergence": DIVERGENCE, "output_weights": {"kind": 0, "place": 0}}, "not all 0"),
@@ -381,6 +381,46 @@ def test_wrong_settings_are_refused(options, message):
     rng = np.random.default_rng(9)
     with pytest.raises(ValueError, match=message):
         L2RKDDistiller(heads_model(rng)[0], heads_model(rng)[0], **options)
+
+
+@pytest.mark.parametrize("argument", ["divergence", "temperature", "output_weights"])
+def test_the_only_output_has_the_name_of_either_model(argument):
+    rng = np.random.default_rng(9)
+    value = {"divergence": "kl", "temperature": 3.0, "output_weights": 2.0}[argument]
+    teacher, other = (heads_model(rng, ("kind",), as_dict=False)[0] for _ in range(2))
+    outputs = layers.Activation("linear", name="mine")(other.outputs[0])
+    student = keras.Model(other.inputs, outputs)
+    for name in ("kind", "mine"):
+        distiller = L2RKDDistiller(teacher, student, **{argument: {name: value}})
+        assert distiller.temperature == (3.0 if argument == "temperature" else 4.0)
+    message = rf"`{argument}` must be .*compared outputs: \['kind', 'mine'\]"
+    for wrong in ({"knid": value}, {"kind": value, "mine": value}):
+        if argument != "divergence" or len(wrong) == 1:
+            with pytest.raises(ValueError, match=message):
+                L2RKDDistiller(teacher, student, **{argument: wrong})
+    with pytest.raises(ValueError, match=r"compared outputs: \['kind', 'mine'\]"):
+        distiller.temperature = {"knid": 2.0}
+
+
+def test_the_weight_of_an_only_compared_output_counts():
+    rng = np.random.default_rng(9)
+    teacher, student = heads_model(rng)[0], heads_model(rng)[0]
+    x, _ = data(rng)
+    values = {}
+    for name, options in {
+        "alone": {"divergence": {"kind": "kl"}, "output_weights": {"kind": 0.25}},
+        "with another": {
+            "divergence": DIVERGENCE,
+            "output_weights": {"kind": 0.25, "place": 0.0},
+        },
+        "of weight 1": {"divergence": {"kind": "kl"}},
+    }.items():
+        distiller = L2RKDDistiller(teacher, student, hard_weight=0.0, seed=0, **options)
+        distiller.compile(keras.optimizers.SGD(0.0))
+        history = distiller.fit(x, batch_size=len(x), verbose=0).history
+        values[name] = [history[term][0] for term in ("kd_loss", "region_loss", "loss")]
+    np.testing.assert_allclose(values["alone"], values["with another"], rtol=1e-6)
+    np.testing.assert_allclose(values["alone"], 0.25 * np.array(values["of weight 1"]), rtol=1e-6)
 
 
 def test_models_without_a_shared_output_are_refused():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2rkd_tf import geometry
+from l2rkd_tf import geometry, teacher_cache
 from l2rkd_tf.regions import Patch, Segment
 from tests.geometry.helpers import assert_same, curved, logits, numbers
 from tests.references import losses as reference
@@ -35,6 +35,23 @@ def test_datasets_and_arrays_agree():
         assert geometry.top1_agreement(teacher, student, data) == geometry.top1_agreement(
             teacher, student, x
         )
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("make", [teacher_cache.cache_teacher, teacher_cache.cache_regions])
+def test_cached_data_count_as_their_inputs(make, labelled):
+    teacher, student, x = curved(1), curved(2), numbers(20, 4)
+    labels = (np.arange(20) % 3,) if labelled else ()
+    data = tf.data.Dataset.from_tensor_slices((x, *labels)).batch(6)
+    region = Segment(partner="same_class" if labelled else "random")
+    found, expected = (
+        geometry.fidelity_profile(teacher, student, given, region, batch_size=6)
+        for given in (make(data, teacher, shuffle=False, verbose=False), data)
+    )
+    assert_same(found, expected)
+    assert geometry.top1_agreement(teacher, student, x) == geometry.top1_agreement(
+        teacher, student, make(data, teacher, shuffle=False, verbose=False)
+    )
 
 
 @pytest.mark.parametrize("make", [list, lambda leaves: dict(zip("ab", leaves, strict=True))])

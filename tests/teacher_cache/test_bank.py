@@ -433,6 +433,48 @@ def test_distillers_that_cannot_use_a_bank(options, message):
         distiller.fit(bank, verbose=0)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda distiller: callbacks.RegionRadiusScheduler(lambda epoch: 1.0 if epoch else 0.5),
+        lambda distiller: callbacks.BlindRegionSearch([regions.Swap(), regions.Ball(9.0)], X),
+        lambda distiller: keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda *_: setattr(distiller, "region", regions.Segment())
+        ),
+    ],
+    ids=["radius", "search", "assignment"],
+)
+def test_a_callback_that_changes_the_region_of_a_bank_is_refused(change):
+    """The points are there already: a new region would be logged, and have no effect."""
+    distiller = compiled(TEACHER, dense(1))
+    bank = bank_of(region="swap")
+    with pytest.raises(ValueError, match="points of the distiller's own `region`.*no callback"):
+        distiller.fit(bank, epochs=3, verbose=0, callbacks=[change(distiller)])
+
+
+def test_a_schedule_that_leaves_the_region_of_a_bank_is_accepted():
+    distiller = compiled(TEACHER, dense(1))
+    scheduler = callbacks.RegionRadiusScheduler(lambda epoch: 0.5)
+    for _ in range(2):
+        distiller.fit(bank_of(region="swap"), epochs=2, verbose=0, callbacks=[scheduler])
+    distiller.region = "segment"
+    distiller.fit(batches(X, Y), verbose=0, callbacks=[scheduler])
+
+
+@pytest.mark.parametrize("make", [cache_teacher, cache_regions])
+def test_monitors_take_the_inputs_of_cached_data(make):
+    cached = make(batches(X, Y), TEACHER, shuffle=False, verbose=False)
+    logs = []
+    for points in (cached, batches(X, Y)):
+        distiller = compiled(TEACHER, dense(1))
+        search = callbacks.BlindRegionSearch([regions.Segment(0.5), regions.Swap()], points)
+        monitor = callbacks.LocalShapeMonitor(points, region=regions.Segment())
+        history = distiller.fit(X, Y, verbose=0, shuffle=False, callbacks=[search, monitor]).history
+        logs.append(history)
+    assert logs[0] == logs[1]
+    assert any(name.startswith("val_fidelity") for name in logs[0])
+
+
 def test_other_refusals():
     bank = bank_of()
     distiller = L2RKDDistiller(dense(9), dense(1), region="swap", hard_weight=0.0)
