@@ -277,7 +277,7 @@ class L2RKDDistiller(SavedDistiller):
             check_batch(self.student, inputs, labels, weights, self.hard_weight > 0)
         self.first_batch.begin()
         self._tell_layers(arguments.get("verbose", "auto"))
-        self._region_look.begin(x)
+        self._region_look.begin(self, x)
         looks = self._teacher.frozen.callback, self._region_look
         arguments["callbacks"] = joined_callbacks(arguments.get("callbacks"), *looks)
         return super().fit(**arguments)

@@ -109,8 +109,9 @@ class RegionLook(keras.callbacks.Callback):
         super().__init__()
         self._origin: Origin | None = None
 
-    def begin(self, data: Any) -> None:
-        """Notes what `fit` gets for `x`."""
+    def begin(self, distiller: keras.Model, data: Any) -> None:
+        """Notes the distiller, which a `CallbackList` would not tell, and its `x` of `fit`."""
+        self.set_model(distiller)
         self._origin = _origin_in(data)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

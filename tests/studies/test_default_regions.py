@@ -74,7 +74,7 @@ def test_the_five_seeds_that_chose_no_default_show_the_gains_again(study, method
 
 @pytest.mark.parametrize(
     ("study", "expected"),
-    [("bench_digits", 0.72), ("bench_permuted", 0.84), ("bench_glyphs", 0.08)],
+    [("bench_digits", 0.68), ("bench_permuted", 0.84), ("bench_glyphs", 0.06)],
 )
 def test_how_well_short_trainings_rank_eight_regions(study, expected):
     results = json.loads((ROOT / f"studies/results/{study}.json").read_text())

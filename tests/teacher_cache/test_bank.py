@@ -455,8 +455,9 @@ def test_a_callback_that_changes_the_region_of_a_bank_is_refused(change):
 def test_a_schedule_that_leaves_the_region_of_a_bank_is_accepted():
     distiller = compiled(TEACHER, dense(1))
     scheduler = callbacks.RegionRadiusScheduler(lambda epoch: 0.5)
-    for _ in range(2):
-        distiller.fit(bank_of(region="swap"), epochs=2, verbose=0, callbacks=[scheduler])
+    listed = keras.callbacks.CallbackList([scheduler], model=distiller)
+    for given in ([scheduler], listed, listed):
+        distiller.fit(bank_of(region="swap"), epochs=2, verbose=0, callbacks=given)
     distiller.region = "segment"
     distiller.fit(batches(X, Y), verbose=0, callbacks=[scheduler])
 
