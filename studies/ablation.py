@@ -56,7 +56,7 @@ ablation = Study(
 
 ablation_glyphs = Study(
     title="What matters in a region, 500 glyphs",
-    **GLYPHS,
+    **GLYPHS | {"teacher_steps": 8000},
     methods={name: method for name, method in _VARIANTS.items() if method.batch_norm == "joint"},
     fractions=(0.05,),
 )
@@ -71,7 +71,7 @@ ablation_again = Study(
 
 ablation_again_glyphs = Study(
     title="A larger region weight, glyphs, ten other seeds",
-    **GLYPHS,
+    **GLYPHS | {"teacher_steps": 8000},
     methods=_HEAVIER,
     fractions=(0.05, 1.0),
     seeds=_OTHER_SEEDS,

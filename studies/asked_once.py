@@ -37,7 +37,7 @@ asked_once_digits = Study(
 
 asked_once_glyphs = Study(
     title="A teacher that is run once, glyphs",
-    **GLYPHS,
+    **GLYPHS | {"teacher_steps": 8000},
     methods=_METHODS,
     fractions=(0.05,),
     measures=(),

@@ -80,7 +80,7 @@ bench_digits_sizes = Study(
 
 bench_glyphs_sizes = Study(
     title="Bench: augmented glyphs, students of two sizes",
-    **GLYPHS | _BENCH | {"pairs": _two_sizes(GLYPHS), "steps": 1000},
+    **GLYPHS | _BENCH | {"pairs": _two_sizes(GLYPHS), "steps": 500},
     teacher_for="seed",
     methods=_IMAGES,
     fractions=(0.05,),

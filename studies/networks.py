@@ -14,7 +14,7 @@ GLYPHS = {
         "glyphs": Pair(teacher=Network(widths=(32, 64, 128)), student=Network(widths=(16, 32, 64)))
     },
     "steps": 2000,
-    "teacher_steps": 8000,
+    "teacher_steps": 4000,
 }
 
 # Each pair has a dataset of its own.

@@ -1,8 +1,12 @@
 """The plot of a study: curves, differences by method, or profiles of local shape."""
 
+import io
+
 import numpy as np
 import scipy.stats
 from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from l2rkd_tf import geometry, plots
 from l2rkd_tf.utils import files
@@ -31,10 +35,14 @@ _STANDARD_ERRORS = scipy.stats.norm.ppf(0.975)
 
 def draw(study, results, path):
     """Writes the plot; the PNG carries the digest of the summary as the text `Summary`."""
-    figure = figure_of(study, results)
+    buffer = io.BytesIO()
+    figure_of(study, results).savefig(buffer, dpi=100, format="png")
+    metadata = PngInfo()
+    metadata.add_text("Summary", summary.digest_of(results["summary"]))
+    # A palette takes a third of the bytes.
+    image = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     with files.atomic_path(path) as temporary:
-        metadata = {"Summary": summary.digest_of(results["summary"])}
-        figure.savefig(temporary, dpi=100, metadata=metadata, pil_kwargs={"optimize": True})
+        image.save(temporary, format="PNG", optimize=True, pnginfo=metadata)
 
 
 def figure_of(study, results):
