@@ -20,7 +20,7 @@ _IMAGES = {name: _AFFINE[name] for name in (AUGMENTED, "PE-BKD, augmented", "L2R
 
 
 def _other_inputs(region):
-    """KD, the best single region of the bench, and the default."""
+    """KD, another region that did well on the bench, and the default."""
     return {
         "KD": Method(kind="kd"),
         region: Method(kind="l2rkd", options=HALF | {"region": region}),

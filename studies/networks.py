@@ -56,5 +56,5 @@ LARGE_STUDENT = Pair(teacher=_TEACHER, student=_TEACHER)
 LEARNING_RATES = {"learning_rate": (1e-2, 3e-2, 9e-2)}
 #: Half of each batch moves into its region: the cost of plain distillation.
 HALF = {"replace_fraction": 0.5}
-#: No published study uses them.
+#: Only development studies use them.
 DEVELOPMENT_SEEDS = (1000, 1001, 1002, 1003, 1004)

@@ -59,7 +59,7 @@ PAGES = [
         f"docs/{name}.md"
         for name in (
             "fashion", "mnist", "all_data", "same_data", "little_data", "longer_training",
-            "ablation", "ideas", "run_once", "published_methods", "shape", "inputs",
+            "sizes", "ablation", "ideas", "run_once", "published_methods", "shape", "inputs",
         )
     ),
 ]  # fmt: skip

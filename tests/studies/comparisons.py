@@ -1,5 +1,6 @@
 """Paired differences that pages tell and no table holds, and the cells that they are of."""
 
+import collections
 import functools
 import json
 import pathlib
@@ -42,6 +43,44 @@ def _of_schedule(fraction, method):
     """What another weight or schedule changes."""
     cell = _SCHEDULES[fraction]
     return [cell(method)], [cell("patch")]
+
+
+def _on_bench(study, method, length, pair=None):
+    """A cell of the bench with students of two sizes."""
+    fraction = 0.1 if "series" in study else 0.05
+    return (f"bench_{study}", pair, fraction, method, length)
+
+
+def _added(study, length, pair=None):
+    """What one added point each changes, against half of each batch."""
+    names = ("1 added each", "L2RKD")
+    if pair:
+        names = tuple(f"{name}, augmented" for name in names)
+    return tuple([_on_bench(study, name, length, pair)] for name in names)
+
+
+def _against_pe_bkd(study, length, pair):
+    names = ("L2RKD, augmented", "PE-BKD, augmented")
+    return tuple([_on_bench(study, name, length, pair)] for name in names)
+
+
+def _patches_against_augmented_kd(data, length):
+    """Patches without augmentation, in the study of regions, minus KD with it."""
+    cell = _on_bench(f"{data}_sizes", "KD, augmented", length, "small student")
+    return [_of(f"bench_{data}", data, 0.05)("patch")], [cell]
+
+
+def _lead_on_bench(study):
+    """What L2RKD gains from four times the steps beyond what KD gains."""
+    cells = {
+        (name, length): _on_bench(study, name, length)
+        for name in ("L2RKD", "KD")
+        for length in (1.0, 4.0)
+    }
+    return (
+        [cells["L2RKD", 4.0], cells["KD", 1.0]],
+        [cells["L2RKD", 1.0], cells["KD", 4.0]],
+    )
 
 
 #: `{page: {text: (cells that are added, cells that are subtracted)}}`.
@@ -115,6 +154,30 @@ COMPARISONS = {
             [_of("f6_same_data", "fashion", _MORE)("KD")],
         ),
     },
+    "docs/choosing_a_region.md": {
+        "0.6 ± 0.9, is": (
+            [_of("bench_fashion_regions", "fashion", _FEW)("patch")],
+            [_of("bench_fashion_regions", "fashion", _FEW)("swap of patches")],
+        ),
+    },
+    "docs/sizes.md": {
+        "0.5 ± 0.6, in favour": _added("tables_small", 4.0),
+        "2.2 ± 0.5 points": _added("glyphs_sizes", 4.0, "small student")[::-1],
+        "0.9 ± 0.7 for": _added("glyphs_sizes", 4.0, "large student")[::-1],
+        "26.3 ± 7.9": _added("glyphs_sizes", 1.0, "small student")[::-1],
+        "31.5 ± 7.6": _added("glyphs_sizes", 1.0, "large student")[::-1],
+        "2.4 ± 2.3 below": _against_pe_bkd("glyphs_sizes", 1.0, "large student"),
+        "4.0 ± 4.6": _lead_on_bench("series_small"),
+        "0.6 ± 0.3 for large": _lead_on_bench("series_large"),
+        "0.3 ± 0.2 better after": _added("series_large", 4.0),
+        "0.7 ± 1.6 for": _lead_on_bench("tables_small"),
+        "0.0 ± 1.2 for": _lead_on_bench("tables_large"),
+        "0.6 ± 1.1, in": _added("digits_sizes", 1.0, "small student")[::-1],
+        "1.2 ± 2.7 better": _added("series_small", 1.0)[::-1],
+        "0.7 ± 1.0 after": _added("series_small", 4.0)[::-1],
+        "(-0.3 ± 0.7 and": _patches_against_augmented_kd("glyphs", 4.0),
+        "0.4 ± 0.8, not": _patches_against_augmented_kd("digits", 1.0),
+    },
     "docs/all_data.md": {
         "0.2 ± 0.5 without": ([_DIGITS[1.0]("L2RKD")], [_DIGITS[1.0]("KD")]),
     },
@@ -126,16 +189,24 @@ def _runs(study):
     return json.loads((ROOT / f"studies/results/{study}.json").read_text())["runs"]
 
 
-def _accuracies(study, pair, fraction, method):
-    """Test accuracies of a cell, in the order of the seeds."""
-    found = {
-        run["seed"]: run["accuracy"]
-        for run in _runs(study)
-        if (run["phase"], run["pair"], run.get("method")) == ("test", pair, method)
-        and np.isclose(run["fraction"], fraction)
-    }
+def _accuracies(study, pair, fraction, method, length=None):
+    """Test accuracies of a cell, in the order of the seeds; `pair=None` is the mean of all pairs.
+
+    `length` may be left out where a study has one only.
+    """
+    found = collections.defaultdict(list)
+    for run in _runs(study):
+        if (
+            (run["phase"], run.get("method")) == ("test", method)
+            and pair in (None, run["pair"])
+            and length in (None, run["length"])
+            and np.isclose(run["fraction"], fraction)
+        ):
+            found[run["seed"]].append((run["pair"], run["accuracy"]))
     assert len(found) in (5, 10)
-    return np.array([found[seed] for seed in sorted(found)])
+    pairs = [sorted(name for name, _ in found[seed]) for seed in found]
+    assert all(names == sorted(set(pairs[0])) for names in pairs)
+    return np.array([np.mean([value for _, value in found[seed]]) for seed in sorted(found)])
 
 
 def difference(added, subtracted):

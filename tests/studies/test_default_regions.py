@@ -88,3 +88,26 @@ def test_how_well_short_trainings_rank_eight_regions(study, expected):
     assert results["rank_correlation"][0] == pytest.approx(expected, abs=0.005)
     correlation = summary.rank_correlation(definition, results["runs"])
     assert correlation == pytest.approx(results["rank_correlation"])
+
+
+@pytest.mark.parametrize(
+    ("again", "before", "names"),
+    [
+        ("bench_tables_small", "bench_tables", {"L2RKD": "swap, then noise of 2", "swap": "swap"}),
+        ("bench_series_small", "bench_series", {"L2RKD": "patch", "segment": "segment"}),
+    ],
+)
+def test_short_runs_of_small_students_are_those_of_earlier_studies(again, before, names):
+    names |= {"KD": "KD"}
+    found, earlier = (
+        {
+            (run["pair"], run["seed"], run["method"]): run["accuracy"]
+            for run in json.loads((ROOT / f"studies/results/{study}.json").read_text())["runs"]
+            if run["phase"] == "test" and run["length"] == 1.0
+        }
+        for study in (again, before)
+    )
+    repeated = [cell for cell in found if cell[2] in names]
+    assert len(repeated) == 3 * len({cell[:2] for cell in found})
+    for pair, seed, name in repeated:
+        assert found[pair, seed, name] == earlier[pair, seed, names[name]]
