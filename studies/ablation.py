@@ -50,6 +50,7 @@ _OTHER_SEEDS = tuple(range(5, 15))
 ablation = Study(
     title="What matters in a region, 100 digits",
     **DIGITS,
+    teacher_for="seed",
     methods=_VARIANTS,
     fractions=(0.1,),
 )
