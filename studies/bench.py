@@ -113,6 +113,18 @@ bench_fashion = Study(
 )
 
 
+bench_fashion_6000 = Study(
+    title="Bench: augmented Fashion-MNIST, 6,000 images, 95,000 weights",
+    **_FASHION_MNIST | {"teacher_steps": 2000},
+    fractions=fractions.of_known(6000),
+    pairs={"95,000 weights": LARGE_STUDENT},
+    methods={
+        _AUGMENTED: Method(kind="kd", augment="crop_flip", against=_AUGMENTED),
+        "patch": _patch(),
+    },
+)
+
+
 def _variant(variant, augment="crop_flip"):
     return _region("patch", "patch", augment, variant)
 

@@ -29,8 +29,9 @@ def load_seeds(model: keras.Model, path: PathLike) -> None:
 
 
 def optimizer_variables(model: keras.Model) -> list[Any]:
-    """Variables of the optimizer, if there is one."""
-    return [] if model.optimizer is None else model.optimizer.variables
+    """Variables of the optimizer, if there is one: a model that is not compiled has none."""
+    optimizer = getattr(model, "optimizer", None)
+    return [] if optimizer is None else optimizer.variables
 
 
 def _seeds_of(model):

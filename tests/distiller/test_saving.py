@@ -212,6 +212,18 @@ def test_other_loaded_distillers_train_identically(make, tmp_path):
     assert set(actual) == set(expected)
 
 
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_random_states_without_compile(is_compiled, tmp_path):
+    distiller = with_random_layers()
+    if is_compiled:
+        fit(compiled(distiller))
+    distiller.save(tmp_path / "distiller.keras")
+    loaded = keras.models.load_model(tmp_path / "distiller.keras", compile=False)
+    inputs = np.ones((4, 8, 8, 1), "float32")
+    expected, found = (one.student(inputs, training=True) for one in (distiller, loaded))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_the_loaded_teacher_runs_in_inference_mode(tmp_path):
     path = tmp_path / "distiller.keras"
     x, y = images(12)
