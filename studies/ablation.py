@@ -65,6 +65,7 @@ ablation_glyphs = Study(
 ablation_again = Study(
     title="A larger region weight, 100 digits, ten other seeds",
     **DIGITS,
+    teacher_for="seed",
     methods=_HEAVIER,
     fractions=(0.1,),
     seeds=_OTHER_SEEDS,

@@ -181,7 +181,7 @@ def test_the_ablations_support_the_defaults(name, better):
 def test_a_greater_region_weight_helps_where_glyphs_are_few_alone():
     (digits,) = (row for row in read("ablation_again")["summary"] if row["method"] != "default")
     assert digits["seeds"] == 10
-    assert digits["difference"] < 0 and digits["p_value"] > 0.05
+    assert -0.25 < digits["difference"] < 0 and digits["p_value"] < 0.05
     few, whole = (
         row for row in read("ablation_again_glyphs")["summary"] if row["method"] != "default"
     )
