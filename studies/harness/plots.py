@@ -124,7 +124,9 @@ def _styles(methods):
     free = iter([colour for colour in _OTHER_COLOURS if colour not in taken])
     styles = {}
     for name in methods:
-        colour = _COLOURS.get(name) or (next(free, None) if len(methods) <= _MOST_COLOURS else None)
+        colour = _COLOURS.get(name)
+        if colour is None or colour in {style["color"] for style in styles.values()}:
+            colour = next(free, None) if len(methods) <= _MOST_COLOURS else None
         label = name if colour else "other methods"
         styles[name] = {"color": colour or "0.7", "label": label, "zorder": 3 if colour else 2}
     return styles
