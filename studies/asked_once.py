@@ -30,6 +30,7 @@ _METHODS = {
 asked_once_digits = Study(
     title="A teacher that is run once, digits",
     **DIGITS,
+    teacher_for="seed",
     methods=_METHODS,
     fractions=(0.05,),
     measures=(),
@@ -37,7 +38,8 @@ asked_once_digits = Study(
 
 asked_once_glyphs = Study(
     title="A teacher that is run once, glyphs",
-    **GLYPHS | {"teacher_steps": 8000},
+    **GLYPHS,
+    teacher_for="seed",
     methods=_METHODS,
     fractions=(0.05,),
     measures=(),
