@@ -1,7 +1,7 @@
 """What matters in a region: the default against variants that differ from it in one thing."""
 
 from studies.harness.definitions import BATCH_NORMS, Method, Study
-from studies.networks import DIGITS, GLYPHS, HALF
+from studies.networks import DEVELOPMENT_SEEDS, DIGITS, GLYPHS, HALF
 
 
 def _variant(batch_norm="joint", **options):
@@ -45,7 +45,6 @@ _VARIANTS = {
     },
 }
 _HEAVIER = {name: _VARIANTS[name] for name in ("default", "region weight 3")}
-_OTHER_SEEDS = tuple(range(5, 15))
 
 ablation = Study(
     title="What matters in a region, 100 digits",
@@ -68,13 +67,14 @@ ablation_again = Study(
     teacher_for="seed",
     methods=_HEAVIER,
     fractions=(0.1,),
-    seeds=_OTHER_SEEDS,
+    seeds=tuple(range(5, 15)),
 )
 
 ablation_again_glyphs = Study(
-    title="A larger region weight, glyphs, ten other seeds",
-    **GLYPHS | {"teacher_steps": 8000},
+    title="A larger region weight, glyphs, five other seeds",
+    **GLYPHS,
+    teacher_for="seed",
     methods=_HEAVIER,
     fractions=(0.05, 1.0),
-    seeds=_OTHER_SEEDS,
+    seeds=DEVELOPMENT_SEEDS,
 )
