@@ -4,6 +4,7 @@ import types
 
 import keras
 
+from l2rkd_tf.models.layers import CHANNELS_LAST
 from l2rkd_tf.utils.types import Shape
 
 __all__ = ["application", "application_names"]
@@ -65,7 +66,8 @@ def application(
 
     Raises:
         ValueError: If `name` is not one of `application_names()`, `input_shape` has not three
-            entries or neither one nor three channels, or `trained` is neither `"all"` nor `"head"`.
+            entries or neither one nor three channels, `trained` is neither `"all"` nor `"head"`,
+            or Keras's global data format is not channels-last.
 
     Example:
         >>> from l2rkd_tf import models
@@ -121,3 +123,8 @@ def _check(name, input_shape, trained):
         )
     if trained not in _TRAINED:
         raise ValueError(f"`trained` must be one of {_TRAINED}. Received: trained={trained!r}")
+    if keras.config.image_data_format() != CHANNELS_LAST:
+        raise ValueError(
+            "`keras.config.image_data_format()` must be 'channels_last', in which the networks of "
+            f"keras.applications take these images. Received: {keras.config.image_data_format()!r}"
+        )

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import keras
 
 __all__ = [
+    "CHANNELS_LAST",
     "average_pool",
     "channel_shuffle",
     "classifier",
@@ -25,6 +26,7 @@ __all__ = [
     "fan_in_uniform",
     "fan_out_normal",
     "grouped_conv",
+    "max_pool",
     "norm",
     "norm_relu",
     "some_channels",
@@ -32,6 +34,8 @@ __all__ = [
     "stages",
 ]
 
+#: Of all images here, whatever `keras.config.image_data_format()` says.
+CHANNELS_LAST = "channels_last"
 # Of a kernel: a function of its size, input channels and output channels.
 Initializer: TypeAlias = Callable[[int, int, int], keras.initializers.Initializer]
 
@@ -76,7 +80,14 @@ def conv(
     kernel = initializer(size, x.shape[-1], filters)
     x, padding = _padded(x, size, strides, name)
     layer = keras.layers.Conv2D(
-        filters, size, strides, padding, use_bias=use_bias, kernel_initializer=kernel, name=name
+        filters,
+        size,
+        strides,
+        padding,
+        CHANNELS_LAST,
+        use_bias=use_bias,
+        kernel_initializer=kernel,
+        name=name,
     )
     return layer(x)
 
@@ -135,7 +146,12 @@ def channel_shuffle(
 def average_pool(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
     """Average pooling of 3x3 pixels with stride 2 and zero padding."""
     x, padding = _padded(x, 3, 2, name)
-    return keras.layers.AveragePooling2D(3, 2, padding, name=name)(x)
+    return keras.layers.AveragePooling2D(3, 2, padding, CHANNELS_LAST, name=name)(x)
+
+
+def max_pool(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
+    """Max-pooling of 2x2 pixels; a last odd row or column is left out."""
+    return keras.layers.MaxPooling2D(data_format=CHANNELS_LAST, name=name)(x)
 
 
 def norm(x: keras.KerasTensor, *, name: str, synchronized: bool) -> keras.KerasTensor:
@@ -223,7 +239,13 @@ def depthwise_norm(
     kernel = initializer(3, 1, x.shape[-1])
     x, padding = _padded(x, 3, strides, name)
     layer = keras.layers.DepthwiseConv2D(
-        3, strides, padding, use_bias=False, depthwise_initializer=kernel, name=name
+        3,
+        strides,
+        padding,
+        data_format=CHANNELS_LAST,
+        use_bias=False,
+        depthwise_initializer=kernel,
+        name=name,
     )
     return norm(layer(x), name=f"{prefix}_norm{label}", synchronized=synchronized)
 
@@ -235,7 +257,7 @@ def classifier(
     bias_initializer: keras.initializers.Initializer | str = "zeros",
 ) -> keras.KerasTensor:
     """Global average pooling, named `features`, and the dense layer of the float32 `logits`."""
-    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    x = keras.layers.GlobalAveragePooling2D(CHANNELS_LAST, name="features")(x)
     layer = keras.layers.Dense(
         num_classes,
         kernel_initializer=kernel_initializer,
@@ -296,5 +318,5 @@ def _padded(x, size, strides, name):
     if strides == 1:
         return x, "same"
     if size > 1:
-        x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+        x = keras.layers.ZeroPadding2D(size // 2, CHANNELS_LAST, name=f"{name}_pad")(x)
     return x, "valid"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from l2rkd_tf.models.arguments import check_dropout, check_input_shape, check_positive_integer
+from l2rkd_tf.models.layers import CHANNELS_LAST, max_pool
 from l2rkd_tf.utils.types import Shape
 from l2rkd_tf.utils.validation import is_positive_integer
 
@@ -60,10 +61,10 @@ def convnet(
     x = inputs
     for block, width in enumerate(widths, start=1):
         if block > 1:
-            x = keras.layers.MaxPooling2D(name=f"block{block - 1}_pool")(x)
+            x = max_pool(x, name=f"block{block - 1}_pool")
         for conv in range(1, convs_per_block + 1):
             x = _conv_norm_relu(x, width, synchronized, **_names(block, conv, convs_per_block))
-    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    x = keras.layers.GlobalAveragePooling2D(CHANNELS_LAST, name="features")(x)
     if dropout:
         x = keras.layers.Dropout(dropout, name="dropout")(x)
     logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
@@ -81,7 +82,13 @@ def _names(block, conv, convs_per_block):
 
 def _conv_norm_relu(x, width, synchronized, *, conv, norm, relu):
     x = keras.layers.Conv2D(
-        width, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=conv
+        width,
+        3,
+        padding="same",
+        data_format=CHANNELS_LAST,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=conv,
     )(x)
     x = keras.layers.BatchNormalization(synchronized=synchronized, name=norm)(x)
     return keras.layers.ReLU(name=relu)(x)

@@ -3,7 +3,7 @@
 import keras
 
 from l2rkd_tf.models.arguments import check_network
-from l2rkd_tf.models.layers import classifier, conv, norm_relu
+from l2rkd_tf.models.layers import classifier, conv, max_pool, norm_relu
 from l2rkd_tf.utils.types import Shape
 from l2rkd_tf.utils.validation import is_positive_integer
 
@@ -69,7 +69,7 @@ def vgg(
     inputs = x = keras.Input(input_shape, name="image")
     for block, (width, convs) in enumerate(zip(_WIDTHS, _CONVS[depth], strict=True), start=1):
         if 1 < block < 5:
-            x = keras.layers.MaxPooling2D(name=f"block{block - 1}_pool")(x)
+            x = max_pool(x, name=f"block{block - 1}_pool")
         for number in range(1, convs + 1):
             end = f"block{block}" if number == convs else None
             x = _conv_norm_relu(x, width, f"block{block}", number, end, synchronized)
