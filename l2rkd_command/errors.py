@@ -3,7 +3,7 @@
 import contextlib
 import re
 
-__all__ = ["UsageError", "blame", "one_line"]
+__all__ = ["UsageError", "blame", "error_of_argument", "one_line"]
 
 
 class UsageError(Exception):
@@ -24,7 +24,8 @@ def blame(flag, **flags_of_arguments):
     """Turns a `ValueError` of the library into an error of a flag.
 
     Args:
-        flag: Flag to name where the message does not begin with an argument that is known.
+        flag: Flag to name where the message does not begin with an argument that is known; `None`
+            leaves such an error as it is.
         **flags_of_arguments: Names of flags by the arguments that the library names.
 
     Raises:
@@ -33,16 +34,37 @@ def blame(flag, **flags_of_arguments):
     try:
         yield
     except ValueError as error:
-        argument, rest = split_argument(str(error))
-        if argument in flags_of_arguments:
-            raise UsageError(flags_of_arguments[argument], rest) from error
-        raise UsageError(flag, f"cannot be used: {error}") from error
+        usage = error_of_argument(error, flags_of_arguments)
+        if usage is None and flag is None:
+            raise
+        raise usage or UsageError(flag, f"cannot be used: {error}") from error
 
 
-def split_argument(message):
-    """The argument that a message of the library begins with, or `None`; and the rest."""
-    match = re.match(r"`(\w+)` ", message)
-    return (match[1], message[match.end() :]) if match else (None, message)
+def error_of_argument(error, flags_of_arguments):
+    """The error of a flag, from one of the library that begins with an argument.
+
+    Args:
+        error: The `ValueError`.
+        flags_of_arguments: Names of flags by those of arguments, a dict.
+
+    Returns:
+        A `UsageError`; `None` if the message does not begin with one of these arguments.
+    """
+    message = _without_stack(str(error))
+    match = re.match(r"`(\w+)(=[^`]*)?`", message)
+    if match is None or match[1] not in flags_of_arguments:
+        return None
+    flag, rest = flags_of_arguments[match[1]], message[match.end() :].lstrip()
+    if flag == match[1]:  # with its value, and with others that are flags as well
+        return UsageError("", message)
+    stands_alone = match[2] is None and not rest.startswith((",", "and ", "or "))
+    return UsageError(flag, rest if stands_alone else f"cannot be used: {message}")
+
+
+def _without_stack(message):
+    """The message of an error within a `tf.function`, to which AutoGraph adds where it was."""
+    is_within = message.startswith("in user code:")
+    return message.rpartition("ValueError: ")[2].strip() if is_within else message
 
 
 def one_line(message, names):
@@ -52,9 +74,9 @@ def one_line(message, names):
         message: Text of an error.
         names: Names of the command's flags.
     """
-    text = re.sub(
-        r"`(\w+)(?:=True)?`",
-        lambda match: f"--{match[1]}" if match[1] in names else match[0],
-        " ".join(message.split()),
-    )
-    return text
+
+    def as_flag(match):
+        name, value = match[1], (match[2] or "").replace("'", "").replace("=True", "")
+        return f"--{name}{value}" if name in names else match[0]
+
+    return re.sub(r"`(\w+)(=[^`]*)?`", as_flag, " ".join(message.split()))

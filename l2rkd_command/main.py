@@ -10,7 +10,7 @@ import sys
 from absl import flags
 
 from l2rkd_command import help, launch, silence
-from l2rkd_command.errors import UsageError, one_line, split_argument
+from l2rkd_command.errors import UsageError, error_of_argument, one_line
 
 __all__ = ["COMMANDS", "define", "main", "parse"]
 
@@ -109,19 +109,23 @@ def _run(name, parsed, command):
             silence.import_tensorflow()
         program = importlib.import_module(f"l2rkd_tf.cli.{_module_name(name)}")
         return program.run(parsed)
-    except ValueError as error:
-        # Errors of the library that name an argument which is also a flag are the user's.
-        flag, message = split_argument(str(error))
-        if flag not in parsed or parsed.verbose == 2:
+    except (ValueError, OSError, ImportError) as error:
+        usage = _error_of_user(error, parsed)
+        if usage is None or parsed.verbose == 2:
             raise
-        raise UsageError(flag, message) from error
-    except ImportError as error:
+        raise usage from error
+
+
+def _error_of_user(error, parsed):
+    """An error that the user can mend, in words for the user; `None` for a mistake of ours."""
+    if isinstance(error, ImportError):
         missing = _missing_module(error)
-        if missing not in _EXTRAS or parsed.verbose == 2:
-            raise
-        raise UsageError(
-            "", f"needs {missing}: pip install 'l2rkd-tf[{_EXTRAS[missing]}]'"
-        ) from error
+        wanted = f"needs {missing}: pip install 'l2rkd-tf[{_EXTRAS.get(missing)}]'"
+        return UsageError("", wanted) if missing in _EXTRAS else None
+    if isinstance(error, ValueError):
+        # Errors of the library that name an argument which is also a flag.
+        return error_of_argument(error, {name: name for name in parsed})
+    return UsageError("", f"{error.strerror}: {error.filename!r}" if error.filename else str(error))
 
 
 def _missing_module(error):

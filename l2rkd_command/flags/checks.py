@@ -63,8 +63,9 @@ def are_counts(words):
 
 
 def are_seeds(words):
-    """Whether all words of a list are different integers from 0, and there is one."""
-    return bool(words) and all(map(str.isdecimal, words)) and len(set(words)) == len(words)
+    """Whether all words of a list are different seeds of the library, and there is one."""
+    are_right = all(word.isdecimal() and int(word) < 2**31 for word in words)
+    return bool(words) and are_right and len(set(map(int, words))) == len(words)
 
 
 def are_numbers(words, lowest=-math.inf):

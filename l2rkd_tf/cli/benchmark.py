@@ -203,7 +203,7 @@ def _report(flags, results, table, console):
     )
     names = ("table.md", "results.json", "benchmark.png", student_card.CARD)
     console.note(f"LiteRT files, {', '.join(names)}: in {flags.output}")
-    console.note(f"Next: l2rkd inspect --student={flags.student}")
+    console.next("inspect", f"--student={flags.student}")
 
 
 def _plan(flags):

@@ -149,7 +149,7 @@ def _report(flags, console, table, metrics):
         f"on all images, reaches {accuracy['teacher']}."
     )
     console.result(f"Results in {flags.output}: {_FILES}.")
-    console.note("Next: l2rkd train-teacher --dataset=FOLDER_OF_YOUR_IMAGES --image_size=32")
+    console.next("train-teacher", "--dataset=FOLDER_OF_YOUR_IMAGES", "--image_size=32")
 
 
 def _plan(flags):

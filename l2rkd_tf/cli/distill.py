@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl.flags import FlagValues
 
 import l2rkd_tf
+from l2rkd_command.errors import blame
 from l2rkd_command.flags.groups.data import NAMES
 from l2rkd_command.flags.groups.objective import needs_teacher
 from l2rkd_tf.cli.common import backups, dashboard, devices, from_flags, plan, training
@@ -69,6 +70,7 @@ def _get_teacher(flags, folder, console):
     if flags.teacher:
         console.step(f"Reading the teacher from {flags.teacher}")
         return from_flags.load_teacher(flags)
+    _plan(flags)  # refuses what does not go together before a teacher is trained
     console.step(f"No --teacher: training one on all examples of {flags.dataset}")
     with from_flags.data_errors():
         teacher, history, metrics = training.train_teacher(
@@ -120,10 +122,17 @@ def _build_student(flags, dataset, seed):
     policy = "float32" if flags.mixed_precision == "none" else flags.mixed_precision
     keras.config.set_dtype_policy(policy)
     widths = from_flags.student_widths(flags, dataset)
-    options = from_flags.network_options(flags)
-    student = training.build_network(dataset, widths, seed, **options)
+    student = from_flags.build_network(flags, dataset, widths, seed)
     keras.config.set_dtype_policy("float32")
+    from_flags.check_region(flags, student)
     return student
+
+
+def _build_trainee(flags, teacher, student, seed):
+    """What is compiled: the student or a distiller."""
+    layers = dict.fromkeys(("teacher_layer_names", "student_layer_names"), "methods")
+    with blame(None, **layers):
+        return training.build_trainee(flags.method, teacher, student, **_options(flags, seed))
 
 
 def _run_seed(flags, teacher, seed, folder, console):
@@ -134,7 +143,7 @@ def _run_seed(flags, teacher, seed, folder, console):
     if teacher and flags.teacher:
         from_flags.check_fits("teacher", flags.teacher, teacher, train)
     student = _build_student(flags, train, seed)
-    trainee = training.build_trainee(flags.method, teacher, student, **_options(flags, seed))
+    trainee = _build_trainee(flags, teacher, student, seed)
     schedule = from_flags.schedule(flags, train)
     console.step(
         f"Training the {_NAMES[flags.method]} ({student.count_params():,} parameters) on "
@@ -215,7 +224,7 @@ def _report(flags, console, accuracies):
     )
     if needs_teacher(flags) and not flags.teacher:
         console.note(f"Teacher: {_teacher_path(flags)}")
-    console.note(f"Next: l2rkd export --student={student} --quantization=int8")
+    console.next("export", f"--student={student}", "--quantization=int8")
 
 
 def _plan(flags):
@@ -234,7 +243,7 @@ def _plan(flags):
         student = _build_student(flags, dataset, seed)
         rows["Student"] = plan.describe_model(student)
         # Also refuses what does not go together.
-        trainee = training.build_trainee(flags.method, teacher, student, **_options(flags, seed))
+        trainee = _build_trainee(flags, teacher, student, seed)
         if needs_teacher(flags):
             cached = "regions" if flags.cached_region_points else bool(flags.teacher_cache)
             cost = trainee.points_per_step(flags.batch_size, cached=cached)

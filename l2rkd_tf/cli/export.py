@@ -108,7 +108,7 @@ def _report(flags, litert, console):
         f"SavedModel: {os.path.join(flags.output, SAVED_MODEL)}; model card: "
         f"{os.path.join(flags.output, student_card.CARD)}"
     )
-    console.note(f"Next: l2rkd benchmark --student={flags.student}")
+    console.next("benchmark", f"--student={flags.student}")
 
 
 def _plan(flags):

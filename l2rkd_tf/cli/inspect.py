@@ -87,6 +87,7 @@ def load_test(flags):
 def load_models(flags, students):
     """The teacher and the students by name."""
     models = {TEACHER: from_flags.load_teacher(flags)}
+    from_flags.check_region(flags, models[TEACHER])
     for name, path in students.items():
         models[name] = from_flags.load_model("student", path)
     return models
@@ -174,7 +175,7 @@ def _report(flags, students, measures, test, console):
     console.result(_finding(measures, test.num_examples))
     console.result(f"Report: {os.path.join(flags.output, 'report.html')}")
     console.note(f"Its numbers: {os.path.join(flags.output, 'measures.json')}")
-    console.note(f"Next: l2rkd export --student={students[best_student(measures)]}")
+    console.next("export", f"--student={students[best_student(measures)]}")
 
 
 def _plan(flags, students):

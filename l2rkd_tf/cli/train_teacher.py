@@ -52,8 +52,7 @@ def _build(flags, dataset, seed):
                 seed=seed,
             )
     widths = [int(width) for width in flags.widths]
-    options = from_flags.network_options(flags)
-    return training.build_network(dataset, widths, seed, flags.convs_per_block, **options)
+    return from_flags.build_network(flags, dataset, widths, seed, flags.convs_per_block)
 
 
 def _train(flags, seed, folder, console):
@@ -93,7 +92,7 @@ def _report(flags, console, accuracies):
         f"It is in {path}"
         + (f", the other seeds next to it in {flags.output}." if len(accuracies) > 1 else ".")
     )
-    console.note(f"Next: l2rkd distill --teacher={path}{from_flags.data_words(flags)}")
+    console.next("distill", f"--teacher={path}", *from_flags.data_words(flags))
 
 
 def _plan(flags):

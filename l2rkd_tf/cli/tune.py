@@ -8,7 +8,6 @@ measured on the test split, which no trial has seen. The folder of `--output` ge
 
 import os
 import pathlib
-import shlex
 import shutil
 import time
 
@@ -55,6 +54,7 @@ def run(flags: FlagValues) -> None:
     console = Console(flags.verbose, total=3)
     console.step(f"Loading the teacher from {flags.teacher}")
     teacher = from_flags.load_teacher(flags)
+    from_flags.check_region(flags, teacher)
     # KerasTuner takes an error in a trial for a bad setting.
     dataset, *_ = from_flags.load_splits(flags, int(flags.seeds[0]))
     from_flags.check_fits("teacher", flags.teacher, teacher, dataset)
@@ -138,7 +138,7 @@ class Trials:
 def train(flags, teacher, setting, seed, dataset, verbose=0):
     """A student trained with a setting; its history; milliseconds a step."""
     widths = from_flags.student_widths(flags, dataset)
-    student = training.build_network(dataset, widths, seed)
+    student = from_flags.build_network(flags, dataset, widths, seed)
     distiller = training.build_trainee(
         "l2rkd",
         teacher,
@@ -183,16 +183,18 @@ def _report(flags, trials, accuracies, console):
     words = [f"--{flags[name].serialize().removeprefix('--')}" for name in given]
     words += [f"--region={with_radius(flags.region, best['radius'])}"]
     words += [f"--{name}={best[name]!r}" for name in ("region_weight", "temperature")]
-    console.note(f"Next: l2rkd distill {shlex.join(words)}")
+    console.next("distill", *words)
 
 
 def _plan(flags):
     """The lines of `--dry_run`."""
     dataset = plan.load_or_none(flags, int(flags.seeds[0]))
+    teacher = from_flags.load_teacher(flags)
+    from_flags.check_region(flags, teacher)
     tried = {name: " to ".join(words) for name in TUNED if (words := flags[name].value)}
     return {
         "Data": plan.describe_data(flags, dataset),
-        "Teacher": f"{plan.describe_model(from_flags.load_teacher(flags))}, from {flags.teacher}",
+        "Teacher": f"{plan.describe_model(teacher)}, from {flags.teacher}",
         "Search": ", ".join(f"{name} {values}" for name, values in tried.items()),
         "Training": f"{flags.trials} trials, then the best one again; {len(flags.seeds)} students "
         f"each, {flags.epochs} epochs",

@@ -1,6 +1,8 @@
 """Commands that read a folder of images."""
 
 import json
+import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -19,6 +21,33 @@ def photos(tmp_path):
             Image.fromarray(image).save(tmp_path / f"photos/{name}/{index}.jpg")
     (tmp_path / "photos/cat/broken.jpg").write_bytes(b"")
     return tmp_path / "photos"
+
+
+def test_paths_with_spaces_and_folders_that_later_commands_find(photos, tmp_path, monkeypatch):
+    folder = tmp_path / "two words"
+    photos.rename(folder)
+    (folder / "cat/broken.jpg").unlink()
+    monkeypatch.chdir(tmp_path)
+    words = ["--dataset=two words", "--widths=2", "--epochs=1", "--image_size=8"]
+    printed = commands.succeed("train-teacher", *words, "--output=of mine")
+    (last,) = (line for line in printed.splitlines() if line.startswith("Next: l2rkd distill"))
+    assert shlex.split(last)[3:] == [
+        "--teacher=of mine/seed0/model.keras",
+        "--dataset=two words",
+        "--image_size=8",
+    ]
+    monkeypatch.chdir(folder)
+    student = tmp_path / "of mine/seed0/model.keras"
+    plan = commands.succeed("export", f"--student={student}", "--dry_run", "--output=new")
+    assert str(folder) in plan
+
+
+def test_a_folder_of_one_class(photos, tmp_path):
+    shutil.rmtree(photos / "cat")
+    (only,) = photos.iterdir()
+    line = commands.fail("train-teacher", f"--dataset={photos}", f"--output={tmp_path}/new")
+    assert f"--dataset must have at least two classes. Received: name={photos}" in line
+    assert f"with ['{only.name}']" in line
 
 
 @pytest.mark.filterwarnings("ignore:.*'test' of .* has no images of 1 of 2 classes. cat")

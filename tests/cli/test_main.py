@@ -104,7 +104,8 @@ def test_help_shows_defaults_and_values_of_flags():
         (["distill", "--", "x"], "l2rkd distill: takes only flags. Received: -- x"),
         (
             ["distill", "--seeds=1,x"],
-            "l2rkd distill: --seeds must be different integers from 0. Received: --seeds=1,x",
+            "l2rkd distill: --seeds must be different integers from 0 to 2147483647. Received: "
+            "--seeds=1,x",
         ),
     ],
 )

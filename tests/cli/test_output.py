@@ -48,7 +48,7 @@ def test_what_is_no_folder_is_refused_before_training(tmp_path, link):
     else:
         path.touch()
     line = commands.fail(*DEMO, f"--output={path}")
-    assert f"--output must be a folder. Received: --output={path}, which is not one." in line
+    assert f"--output must be a folder. Received: --output={path}, but {path} is not one." in line
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ _WRITTEN = (
     "student*.json", "model_card.md", "table.md", "results.json", "measures.json", "report.html",
     "decision_map.png", "fidelity.png", "linear*.png", "training_*.png", "benchmark.png",
 )  # fmt: skip
+# Flags of folders that a command makes.
+_FOLDERS = ("output", "tensorboard", "teacher_cache", "backup")
 # Flags of what a command reads, or writes outside of its output folder.
 _OTHERS = (
     "student", "teacher", "dataset", "data_dir", "teacher_cache", "backup", "tensorboard",
@@ -70,10 +72,10 @@ def check(FLAGS):
     received = f"Received: --output={FLAGS.output}"
     if not FLAGS.output:
         raise UsageError("output", f"must be a folder. {received}")
+    for name in _FOLDERS:
+        _check_folder(name, FLAGS[name].value if name in FLAGS else "")
     if not os.path.lexists(FLAGS.output):
         return
-    if not os.path.isdir(FLAGS.output):
-        raise UsageError("output", f"must be a folder. {received}, which is not one.")
     if not FLAGS.overwrite:
         raise UsageError(
             "output",
@@ -91,6 +93,16 @@ def check(FLAGS):
         raise UsageError("output", f"must not hold the working directory. {received}")
     for name in _OTHERS:
         _check_outside(FLAGS, name)
+
+
+def _check_folder(name, folder):
+    """Refuses a folder that cannot be made, since a file is in its place or above it."""
+    path = pathlib.Path(folder).absolute()
+    lowest = next(one for one in (path, *path.parents) if os.path.lexists(one))
+    if folder and not lowest.is_dir():
+        raise UsageError(
+            name, f"must be a folder. Received: --{name}={folder}, but {lowest} is not one."
+        )
 
 
 def _is_foreign(name):

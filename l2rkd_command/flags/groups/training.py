@@ -84,7 +84,8 @@ def define_seeds(FLAGS, meaning):
     flags.DEFINE_list(
         "seeds", ["0"], f"Seeds, one run and folder for each: {meaning}.", **under(HEADING, FLAGS)
     )
-    checks.require("seeds", checks.are_seeds, "must be different integers from 0", FLAGS)
+    wanted = "must be different integers from 0 to 2147483647"
+    checks.require("seeds", checks.are_seeds, wanted, FLAGS)
 
 
 def _are_epochs(words):

@@ -1,5 +1,6 @@
 """What the programs tell people: announced steps, progress and the result."""
 
+import shlex
 import sys
 
 __all__ = ["Console"]
@@ -28,6 +29,10 @@ class Console:
         """Tells something, unless `--verbose=0`."""
         if self._verbose:
             print(text, flush=True)
+
+    def next(self, *words: str) -> None:
+        """Tells a command to run next, quoted for a shell; the words are those after `l2rkd`."""
+        self.note(f"Next: l2rkd {shlex.join(words)}")
 
     def result(self, text: str) -> None:
         """Tells what was found, also with `--verbose=0`."""

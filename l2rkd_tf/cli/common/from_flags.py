@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import math
-import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +15,13 @@ from l2rkd_command.flags.groups.data import NAMES
 from l2rkd_command.run_config import read_config
 from l2rkd_tf import models
 from l2rkd_tf.cli.common import optimizers, training
+from l2rkd_tf.cli.common.parsing import region_of_flag
 from l2rkd_tf.utils.model_checks import input_symbols
 
 __all__ = [
+    "build_network",
     "check_fits",
+    "check_region",
     "data_errors",
     "data_options",
     "data_words",
@@ -27,7 +29,6 @@ __all__ = [
     "load_splits",
     "load_teacher",
     "make_optimizer",
-    "network_options",
     "schedule",
     "student_widths",
 ]
@@ -39,11 +40,10 @@ def data_options(flags: FlagValues) -> dict[str, Any]:
     return options | {"download": flags.download and not flags.dry_run}
 
 
-def data_words(flags: FlagValues) -> str:
+def data_words(flags: FlagValues) -> list[str]:
     """The flags, as words of a command line, with which another command reads the same data."""
     names = [name for name in NAMES if flags[name].value != flags[name].default]
-    words = ["", *(f"--{flags[name].serialize().removeprefix('--')}" for name in names)]
-    return " ".join(map(shlex.quote, words)).removeprefix("''")
+    return [f"--{flags[name].serialize().removeprefix('--')}" for name in names]
 
 
 def data_errors() -> contextlib.AbstractContextManager[None]:
@@ -58,7 +58,7 @@ def load_splits(
     """Training, validation and test split; validation is `None` if its name is empty.
 
     Raises:
-        UsageError: If the data cannot be read, or have no classes.
+        UsageError: If the data cannot be read, or have less than two classes.
     """
     augment = flags.augment if "augment" in flags else "none"
     with data_errors():
@@ -134,13 +134,46 @@ def student_widths(flags: FlagValues, dataset: tf.data.Dataset) -> list[int]:
     return [16 * 2**block for block in range(max(1, int(math.log2(side)) - 1))]
 
 
-def network_options(flags: FlagValues) -> dict[str, Any]:
-    """Arguments of `training.build_network`."""
-    return {
-        "network": flags.network,
-        "mean": [float(word) for word in flags.mean],
-        "std": [float(word) for word in flags.std],
-    }
+def build_network(
+    flags: FlagValues,
+    dataset: tf.data.Dataset,
+    widths: list[int],
+    seed: int,
+    convs_per_block: int = 1,
+) -> keras.Model:
+    """A new network, as `training.build_network`; that of `--network`, if there is this flag.
+
+    Raises:
+        UsageError: If there is no such network, or images are too small for it.
+    """
+    options: dict[str, Any] = {}
+    if "network" in flags:
+        mean, std = ([float(word) for word in words] for words in (flags.mean, flags.std))
+        options = {"network": flags.network, "mean": mean, "std": std}
+    blamed = "network" if options.get("network") else "widths"
+    with blame(blamed, name="network", mean="mean", std="std"):
+        return training.build_network(dataset, widths, seed, convs_per_block, **options)
+
+
+def check_region(flags: FlagValues, model: keras.Model) -> None:
+    """Checks that inputs of a model have such a region.
+
+    Args:
+        flags: Flags with `--region`.
+        model: The model.
+
+    Raises:
+        UsageError: If they have not: a grid may have more cells than images have pixels.
+    """
+    region = region_of_flag(flags.region)
+    if region is None:
+        return
+    two = keras.tree.map_structure(
+        lambda one: tf.zeros((2, *(size or 1 for size in one.shape[1:])), one.dtype),
+        input_symbols(model),
+    )
+    with blame("region"):
+        region.draw(two, (0, 0), labels=tf.zeros(2, tf.int32))
 
 
 def make_optimizer(flags: FlagValues) -> Callable[..., keras.optimizers.Optimizer]:

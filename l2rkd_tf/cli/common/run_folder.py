@@ -36,8 +36,17 @@ def versions() -> dict[str, str]:
 
 
 def config_of(command: str, flags: FlagValues) -> dict[str, Any]:
-    """What a command was asked to do: its name and all its flags, a dict."""
-    return {"command": command} | flags.flag_values_dict()
+    """What a command was asked to do: its name and all its flags, a dict.
+
+    Folders of data are absolute, for later commands that are run in another folder.
+    """
+    values = flags.flag_values_dict()
+    folders = {
+        name: os.path.abspath(values[name])
+        for name in ("dataset", "data_dir")
+        if values.get(name) and os.path.isdir(values[name])
+    }
+    return {"command": command} | values | folders
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ def load_splits(name, batch_size, *, fraction=1.0, seed=0, augment=None, splits=
     A split whose name is empty is `None`.
 
     Raises:
-        ValueError: If the data cannot be read, or have no classes.
+        ValueError: If the data cannot be read, or have less than two classes.
     """
     train, *others = splits
     training = data.load(
@@ -41,6 +41,11 @@ def load_splits(name, batch_size, *, fraction=1.0, seed=0, augment=None, splits=
     )  # fmt: skip
     if training.class_names is None:
         raise ValueError(f"`name` must have class labels. Received: name={name}")
+    if len(training.class_names) < 2:
+        raise ValueError(
+            f"`name` must have at least two classes. Received: name={name}, with "
+            f"{training.class_names}"
+        )
     return training, *(
         data.load(name, split, batch_size=256, shuffle=False, **kwargs) if split else None
         for split in others
