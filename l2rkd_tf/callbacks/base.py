@@ -22,6 +22,7 @@ __all__ = [
     "check_distiller",
     "check_draws_in_inputs",
     "check_epoch",
+    "check_one_output",
     "prepare_regions",
     "take_points",
     "try_points",
@@ -71,6 +72,17 @@ def check_draws_in_inputs(model: L2RKDDistiller, callback: str, way_out: str) ->
         raise ValueError(
             f"`callbacks` may contain a {callback} only where regions are drawn in inputs, as it "
             f"draws them. Received: a distiller with region_at={model.region_at!r}. {way_out}"
+        )
+
+
+def check_one_output(model: L2RKDDistiller, callback: str) -> None:
+    """Checks that the models of a distiller have one output, which a callback compares."""
+    outputs = getattr(model.student, "output", None)
+    if len(keras.tree.flatten(outputs)) > 1:
+        raise ValueError(
+            f"`callbacks` may contain a {callback} only for models of one output, which it "
+            f"compares. Received: a student with the outputs {model.student.output_names}. Leave "
+            "it out."
         )
 
 

@@ -11,6 +11,7 @@ from l2rkd_tf.callbacks.base import (
     check_counts,
     check_draws_in_inputs,
     check_epoch,
+    check_one_output,
     prepare_regions,
     take_points,
     try_points,
@@ -64,7 +65,7 @@ class BlindRegionSearch(DistillerCallback):
     Raises:
         ValueError: If `regions` is empty or holds something else than regions, or a number is out
             of range; when training starts, if the model is not an `L2RKDDistiller` with a teacher,
-            or a candidate cannot be used with the model or the data.
+            has several outputs, or a candidate cannot be used with the model or the data.
 
     Example:
         >>> Patch = l2rkd_tf.regions.Patch
@@ -107,6 +108,7 @@ class BlindRegionSearch(DistillerCallback):
         """Called by Keras when training starts."""
         super().set_model(model)
         check_draws_in_inputs(model, type(self).__name__, "Leave out one of them.")
+        check_one_output(model, type(self).__name__)
         if model.region_targets == "interpolated":
             unfit = [region for region in self.regions if not region.interpolates_targets]
             if unfit:

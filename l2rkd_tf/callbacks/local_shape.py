@@ -12,6 +12,7 @@ from l2rkd_tf.callbacks.base import (
     DistillerCallback,
     check_counts,
     check_draws_in_inputs,
+    check_one_output,
     prepare_regions,
     take_points,
     try_points,
@@ -77,7 +78,8 @@ class LocalShapeMonitor(DistillerCallback):
     Raises:
         ValueError: If `region` is not a region, `fractions` are not distinct numbers from 0 to 1,
             or a number is out of range; when training starts, if the model is not an
-            `L2RKDDistiller` with a teacher, or the region cannot be used with the data.
+            `L2RKDDistiller` with a teacher, has several outputs, or the region cannot be used with
+            the data.
         ImportError: If `log_dir` is given and Matplotlib is not installed.
         NotImplementedError: When training starts, if a custom region has no `at_fraction`.
 
@@ -131,6 +133,7 @@ class LocalShapeMonitor(DistillerCallback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Reads the samples, the first time, and tries the region on a few of them."""
+        check_one_output(self.model, type(self).__name__)
         if self.region is None:
             way_out = "Give the callback a region of inputs, or leave it out."
             check_draws_in_inputs(self.model, type(self).__name__, way_out)

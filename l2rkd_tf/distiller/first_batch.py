@@ -177,7 +177,13 @@ def _check_shapes(student: keras.Model, x: Any, y: Any) -> None:
         ValueError: If they are one example, as of a dataset without `batch`, of unknown rank, not
             dense, or not of the shape of the student's only input.
     """
-    for leaf in keras.tree.flatten(x):
+    for path, leaf in keras.tree.flatten_with_path(x):
+        if leaf is None:
+            raise ValueError(
+                "`x` must hold a tensor for each input, which regions move. Received: None for "
+                f"the input {'/'.join(map(str, path))!r}. Pass zeros of its shape, or distil "
+                "models without it."
+            )
         if isinstance(leaf, _NOT_DENSE):
             raise ValueError(
                 "`x` must be dense tensors, since regions mix all values of examples. Received: "

@@ -53,10 +53,11 @@ def joined_callbacks(given: Any, *last: keras.callbacks.Callback) -> Any:
 
 
 def _check_ends(arguments):
-    """Checks that each dataset has batches, and that a pass over it ends."""
+    """Checks that there are data, and that a pass over a dataset ends."""
     for argument, steps in (("x", "steps_per_epoch"), ("validation_data", "validation_steps")):
         data = arguments.get(argument)
         if not isinstance(data, tf.data.Dataset):
+            _check_not_empty(argument, data)
             continue
         cardinality = data.cardinality()
         if cardinality == 0:
@@ -70,6 +71,14 @@ def _check_ends(arguments):
                 f"which repeats forever, and {steps}=None. Pass {steps}=100, for example, or leave "
                 "out `.repeat()`."
             )
+
+
+def _check_not_empty(argument, data):
+    shapes = [tuple(getattr(leaf, "shape", ())) for leaf in keras.tree.flatten(data)]
+    if any(shape[:1] == (0,) for shape in shapes):
+        raise ValueError(
+            f"`{argument}` must have at least one example. Received: arrays of shapes {shapes}"
+        )
 
 
 def check_labels_are_numbers(labels: Any) -> None:

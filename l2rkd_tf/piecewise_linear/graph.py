@@ -55,6 +55,13 @@ _ACTIVATED = (
 )
 _POOLS = (_layers.MaxPooling1D, _layers.MaxPooling2D)
 _GLOBAL_POOLS = (_layers.GlobalMaxPooling1D, _layers.GlobalMaxPooling2D)
+# TensorFlow computes these in float64 on a CPU only if channels are the last axis.
+_MOVED_TO_LAST = (
+    *(_layers.AveragePooling1D, _layers.AveragePooling2D),
+    *_ACTIVATED,
+    *_POOLS,
+    *_GLOBAL_POOLS,
+)
 _RELUS = (_layers.LeakyReLU, _layers.PReLU, _layers.ReLU)
 _OTHERS = (_layers.Activation, _layers.BatchNormalization)
 # Thresholds, slopes and offsets of the pieces. Only these functions are recognized, not lambdas
@@ -167,6 +174,8 @@ def run(graph: Graph, *inputs: tf.Tensor) -> tuple[list[tf.Tensor], list[Kink]]:
 def _stage(layer):
     """The stage of a layer: `(*args, **kwargs) -> (output, kinks)`."""
     kind = type(layer)
+    if getattr(layer, "data_format", None) == "channels_first" and kind in _MOVED_TO_LAST:
+        return _with_channels_last(layer)
     if isinstance(layer, keras.Model):
         nested = trace(layer)
         return lambda *args, **_: run(nested, *keras.tree.flatten(args))
@@ -194,6 +203,17 @@ def _stage(layer):
     raise _unsupported(layer, f"of type {kind.__name__}")
 
 
+def _with_channels_last(layer):
+    """The stage of a channels-first layer, as that of a channels-last one with the same weights."""
+    stage = _stage(_copy(layer, data_format="channels_last"))
+
+    def with_channels_last(inputs, **kwargs):
+        output, kinks = stage(keras.ops.moveaxis(inputs, 1, -1), **kwargs)
+        return keras.ops.moveaxis(output, -1, 1), kinks
+
+    return with_channels_last
+
+
 def _affine(layer):
     return lambda *args, **kwargs: (layer(*args, **kwargs), [])
 
@@ -207,7 +227,11 @@ def _copy(layer, **changes):
     config |= {name: "zeros" for name in config if name.endswith("_initializer")}
     config |= {name: None for name in config if name.endswith("_regularizer")}
     copy = type(layer).from_config(config)
-    copy.build_from_config(layer.get_build_config() or {})
+    build = layer.get_build_config() or {}
+    if "data_format" in changes and "input_shape" in build:  # it is channels-first
+        examples, channels, *positions = build["input_shape"]
+        build = {"input_shape": (examples, *positions, channels)}
+    copy.build_from_config(build)
     weights = {}
     layer.save_own_variables(weights)
     copy.load_own_variables({name: np.asarray(value) for name, value in weights.items()})
@@ -242,8 +266,6 @@ def _pieces(layer):
 
 
 def _pooling(layer):
-    if layer.data_format != "channels_last":
-        raise _unsupported(layer, f"of type {type(layer).__name__} with {layer.data_format!r}")
     if type(layer) in _GLOBAL_POOLS:
         return global_max_pooling(layer.keepdims)
     rank = 1 if type(layer) is _layers.MaxPooling1D else 2

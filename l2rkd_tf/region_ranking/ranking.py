@@ -154,11 +154,15 @@ def _check_options(options):
 
 
 def _check_arrays(argument, data, student):
-    """Checks that arrays are as many as the student takes: that there are no labels among them."""
+    """Checks that there are examples, and as many arrays as inputs: no labels among them."""
     if isinstance(data, (dict, tf.data.Dataset)):
         return
     expected = len(getattr(student, "inputs", None) or [])
     shapes = [array.shape for array in keras.tree.flatten(as_arrays(data))]
+    if any(shape[:1] == (0,) for shape in shapes):
+        raise ValueError(
+            f"`{argument}` must have at least one example. Received: arrays of shapes {shapes}"
+        )
     if expected and len(shapes) != expected:
         raise ValueError(
             f"`{argument}` must hold as many arrays as the student has inputs, {expected}. "

@@ -1,9 +1,10 @@
 """Wrong use of callbacks."""
 
+import keras
 import numpy as np
 import pytest
 
-from l2rkd_tf import callbacks, regions
+from l2rkd_tf import L2RKDDistiller, callbacks, regions
 from l2rkd_tf.callbacks import schedules
 from tests.callbacks.helpers import (
     FEATURES,
@@ -81,3 +82,23 @@ def test_candidates_must_suit_interpolated_targets():
     search = callbacks.BlindRegionSearch([regions.Segment(), regions.Ball(0.1)], data()[0])
     with pytest.raises(ValueError, match=r"`regions` must .*Received: \[Ball"):
         train(distiller, search)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        callbacks.LocalShapeMonitor(np.zeros((4, FEATURES), "float32")),
+        callbacks.BlindRegionSearch([Towards()], np.zeros((4, FEATURES), "float32")),
+    ],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_several_outputs_are_refused_by_name(callback):
+    def model():
+        inputs = keras.Input((FEATURES,))
+        return keras.Model(inputs, {name: keras.layers.Dense(3)(inputs) for name in "ab"})
+
+    distiller = L2RKDDistiller(model(), model(), hard_weight=0.0)
+    distiller.compile("sgd")
+    name = type(callback).__name__
+    with pytest.raises(ValueError, match=f"`callbacks` may contain a {name} only .* one output"):
+        distiller.fit(np.zeros((8, FEATURES), "float32"), callbacks=[callback], verbose=0)

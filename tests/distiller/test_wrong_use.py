@@ -393,3 +393,39 @@ def test_settings_of_a_traced_step_cannot_be_changed(setting):
     distiller = build()
     with pytest.raises(AttributeError, match=setting):
         setattr(distiller, setting, 2)
+
+
+def with_an_optional_input():
+    """A model of two inputs, of which the second may be `None`."""
+    first = keras.Input((4,), name="a")
+    second = keras.Input((4,), name="b", optional=True)
+    return keras.Model({"a": first, "b": second}, layers.Dense(3)(FirstOnly()([first, second])))
+
+
+class FirstOnly(layers.Layer):
+    """Leaves out its second input where there is none."""
+
+    def call(self, inputs):
+        first, second = inputs
+        return first if second is None else first + second
+
+    def compute_output_shape(self, shapes):
+        return shapes[0]
+
+
+def test_an_optional_input_that_is_not_there():
+    distiller = L2RKDDistiller(with_an_optional_input(), with_an_optional_input())
+    distiller.compile("sgd", LOSS)
+    with pytest.raises(ValueError, match="`x` must hold a tensor for each input.*None.*'b'"):
+        distiller.fit({"a": X, "b": None}, Y, verbose=0)
+    distiller.fit({"a": X, "b": X}, Y, verbose=0)
+
+
+@pytest.mark.parametrize("argument", ["x", "validation_data"])
+def test_no_examples(argument):
+    distiller = L2RKDDistiller(dense(), dense())
+    distiller.compile("sgd", LOSS)
+    data = (X[:0], Y[:0]) if argument == "x" else (X, Y)
+    options = {"validation_data": (X[:0], Y[:0])} if argument == "validation_data" else {}
+    with pytest.raises(ValueError, match=f"`{argument}` must have at least one example"):
+        distiller.fit(*data, **options, verbose=0)

@@ -183,3 +183,39 @@ def test_the_ball_in_one_dimension_is_the_nearer_end_of_the_segment(float64):
         linear_radius(model, x, np.ones_like(x)), linear_radius(model, x, -np.ones_like(x))
     )
     np.testing.assert_allclose(linear_ball_radius(model, x).radius, nearer, rtol=1e-9)
+
+
+def with_data_format(data_format):
+    """Layers of all kinds that have a data format, with the same weights for both formats."""
+    first = data_format == "channels_first"
+    options = {"data_format": data_format}
+    inputs = keras.Input((2, 7, 6) if first else (7, 6, 2), dtype="float32")
+    x = layers.ZeroPadding2D(1, **options)(inputs)
+    x = layers.Conv2D(4, 3, activation="relu", **options)(x)
+    x = layers.MaxPooling2D(3, strides=1, padding="same", **options)(x)
+    x = layers.UpSampling2D(2, **options)(x)
+    x = layers.AveragePooling2D(2, **options)(x)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, **options)(x)
+    x = layers.BatchNormalization(axis=1 if first else -1)(x)
+    x = layers.SeparableConv2D(5, 2, activation="leaky_relu", **options)(x)
+    x = layers.Conv2DTranspose(3, 2, strides=2, activation="relu", **options)(x)
+    x = layers.Cropping2D(1, **options)(x)
+    pools = [layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D]
+    x = layers.Concatenate()([pool(**options)(x) for pool in pools])
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
+def test_channels_first_as_channels_last():
+    last, first = map(with_data_format, ("channels_last", "channels_first"))
+    with_random_weights(last)
+    first.set_weights(last.get_weights())
+    x, directions = normal((20, 7, 6, 2)), normal((20, 7, 6, 2), seed=1)
+    moved = [np.moveaxis(points, -1, 1) for points in (x, directions)]
+    expected = linear_radius(last, x, directions)
+    assert len(np.unique(expected)) > 10
+    np.testing.assert_allclose(linear_radius(first, *moved), expected, rtol=1e-9)
+    found, expected = (
+        linear_ball_radius(model, points[:2], num_neurons=5)
+        for model, points in ((first, moved[0]), (last, x))
+    )
+    np.testing.assert_allclose(found.radius, expected.radius, rtol=1e-9)

@@ -58,7 +58,6 @@ def quantized():
         (ends_in(layers.Activation("tanh", name="end")), ["'end'", "Activation", "'tanh'"]),
         (ends_in(layers.Dense(2, lambda x: x, name="end")), ["'end'", "<lambda>"]),
         (ends_in(keras.Sequential([layers.GroupNormalization(1, name="end")])), ["'end'"]),
-        (ends_in(layers.MaxPooling2D(1, data_format="channels_first")), ["channels_first"]),
         (
             ends_in(layers.UpSampling2D(interpolation="bilinear", name="end")),
             ["'bilinear'", "'end'"],
