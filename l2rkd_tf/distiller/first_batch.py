@@ -196,7 +196,8 @@ def _check_shapes(student: keras.Model, x: Any, y: Any) -> None:
         raise ValueError(
             "`x` must have a known number of axes. Received: inputs of unknown shape. Pass "
             "`output_signature` to Dataset.from_generator, or call `set_shape` on what "
-            "tf.py_function or tf.numpy_function returns."
+            "tf.py_function or tf.numpy_function returns. If earlier data had another number of "
+            "axes, call compile() again."
         )
     expected = [tf.TensorShape(symbol.shape) for symbol in getattr(student, "inputs", None) or []]
     lacks_an_axis = [shape.rank + 1 for shape in shapes] == [shape.rank for shape in expected]

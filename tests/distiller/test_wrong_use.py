@@ -421,6 +421,16 @@ def test_an_optional_input_that_is_not_there():
     distiller.fit({"a": X, "b": X}, Y, verbose=0)
 
 
+def test_data_with_another_axis_than_before():
+    distiller = L2RKDDistiller(dense(), dense())
+    distiller.compile("sgd", LOSS)
+    distiller.fit(X, Y, verbose=0)
+    with pytest.raises(ValueError, match=r"known number of axes.*call compile\(\) again"):
+        distiller.fit(X[..., None], Y, verbose=0)
+    distiller.compile("sgd", LOSS)
+    distiller.fit(X[..., None], Y, verbose=0)
+
+
 @pytest.mark.parametrize("argument", ["x", "validation_data"])
 def test_no_examples(argument):
     distiller = L2RKDDistiller(dense(), dense())
