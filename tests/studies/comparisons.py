@@ -64,6 +64,10 @@ def _against_pe_bkd(study, length, pair):
     return tuple([_on_bench(study, name, length, pair)] for name in names)
 
 
+def _against_segments(study, length):
+    return tuple([_on_bench(study, name, length)] for name in ("L2RKD", "segment"))
+
+
 def _patches_against_augmented_kd(data, length):
     """Patches without augmentation, in the study of regions, minus KD with it."""
     cell = _on_bench(f"{data}_sizes", "KD, augmented", length, "small student")
@@ -132,11 +136,12 @@ COMPARISONS = {
         "-0.2 ± 0.4 with 100": ([_BENCH[_FEW]("patch of weight 3")], [_BENCH[_FEW]("patch")]),
         "-0.3 ± 0.8 with 600": ([_BENCH[_MORE]("patch of weight 3")], [_BENCH[_MORE]("patch")]),
         "0.6 ± 0.4 and a falling": _of_schedule(_FEW, "patch of weight 0.3")[::-1],
-        "0.3 ± 0.2, neither": _of_schedule(_FEW, "weight falls to 0")[::-1],
+        "0.3 ± 0.2 (not": _of_schedule(_FEW, "weight falls to 0")[::-1],
         "1.0 ± 0.7 below": (
             [_SCHEDULES[6000 / 55_000]("KD, warm-up")],
             [_SCHEDULES[6000 / 55_000]("patch, warm-up")],
         ),
+        "1.0 ± 1.5 above": _against_segments("series_small", 4.0),
         "0.2 ± 0.2 with [all": (
             [_ALL("L2RKD of weight 0.3, augmented")],
             [_ALL("L2RKD, augmented")],
@@ -162,12 +167,16 @@ COMPARISONS = {
     },
     "docs/sizes.md": {
         "0.5 ± 0.6, in favour": _added("tables_small", 4.0),
-        "2.2 ± 0.5 points": _added("glyphs_sizes", 4.0, "small student")[::-1],
+        "2.2 ± 0.5 pp": _added("glyphs_sizes", 4.0, "small student")[::-1],
         "0.9 ± 0.7 for": _added("glyphs_sizes", 4.0, "large student")[::-1],
         "26.3 ± 7.9": _added("glyphs_sizes", 1.0, "small student")[::-1],
         "31.5 ± 7.6": _added("glyphs_sizes", 1.0, "large student")[::-1],
-        "2.4 ± 2.3 below": _against_pe_bkd("glyphs_sizes", 1.0, "large student"),
+        "2.4 ± 2.3 for": _against_pe_bkd("glyphs_sizes", 1.0, "large student"),
         "4.0 ± 4.6": _lead_on_bench("series_small"),
+        "-0.7 ± 4.2 and": _against_segments("series_small", 1.0),
+        "1.0 ± 1.5 for": _against_segments("series_small", 4.0),
+        "0.6 ± 1.2 and": _against_segments("series_large", 1.0),
+        "0.1 ± 0.3 for": _against_segments("series_large", 4.0),
         "0.6 ± 0.3 for large": _lead_on_bench("series_large"),
         "0.3 ± 0.2 better after": _added("series_large", 4.0),
         "0.7 ± 1.6 for": _lead_on_bench("tables_small"),
