@@ -56,7 +56,8 @@ ablation = Study(
 
 ablation_glyphs = Study(
     title="What matters in a region, 500 glyphs",
-    **GLYPHS | {"teacher_steps": 8000},
+    **GLYPHS,
+    teacher_for="seed",
     methods={name: method for name, method in _VARIANTS.items() if method.batch_norm == "joint"},
     fractions=(0.05,),
 )

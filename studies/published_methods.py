@@ -68,6 +68,7 @@ f5_methods = Study(
     methods=_REFERENCES
     | {key: method for name in PAPER_WEIGHTS for key, method in _companions(name).items()},
     fractions=(0.05, 0.1, 1.0),
+    seeds=tuple(range(10)),
     measures=(),
     contrasts=((("L2RKD", 0.1, 1.0), ("KD, augmented", 0.1, 1.0)),),
     grid=Grid(

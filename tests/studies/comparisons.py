@@ -64,6 +64,10 @@ def _against_pe_bkd(study, length, pair):
     return tuple([_on_bench(study, name, length, pair)] for name in names)
 
 
+def _in_methods(method, other, fraction):
+    return tuple([_of("f5_methods", "digits", fraction)(name)] for name in (method, other))
+
+
 def _against_segments(study, length):
     return tuple([_on_bench(study, name, length)] for name in ("L2RKD", "segment"))
 
@@ -158,6 +162,15 @@ COMPARISONS = {
             [_of("f6_same_data", "fashion", _MORE)("L2RKD")],
             [_of("f6_same_data", "fashion", _MORE)("KD")],
         ),
+    },
+    "docs/published_methods.md": {
+        "(0.9 ± 0.6)": _in_methods("L2RKD", "KD, augmented", 0.05),
+        "0.8 ± 0.4, both": _in_methods("L2RKD", "KD, augmented", 1.0),
+        "0.8 ± 0.6,": _in_methods("L2RKD", "jacobian_matching + KD", 0.05),
+        "0.4 ± 0.4 and": _in_methods("L2RKD", "jacobian_matching + KD", 0.1),
+        "0.5 ± 0.2 pp": _in_methods("L2RKD", "jacobian_matching + KD", 1.0),
+        "2.5 ± 1.3, and": _in_methods("dkd + KD", "KD", 0.05),
+        "2.1 ± 1.6 (not": _in_methods("KD", "crd + KD", 0.05),
     },
     "docs/choosing_a_region.md": {
         "0.6 ± 0.9, is": (
