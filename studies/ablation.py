@@ -49,7 +49,6 @@ _HEAVIER = {name: _VARIANTS[name] for name in ("default", "region weight 3")}
 ablation = Study(
     title="What matters in a region, 100 digits",
     **DIGITS,
-    teacher_for="seed",
     methods=_VARIANTS,
     fractions=(0.1,),
 )
@@ -57,7 +56,6 @@ ablation = Study(
 ablation_glyphs = Study(
     title="What matters in a region, 500 glyphs",
     **GLYPHS,
-    teacher_for="seed",
     methods={name: method for name, method in _VARIANTS.items() if method.batch_norm == "joint"},
     fractions=(0.05,),
 )
@@ -65,7 +63,6 @@ ablation_glyphs = Study(
 ablation_again = Study(
     title="A larger region weight, 100 digits, ten other seeds",
     **DIGITS,
-    teacher_for="seed",
     methods=_HEAVIER,
     fractions=(0.1,),
     seeds=tuple(range(5, 15)),
@@ -74,7 +71,6 @@ ablation_again = Study(
 ablation_again_glyphs = Study(
     title="A larger region weight, glyphs, five other seeds",
     **GLYPHS,
-    teacher_for="seed",
     methods=_HEAVIER,
     fractions=(0.05, 1.0),
     seeds=DEVELOPMENT_SEEDS,

@@ -30,7 +30,6 @@ _METHODS = {
 asked_once_digits = Study(
     title="A teacher that is run once, digits",
     **DIGITS,
-    teacher_for="seed",
     methods=_METHODS,
     fractions=(0.05,),
     measures=(),
@@ -39,7 +38,6 @@ asked_once_digits = Study(
 asked_once_glyphs = Study(
     title="A teacher that is run once, glyphs",
     **GLYPHS,
-    teacher_for="seed",
     methods=_METHODS,
     fractions=(0.05,),
     measures=(),

@@ -203,7 +203,7 @@ _REGIONS_OF_IMAGES = {
     "methods": {"KD": Method(kind="kd")} | _IMAGE_REGIONS,
     "ranked": tuple(_IMAGE_REGIONS),
 }
-_FEW = {"fractions": (0.05,), "measures": (), "teacher_for": "seed"}
+_FEW = {"fractions": (0.05,), "measures": ()}
 
 bench_digits = Study(
     title="Bench: digits, regions", **DIGITS, **_REGIONS_OF_IMAGES, **_FEW, seeds=DEVELOPMENT_SEEDS

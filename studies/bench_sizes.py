@@ -73,7 +73,6 @@ def _two_sizes(images):
 bench_digits_sizes = Study(
     title="Bench: augmented digits, students of two sizes",
     **DIGITS | _BENCH | {"pairs": _two_sizes(DIGITS)},
-    teacher_for="seed",
     methods=_IMAGES,
     fractions=(0.05,),
 )
@@ -81,7 +80,6 @@ bench_digits_sizes = Study(
 bench_glyphs_sizes = Study(
     title="Bench: augmented glyphs, students of two sizes",
     **GLYPHS | _BENCH | {"pairs": _two_sizes(GLYPHS), "steps": 500},
-    teacher_for="seed",
     methods=_IMAGES,
     fractions=(0.05,),
 )

@@ -16,7 +16,6 @@ RATES = {"learning_rate": (1e-2, 3e-2, 9e-2, 0.18)}
 fewshot_digits = Study(
     title="Few-shot distillation, digits",
     **DIGITS,
-    teacher_for="seed",
     methods=methods("affine", choose=RATES) | other_regions("affine", choose=RATES),
     fractions=(0.05, 0.1, 0.25, 1.0),
     contrasts=(

@@ -64,7 +64,6 @@ _ROWS = {
 f5_methods = Study(
     title="Published methods with KD and with L2RKD, digits",
     **DIGITS,
-    teacher_for="seed",
     methods=_REFERENCES
     | {key: method for name in PAPER_WEIGHTS for key, method in _companions(name).items()},
     fractions=(0.05, 0.1, 1.0),
