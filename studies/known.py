@@ -122,7 +122,7 @@ _OF_SAME_DATA = ("student only, augmented", "KD", AUGMENTED, "L2RKD", "L2RKD, au
 f6_same_data = Study(
     title="Fashion-MNIST, a teacher of the same 600 and 6,000 images",
     **FASHION,
-    teacher_for="seed and fraction",
+    teacher_of_fraction=True,
     pairs={"fashion": LARGE_STUDENT},
     methods={name: _FASHION[name] for name in _OF_SAME_DATA},
     fractions=fractions.of_known(600, 6000),

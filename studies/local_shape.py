@@ -40,7 +40,6 @@ shape_digits = Study(
             student=Network(widths=(16, 32)),
         )
     },
-    teacher_for="seed",
     fractions=(0.1,),
     measures=("local_shape",),
     methods=_REFERENCES | _L2RKD,

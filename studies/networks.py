@@ -7,7 +7,6 @@ DIGITS = {
     "pairs": {
         "digits": Pair(teacher=Network(widths=(32, 64, 128)), student=Network(widths=(16, 32)))
     },
-    "teacher_for": "seed",
 }
 GLYPHS = {
     "dataset": "glyphs/gray16",
@@ -15,7 +14,6 @@ GLYPHS = {
         "glyphs": Pair(teacher=Network(widths=(32, 64, 128)), student=Network(widths=(16, 32, 64)))
     },
     "steps": 2000,
-    "teacher_for": "seed",
     "teacher_steps": 4000,
 }
 

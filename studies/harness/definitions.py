@@ -15,7 +15,6 @@ VARIANTS = (
     "", "augmented views", "augmented views first", "data last", "falling weight",
     "growing radius", "hardest of 4", "temperature 2", "temperature 8", "warm-up",
 )  # fmt: skip
-TEACHERS = ("all", "seed", "seed and fraction")
 #: Steps of the first round of a ranking, as a share of those of a reported run.
 SHARE_OF_RANKING = 0.075
 
@@ -140,9 +139,8 @@ class Study:
         teacher_steps: Steps of the teacher, with random crops of images.
         teacher_learning_rate: Initial learning rate of the teacher.
         teacher_augment: Augmentation of its images, of MNIST and Fashion-MNIST; empty for none.
-        teacher_for: `"all"` runs share a teacher, but those of `tasks.BY_SEED`; each `"seed"` has
-            one; or each `"seed and fraction"`, trained on the student's fraction of the data
-            instead of all of it.
+        teacher_of_fraction: Whether the teacher of a seed is trained on the student's fraction of
+            the data, one for each fraction, instead of all of it.
         learning_rate: Initial learning rate of methods that do not choose it.
         measures: What is measured of a student in addition to its accuracy: `"corruptions"`,
             accuracy on corrupted images, and `"local_shape"`, how it compares with the teacher in
@@ -171,7 +169,7 @@ class Study:
     teacher_steps: int = 2000
     teacher_learning_rate: float = 4e-3
     teacher_augment: str = ""
-    teacher_for: str = "all"
+    teacher_of_fraction: bool = False
     learning_rate: float = 3e-2
     measures: tuple = ("corruptions",)
     ranked: tuple = ()
@@ -191,11 +189,6 @@ class Study:
             raise ValueError(f"`fractions` must be in (0, 1]. Received: {self.fractions}")
         if set(self.measures) - set(MEASURES):
             raise ValueError(f"`measures` must be among {MEASURES}. Received: {self.measures}")
-        if self.teacher_for not in TEACHERS:
-            raise ValueError(
-                f"`teacher_for` must be one of {TEACHERS}. "
-                f"Received: teacher_for={self.teacher_for!r}"
-            )
 
     def _check_method(self, name, method):
         if method.against not in self.methods:
@@ -212,12 +205,10 @@ class Study:
         """Name of the dataset of a pair."""
         return self.dataset or pair
 
-    def teacher_keys(self, dataset):
-        """What tells the teachers of a dataset apart: of `"seed"` and `"fraction"`, some."""
-        if self.teacher_for == "seed and fraction":
-            return ("seed", "fraction")
-        each = self.teacher_for == "seed" or tasks.has_teacher_by_seed(dataset)
-        return ("seed",) if each else ()
+    @property
+    def teacher_keys(self):
+        """What tells teachers of one dataset and network apart."""
+        return ("seed", "fraction") if self.teacher_of_fraction else ("seed",)
 
     @property
     def score(self):

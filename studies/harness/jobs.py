@@ -29,18 +29,18 @@ def teacher_jobs(study):
         first.setdefault((study.dataset_of(name), pair.teacher), name)
     return [
         {"phase": "teacher", "pair": name} | key
-        for (dataset, _), name in first.items()
-        for key in _keys_of_teachers(study, study.teacher_keys(dataset))
+        for name in first.values()
+        for key in _keys_of_teachers(study)
     ]
 
 
-def _keys_of_teachers(study, names):
-    """Seed and fraction of each teacher, of those that tell teachers apart."""
+def _keys_of_teachers(study):
+    """Seed of each teacher, and its fraction of the data where that tells teachers apart."""
     tuned = any(len(method.settings()) > 1 for method in study.methods.values())
     cells = list(itertools.product(study.seeds, study.fractions))
     cells += itertools.product(study.tuning_seeds if tuned else (), [study.tuning_fraction])
     keys = [dict(zip(("seed", "fraction"), cell, strict=True)) for cell in cells]
-    keys = [{name: key[name] for name in names} for key in keys]
+    keys = [{name: key[name] for name in study.teacher_keys} for key in keys]
     return [key for place, key in enumerate(keys) if key not in keys[:place]]
 
 
@@ -51,7 +51,7 @@ def teachers_of_pairs(study, runs):
     """
     found = {}
     for run in runs:
-        if run.get("seed", study.seeds[0]) in study.seeds:
+        if run["seed"] in study.seeds:
             pair = study.pairs[run["pair"]]
             found.setdefault((study.dataset_of(run["pair"]), pair.teacher), []).append(run)
     return {

@@ -20,7 +20,7 @@ def teacher_path(folder, study, job):
         study.teacher_learning_rate,
     ]  # fmt: skip
     words += [study.teacher_augment] if study.teacher_augment else []
-    words += [f"{key}{job[key]:.6g}" for key in study.teacher_keys(dataset)]
+    words += [f"{key}{job[key]:.6g}" for key in study.teacher_keys]
     return os.path.join(folder, "_".join(map(str, words)) + ".keras")
 
 
@@ -32,7 +32,7 @@ def _begin(seed):
 
 def train_teacher(job, study, folder):
     """Trains a teacher if its file is absent; returns what is measured of it."""
-    task, seed = tasks.get(study.dataset_of(job["pair"])), job.get("seed", 0)
+    task, seed = tasks.get(study.dataset_of(job["pair"])), job["seed"]
     _begin(seed)
     path = teacher_path(folder, study, job)
     if not os.path.exists(path):

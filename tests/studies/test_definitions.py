@@ -41,10 +41,6 @@ from tests.helpers import ROOT
             lambda study: dataclasses.replace(study, measures=("taste",)),
             r"`measures` must be among .* Received: \('taste',\)",
         ),
-        (
-            lambda study: dataclasses.replace(study, teacher_for="fraction"),
-            "`teacher_for` must be one of .* Received: teacher_for='fraction'",
-        ),
     ],
 )
 def test_wrong_definitions_are_refused(make, message):

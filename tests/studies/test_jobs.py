@@ -46,7 +46,7 @@ def networks():
     made = {}
 
     def make(dataset, network):
-        if tasks.has_teacher_by_seed(dataset):  # any network tells what its points cost
+        if dataset.split("/")[0] not in ("digits", "glyphs"):  # any tells what its points cost
             inputs = keras.Input((4,))
             embedding = keras.layers.Dense(2, name="embedding")(inputs)
             return keras.Model(inputs, keras.layers.Dense(3)(embedding))

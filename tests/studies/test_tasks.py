@@ -145,12 +145,11 @@ def test_known_images_have_a_fixed_division_and_are_augmented_by_the_seed():
     assert (first != plain).any() and (first != again).any()
     once_more = next(iter(task.load(100, fraction, 0, "crop_flip")[0]))[0].numpy()
     np.testing.assert_array_equal(first, once_more)
-    assert tasks.has_teacher_by_seed("known/mnist")
 
 
 def test_a_teacher_of_the_same_data_has_the_students_examples(small, tmp_path):
     study = dataclasses.replace(
-        small, fractions=(0.05, 0.1), seeds=(0, 1), teacher_steps=2, teacher_for="seed and fraction"
+        small, fractions=(0.05, 0.1), seeds=(0, 1), teacher_steps=2, teacher_of_fraction=True
     )
     study = dataclasses.replace(
         study, measures=("corruptions",), tuning_seeds=(2,), tuning_fraction=0.05

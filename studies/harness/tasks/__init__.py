@@ -6,13 +6,8 @@ This module does not import TensorFlow.
 
 import importlib
 
-#: Kinds that have a teacher for each seed; but for `known`, a seed also divides the examples again.
-BY_SEED = ("known", "scenes", "series", "tables", "text")
-
-
-def has_teacher_by_seed(dataset):
-    """Whether each seed has its own division of the data, and its own teacher."""
-    return dataset.split("/")[0] in BY_SEED
+# Kinds with a module of their own; all others are images.
+_KINDS = ("known", "scenes", "series", "tables", "text")
 
 
 def score_of(dataset):
@@ -27,6 +22,6 @@ def get(dataset):
         ValueError: If there is none.
     """
     kind, _, name = dataset.partition("/")
-    if kind not in BY_SEED:
+    if kind not in _KINDS:
         return importlib.import_module("studies.harness.tasks.images").Images(dataset)
     return importlib.import_module(f"studies.harness.tasks.{kind}").task(name)
