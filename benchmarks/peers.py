@@ -132,7 +132,7 @@ def time_pair(pair, times, skipped, save):
 def page_of(results):
     """The results as markdown."""
     lines = [f"`{results['command']}`, {', '.join(results['versions'])}.", ""]
-    lines += ["| pair | row | divided by | ratio, median | middle half | at most |"]
+    lines += ["| pair | row | divided by | ratio, median | middle half | goal, at most |"]
     lines += ["|:--|:--|:--|--:|--:|--:|"]
     for pair, times in results["times"].items():
         for (row, other), goal in RATIOS.items():
