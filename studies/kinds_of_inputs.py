@@ -105,6 +105,7 @@ scenes = Study(
     steps=600,
     batch_size=16,
     teacher_steps=400,
+    teacher_batch_size=16,
     teacher_learning_rate=1e-2,
     measures=(),
 )

@@ -131,12 +131,13 @@ class Study:
         fractions: Fractions of the training data.
         lengths: Multiples of `steps`.
         steps: Steps of plain distillation.
-        batch_size: Examples of a step.
+        batch_size: Examples of a step of a student.
         seeds: Seeds of the reported runs; a seed decides few-shot subset, initial weights, order
             and draws, so that differences between methods are paired.
         tuning_seeds: Seeds of the runs that choose the settings.
         tuning_fraction: Fraction of the training data with which they are chosen.
         teacher_steps: Steps of the teacher, with random crops of images.
+        teacher_batch_size: Examples of a step of the teacher.
         teacher_learning_rate: Initial learning rate of the teacher.
         teacher_augment: Augmentation of its images, of MNIST and Fashion-MNIST; empty for none.
         teacher_of_fraction: Whether the teacher of a seed is trained on the student's fraction of
@@ -167,6 +168,7 @@ class Study:
     tuning_seeds: tuple = (100, 101)
     tuning_fraction: float = 0.1
     teacher_steps: int = 2000
+    teacher_batch_size: int = 50
     teacher_learning_rate: float = 4e-3
     teacher_augment: str = ""
     teacher_of_fraction: bool = False

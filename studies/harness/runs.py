@@ -17,7 +17,7 @@ def teacher_path(folder, study, job):
     dataset, network = study.dataset_of(job["pair"]), study.pairs[job["pair"]].teacher
     words = [
         dataset.replace("/", "_"), network.label, study.teacher_steps,
-        study.teacher_learning_rate,
+        f"of{study.teacher_batch_size}", study.teacher_learning_rate,
     ]  # fmt: skip
     words += [study.teacher_augment] if study.teacher_augment else []
     words += [f"{key}{job[key]:.6g}" for key in study.teacher_keys]

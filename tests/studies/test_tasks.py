@@ -69,7 +69,7 @@ def test_known_images_take_networks_of_the_catalogue(monkeypatch):
     pair = Pair(teacher=architecture, student=architecture)
     study = dataclasses.replace(registry.get("f1_resnet"), pairs={"fashion": pair})
     path = runs.teacher_path("teachers", study, {"pair": "fashion", "seed": 3})
-    assert path == "teachers/known_fashion_mnist_resnet8_2000_0.004_crop_flip_seed3.keras"
+    assert path == "teachers/known_fashion_mnist_resnet8_2000_of50_0.004_crop_flip_seed3.keras"
 
 
 def test_series_and_texts_fit_their_networks():
@@ -168,6 +168,25 @@ def test_a_teacher_of_the_same_data_has_the_students_examples(small, tmp_path):
     assert mean["corrupted"]["noise 0.1"] == pytest.approx(
         np.mean([run["corrupted"]["noise 0.1"] for run in found])
     )
+
+
+@pytest.mark.parametrize("dataset", ["digits", "tables/wine"])
+def test_a_teacher_does_not_depend_on_the_batches_of_students(dataset, small, tmp_path):
+    network = Network(widths=(4,))
+    common = {"dataset": dataset, "pairs": {dataset: Pair(teacher=network, student=network)}}
+    common |= {"teacher_steps": 4, "measures": ()}
+    trained = [
+        dataclasses.replace(small, **common | batches)
+        for batches in ({}, {"batch_size": 16}, {"teacher_batch_size": 16})
+    ]
+    job = jobs.teacher_jobs(trained[0])[0]
+    digests = [
+        runs.train_teacher(job, study, str(tmp_path / str(number)))["weights_sha256"]
+        for number, study in enumerate(trained)
+    ]
+    assert digests[0] == digests[1] != digests[2]
+    names = {runs.teacher_path("", study, job) for study in trained}
+    assert len(names) == 2
 
 
 def test_a_teacher_sees_a_fraction_of_the_images(monkeypatch):

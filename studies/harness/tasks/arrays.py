@@ -101,7 +101,7 @@ class Arrays:
 
     def train_teacher(self, study, network, seed, fraction=1.0):
         """A teacher, trained on the training examples of this seed, all or a fraction."""
-        train, *_ = self.load(study.batch_size, fraction, seed, study.teacher_augment)
+        train, *_ = self.load(study.teacher_batch_size, fraction, seed, study.teacher_augment)
         teacher = self.build(network, seed)
         training.fit(
             teacher,

@@ -31,7 +31,7 @@ class Images:
             self._dataset,
             widths=network.widths,
             convs_per_block=network.convs_per_block,
-            batch_size=study.batch_size,
+            batch_size=study.teacher_batch_size,
             seed=seed,
             data_options={"fraction": fraction},
             steps_per_epoch=study.teacher_steps,
