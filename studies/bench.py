@@ -7,7 +7,6 @@ and Fashion-MNIST must be prepared: see `studies/harness/tasks/known.py`.
 
 from studies.harness import fractions
 from studies.harness.definitions import Method, Study
-from studies.harness.pairs import Network, Pair
 from studies.networks import (
     DEVELOPMENT_SEEDS,
     DIGITS,
@@ -15,6 +14,7 @@ from studies.networks import (
     GLYPHS,
     HALF,
     LARGE_STUDENT,
+    PERMUTED,
     SERIES,
     SMALL_STUDENT,
     TABLES,
@@ -60,16 +60,10 @@ bench_tables = Study(
 
 bench_permuted = Study(
     title="Bench: MNIST with permuted pixels, 100 and 1,000 images",
-    dataset="known/mnist_permuted",
-    pairs={"mnist": Pair(teacher=Network(widths=(512, 512)), student=Network(widths=(32,)))},
+    **PERMUTED,
     methods=_VECTORS | _MORE_VECTORS,
     fractions=fractions.of_known(100, 1000),
-    steps=3000,
     seeds=DEVELOPMENT_SEEDS,
-    teacher_steps=4000,
-    teacher_learning_rate=1e-3,
-    learning_rate=1e-2,
-    measures=(),
     ranked=tuple(name for name in _VECTORS | _MORE_VECTORS if name != "KD"),
 )
 

@@ -1,12 +1,14 @@
-"""Regions for inputs of every kind: tables, time series, texts and scenes, at equal compute.
+"""Regions for inputs of every kind: numbers, time series, texts and scenes, at equal compute.
 
-Each seed divides the examples again and has a teacher of its own, which has seen all training
-examples. Noise is in units of the inputs' standard deviations.
+Each seed divides the examples again, but for MNIST, whose division is fixed, and has a teacher of
+its own, which has seen all training examples. Noise is in units of the inputs' standard deviations.
+MNIST must be prepared: see `studies/harness/tasks/known.py`.
 """
 
+from studies.harness import fractions
 from studies.harness.definitions import Method, Study
 from studies.harness.pairs import Network, Pair
-from studies.networks import HALF, SERIES, TABLES
+from studies.networks import HALF, PERMUTED, SERIES, TABLES
 
 _RATES = {"learning_rate": (3e-3, 1e-2, 3e-2)}
 _TEMPERATURES = {"temperature": (1.0, 4.0)}
@@ -108,4 +110,24 @@ scenes = Study(
     teacher_batch_size=16,
     teacher_learning_rate=1e-2,
     measures=(),
+)
+
+
+def _fixed(**options):
+    return Method(kind="l2rkd", options=HALF | options)
+
+
+# Nothing is chosen: all methods have the learning rate and temperature of the development study.
+f4_permuted = Study(
+    title="MNIST with permuted pixels: regions of vectors",
+    **PERMUTED,
+    methods={
+        "KD": Method(kind="kd"),
+        "noise of 1": _fixed(region=f'{_noise(1.0)},scale="std"'),
+        "segment": _fixed(region="segment"),
+        "swap": _fixed(region="swap"),
+        "L2RKD": _fixed(),
+    },
+    fractions=(*fractions.of_known(100, 1000), 1.0),
+    seeds=_SEEDS,
 )

@@ -50,6 +50,16 @@ FASHION = {
     "teacher_augment": "crop_flip",
 }
 MNIST = FASHION | {"dataset": "known/mnist", "teacher_augment": "crop"}
+# The same images, their pixels in another order: numbers without neighbours.
+PERMUTED = {
+    "dataset": "known/mnist_permuted",
+    "pairs": {"mnist": Pair(teacher=Network(widths=(512, 512)), student=Network(widths=(32,)))},
+    "steps": 3000,
+    "teacher_steps": 4000,
+    "teacher_learning_rate": 1e-3,
+    "learning_rate": 1e-2,
+    "measures": (),
+}
 SMALL_STUDENT = Pair(teacher=_TEACHER, student=Network(widths=(8, 16, 32)))
 LARGE_STUDENT = Pair(teacher=_TEACHER, student=_TEACHER)
 
