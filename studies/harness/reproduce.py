@@ -3,9 +3,11 @@
 import json
 import pathlib
 
+import numpy as np
+
 import studies
 from studies.harness import jobs, processes, run_study, runs, summary
-from studies.harness.tables import Table
+from studies.harness.tables import Table, plus_minus
 
 RESULTS = pathlib.Path(studies.__file__).parent / "results"
 _CELL = ("pair", "method", "fraction", "length", "seed")
@@ -34,7 +36,7 @@ def selected_runs(committed, study, methods):
 
 
 def reproduce(name, study, methods, settings):
-    """Trains cells again and prints their accuracies, committed and now.
+    """Trains cells again and prints their accuracies, committed and now, and means over seeds.
 
     Args:
         name: Name of the study.
@@ -61,9 +63,33 @@ def reproduce(name, study, methods, settings):
         for cell, now in zip(cells, again["runs"], strict=True)
     ]
     print(Table("Test accuracy, %", [*_CELL, "committed", "now"], rows).markdown())
+    means = means_of(cells, again["runs"])
+    if means:
+        header = [*_CELL[:-1], "committed", "now", "now minus committed"]
+        print(Table("Means over seeds, %, 95 % CI as ± half-width", header, means).markdown())
     for pair, teacher in jobs.teachers_of_pairs(study, trained).items():
         then = committed["teachers"][pair]
         print(f"Teacher of {pair}: {_comparison(teacher, then)}")
+
+
+def means_of(committed, again):
+    """Rows of means with their 95 % confidence intervals, and paired differences, as texts.
+
+    Args:
+        committed: Runs of the results.
+        again: The same runs, trained again.
+    """
+    found = {}
+    for cell, now in zip(committed, again, strict=True):
+        place = tuple(str(cell[axis]) for axis in _CELL[:-1])
+        found.setdefault(place, []).append((cell["accuracy"], now["accuracy"]))
+    rows = []
+    for place, accuracies in found.items():
+        if len(accuracies) > 1:
+            then, now = np.transpose(accuracies)
+            means = (summary.mean_and_interval(values) for values in (then, now, now - then))
+            rows.append([*place, *(plus_minus(*mean) for mean in means)])
+    return rows
 
 
 def _comparison(teacher, then):

@@ -256,7 +256,7 @@ def _corruptions(study, rows, teachers):
     kinds = list(rows[0]["corrupted"])
     cells = [
         [row["method"], accuracy_text(row)]
-        + [_plus_minus(*values) for values in row["corrupted"].values()]
+        + [plus_minus(*values) for values in row["corrupted"].values()]
         for row in rows
     ]
     teacher = teachers[rows[0]["pair"]]
@@ -268,12 +268,13 @@ def _corruptions(study, rows, teachers):
     return Table(caption, ["method", "none", *kinds], cells)
 
 
-def _plus_minus(mean, half, sign=""):
+def plus_minus(mean, half, sign=""):
+    """A mean with half the width of its interval; `None` for no interval."""
     return f"{mean:{sign}.1f}" if half is None else f"{mean:{sign}.1f} ± {half:.1f}"
 
 
 def _bold_if_clear(row):
-    text = _plus_minus(row["difference"], row["difference_interval"], "+")
+    text = plus_minus(row["difference"], row["difference_interval"], "+")
     return f"**{text}**" if row.get("corrected_p_value", 1.0) < 0.05 else text
 
 
@@ -281,7 +282,7 @@ def accuracy_text(row):
     """Mean accuracy with its interval, and how many runs failed."""
     if "accuracy" not in row:
         return "failed"
-    text = _plus_minus(row["accuracy"], row["accuracy_interval"])
+    text = plus_minus(row["accuracy"], row["accuracy_interval"])
     return text + (f" ({row['failed']} failed)" if row["failed"] else "")
 
 
