@@ -1,5 +1,6 @@
 """Trains cells of the committed results again, and compares."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -53,6 +54,7 @@ def reproduce(name, study, methods, settings):
     cells = selected_runs(committed["runs"], study, methods)
     if not cells:
         raise ValueError(f"--reproduce needs committed runs. There are none in {path}")
+    study = dataclasses.replace(study, tuning_seeds=())  # whose teachers are not needed
     trained = run_study.train_teachers(study, settings)
     again = {"runs": []}
     wanted = [job_of(cell) for cell in cells]

@@ -195,6 +195,17 @@ def test_a_committed_cell_trained_again_is_as_accurate(tmp_path, capsys):
         assert float(row[-1]) == pytest.approx(np.mean(accuracies), abs=wide)
 
 
+def test_only_the_teachers_of_the_cells_are_trained_again(monkeypatch):
+    def stop(study, settings):
+        raise KeyError(jobs.teacher_jobs(study))
+
+    monkeypatch.setattr(run_study, "train_teachers", stop)
+    study = dataclasses.replace(registry.get("fewshot_digits"), fractions=(0.05,), seeds=(3,))
+    with pytest.raises(KeyError) as stopped:
+        reproduce.reproduce("fewshot_digits", study, ["KD"], None)
+    assert [job["seed"] for job in stopped.value.args[0]] == [3]
+
+
 def test_means_of_cells_trained_again_are_compared_over_the_seeds():
     cell = {"pair": "digits", "method": "KD", "fraction": 0.1, "length": 1.0}
     committed = [cell | {"seed": seed, "accuracy": 90.0 + seed} for seed in range(3)]
