@@ -13,7 +13,7 @@ Primary contrasts, written down before the studies ran; all others are secondary
 - `f1_others`: the same, 6,000 images, 6,000 weights.
 - `f1_resnet`: the same, resnet8 of resnet20.
 - `f2_fashion`: the same comparison, all images, 10 passes, 6,000 weights; `f2_longer`: 40
-  passes.
+  passes. `f2_large`, 10 passes of 95,000 weights, has no other comparison.
 - `f3_mnist`: as `f1_fashion`, 100 images, 6,000 weights.
 - `f6_same_data`: as `f1_fashion`, 600 images, 95,000 weights.
 
@@ -85,6 +85,14 @@ f2_longer = Study(
     **FASHION | _ALL | _LONGER,
     pairs={"6,000 weights": SMALL_STUDENT},
     methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD, augmented")},
+)
+
+f2_large = Study(
+    title="Fashion-MNIST, all images, 10 passes, a student as large as its teacher",
+    **FASHION | _ALL,
+    pairs={"95,000 weights": LARGE_STUDENT},
+    methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD, augmented")},
+    measures=(),
 )
 
 f3_mnist = Study(
