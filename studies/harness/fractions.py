@@ -22,7 +22,8 @@ def name_of(fraction):
 
 def axis_of(values):
     """Label of an axis of fractions, and what its values are called there."""
-    if set(values) <= set(_NUMBERS):
-        return "training images", [f"{_NUMBERS[value]:,}" for value in values]
+    numbers = _NUMBERS | {1.0: KNOWN_IMAGES}
+    if set(values) & set(_NUMBERS) and set(values) <= set(numbers):
+        return "training images", [f"{numbers[value]:,}" for value in values]
     names = [name_of(value).removesuffix("%") for value in values]
     return "fraction of the training data, %", names

@@ -216,6 +216,8 @@ def test_fractions_of_known_images_are_called_by_their_numbers():
     assert names == ["50 images", "6,000 images", "100%", "10%", "0.25%"]
     assert fractions.axis_of(fractions.of_known(50, 6000)) == ("training images", ["50", "6,000"])
     assert fractions.axis_of((0.05, 1.0)) == ("fraction of the training data, %", ["5", "100"])
+    _, names = fractions.axis_of((*fractions.of_known(100), 1.0))
+    assert names == ["100", "55,000"]
 
 
 def test_methods_with_one_colour_of_their_own_are_told_apart():
