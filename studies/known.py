@@ -10,7 +10,7 @@ Primary contrasts, written down before the studies ran; all others are secondary
 - `f1_fashion`: L2RKD with augmentation minus KD with augmentation, 100 images, the student of
   95,000 weights.
 - `f1_longer`, `f1_longer_large`: the same, four times the steps, 6,000 and 95,000 weights.
-- `f1_others`: the same, 6,000 images, 6,000 weights.
+- `f1_others`: the same, 6,000 images, 6,000 weights; `f1_others_large` names none.
 - `f1_resnet`: the same, resnet8 of resnet20.
 - `f2_fashion`: the same comparison, all images, 10 passes, 6,000 weights; `f2_longer`: 40
   passes. `f2_large`, 10 passes of 95,000 weights, has no other comparison.
@@ -111,6 +111,15 @@ f1_others = Study(
     methods={name: _FASHION[name] for name in (AUGMENTED, "L2RKD, augmented")}
     | other_regions("crop_flip"),
     fractions=fractions.of_known(100, 600, 6000),
+    measures=(),
+)
+
+f1_others_large = Study(
+    title="Fashion-MNIST, noise and FunMatch, 95,000 weights",
+    **FASHION,
+    pairs={"95,000 weights": LARGE_STUDENT},
+    methods={AUGMENTED: _FASHION[AUGMENTED]} | other_regions("crop_flip"),
+    fractions=fractions.of_known(100, 600),
     measures=(),
 )
 

@@ -73,7 +73,8 @@ PAGES = [
 @pytest.mark.parametrize("page", PAGES)
 def test_numbers_in_texts_are_in_results(page):
     text = (ROOT / page).read_text()
-    names = set(re.findall(r"studies/results/(\w+)\.md", text)) - {"README"} or {"f1_fashion"}
+    names = set(re.findall(r"studies/results/(\w+)\.md", text)) - {"README", "another_machine"}
+    names = names or {"f1_fashion"}
     words = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", text, flags=re.DOTALL)
     number = re.compile(r"(?<![\d.:-])\d+\.\d(?![\d.])")
     tables = "".join(RESULTS_OF[name][0] for name in names).replace("-", " ")
