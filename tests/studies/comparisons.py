@@ -289,32 +289,25 @@ _MANY_IMAGES = (
 
 
 def with_many_images():
-    """Rows of what L2RKD gains over KD with 600 images or more, corrected for all of them.
+    """What L2RKD gains over KD with 600 images or more, corrected for all of these comparisons.
 
-    Each has the study, the student, images, steps, mean, half-width of the 95 % CI, and p-value.
+    Returns:
+        `{(study, student, images): row}`, a row as `summary.paired_statistics` makes it.
     """
-    rows, p_values = [], []
+    found = {}
     for name, pair, student, images, methods in _MANY_IMAGES:
-        study = registry.get(name)
         own, other = (_accuracies(name, pair, images / 55_000, method) for method in methods)
-        mean, half = summary.mean_and_interval(own - other)
-        steps = int(study.steps * study.lengths[0])
-        rows.append([name, student, images, steps, mean, half])
-        p_values.append(stats.ttest_1samp(own - other, 0.0).pvalue)
-    order = np.argsort(p_values)
-    scaled = np.array(p_values)[order] * np.arange(len(rows), 0, -1)
-    corrected = np.empty(len(rows))
-    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
-    return [[*row, p_value] for row, p_value in zip(rows, corrected, strict=True)]
+        found[name, student, images] = summary.paired_statistics(own - other)
+    summary.correct(found.values())
+    return found
 
 
 def table_with_many_images():
-    """Those rows as the lines of a table of `docs/benchmarks.md`."""
+    """The same as the lines of a table of `docs/benchmarks.md`."""
     lines = ["| study | student | images | steps | L2RKD minus KD |", "|---|---|--:|--:|--:|"]
-    for name, student, images, steps, mean, half, p_value in with_many_images():
-        text = tables.difference_text(
-            {"difference": mean, "difference_interval": half, "corrected_p_value": p_value}
-        )
-        link = f"[{name}](../studies/results/{name}.md)"
+    for (name, student, images), row in with_many_images().items():
+        study, link = registry.get(name), f"[{name}](../studies/results/{name}.md)"
+        steps = int(study.steps * study.lengths[0])
+        text = tables.difference_text(row)
         lines.append(f"| {link} | {student} | {images:,} | {steps:,} | {text} |")
     return lines
