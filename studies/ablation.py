@@ -54,7 +54,7 @@ ablation = Study(
 )
 
 ablation_glyphs = Study(
-    title="What matters in a region, 500 glyphs",
+    title="What matters in a region, 496 glyphs",
     **GLYPHS,
     methods={name: method for name, method in _VARIANTS.items() if method.batch_norm == "joint"},
     fractions=(0.05,),

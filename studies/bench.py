@@ -1,8 +1,9 @@
 """The bench on which defaults are chosen: few examples, against KD with augmentation.
 
-Its seeds are for development: no published study uses them. Each has a teacher of its own, which
-has seen all training examples. Nothing is chosen on test data but the defaults themselves. MNIST
-and Fashion-MNIST must be prepared: see `studies/harness/tasks/known.py`.
+Its seeds are for development; of the other studies, only `ablation_again_glyphs` uses them. Each
+has a teacher of its own, which has seen all training examples. Nothing is chosen on test data but
+the defaults themselves. MNIST and Fashion-MNIST must be prepared: see
+`studies/harness/tasks/known.py`.
 """
 
 from studies.harness import fractions

@@ -5,7 +5,8 @@ Each seed has a teacher of its own, which has seen all 55,000 training images, b
 of `Study` and their own defaults, since a validation split would be labels that the student does
 not have.
 
-Primary contrasts, written down before the studies ran; all others are secondary:
+Primary contrasts, written down before the studies ran, but for the 600 images of `f1_longer_large`,
+which were added later; all others are secondary:
 
 - `f1_fashion`: L2RKD with augmentation minus KD with augmentation, 100 images, the student of
   95,000 weights.

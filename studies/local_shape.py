@@ -2,7 +2,7 @@
 
 Students are trained on 100 digits by labels, by KD with augmented images and without, and by L2RKD
 with one region after the other at the cost of KD. The rate is the one that validation chooses for
-L2RKD in `fewshot_digits`, and the next one to KD's.
+L2RKD and for augmented KD in `fewshot_digits`; it chooses a higher one for KD.
 """
 
 from studies.harness.definitions import Method, Study

@@ -66,5 +66,5 @@ LARGE_STUDENT = Pair(teacher=_TEACHER, student=_TEACHER)
 LEARNING_RATES = {"learning_rate": (1e-2, 3e-2, 9e-2)}
 #: Half of each batch moves into its region: the cost of plain distillation.
 HALF = {"replace_fraction": 0.5}
-#: Only development studies use them.
+#: Only development studies and `ablation_again_glyphs` use them.
 DEVELOPMENT_SEEDS = (1000, 1001, 1002, 1003, 1004)

@@ -1,8 +1,8 @@
 """Published methods X on digits, with KD and with L2RKD, at equal compute.
 
-Learning rate and weight of X, its paper's, a tenth or a hundredth of it, are chosen for each row
-and column. With L2RKD, X is applied at training and region points. Augmentation is one of the X:
-rotations, zooms and shifts.
+Learning rate and weight of X, the library's default, a tenth or a hundredth of it, are chosen for
+each row and column. With L2RKD, X is applied at training and region points. Augmentation is one of
+the X: rotations, zooms and shifts.
 
 Primary contrast, written down before the study ran: L2RKD minus KD with augmentation, 10 % of the
 digits. All others are secondary.
@@ -11,8 +11,8 @@ digits. All others are secondary.
 from studies.harness.definitions import Grid, Method, Study
 from studies.networks import DIGITS, HALF, LEARNING_RATES
 
-#: The weight that each method's paper gives it.
-PAPER_WEIGHTS = {
+#: The library's defaults: of the papers or their authors' code where these give one.
+DEFAULT_WEIGHTS = {
     "attention_transfer": 1000.0,
     "crd": 0.8,
     "dkd": 1.0,
@@ -40,12 +40,12 @@ _REFERENCES = {
 
 def _companions(name):
     """`{method: Method}` with one published method."""
-    paper = PAPER_WEIGHTS[name]
+    weight = DEFAULT_WEIGHTS[name]
     shared = {
         "distillation_loss": name,
         "distillation_loss_arguments": _ARGUMENTS.get(name, {}),
         "against": f"{name} + KD",
-        "choose": LEARNING_RATES | {_WEIGHT: (paper, 0.1 * paper, 0.01 * paper)},
+        "choose": LEARNING_RATES | {_WEIGHT: (weight, 0.1 * weight, 0.01 * weight)},
     }
     return {
         f"{name} + KD": Method(**_KD | shared),
@@ -58,14 +58,14 @@ def _companions(name):
 _ROWS = {
     "nothing": ("KD", "L2RKD"),
     "augmentation": ("KD, augmented", "L2RKD, augmented"),
-    **{name: (f"{name} + KD", f"{name} + L2RKD") for name in PAPER_WEIGHTS},
+    **{name: (f"{name} + KD", f"{name} + L2RKD") for name in DEFAULT_WEIGHTS},
 }
 
 f5_methods = Study(
     title="Published methods with KD and with L2RKD, digits",
     **DIGITS,
     methods=_REFERENCES
-    | {key: method for name in PAPER_WEIGHTS for key, method in _companions(name).items()},
+    | {key: method for name in DEFAULT_WEIGHTS for key, method in _companions(name).items()},
     fractions=(0.05, 0.1, 1.0),
     seeds=tuple(range(10)),
     measures=(),

@@ -8,12 +8,9 @@ import runpy
 import pytest
 
 from l2rkd_tf import methods
-from tests.studies.comparisons import (
-    COMPARISONS,
-    difference,
-    table_with_many_images,
-    with_many_images,
-)
+from studies.harness import summary
+from tests.studies.comparisons import COMPARISONS, difference, paired_by_seed
+from tests.studies.many_images import differences_by_seed, table_with_many_images, with_many_images
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -104,10 +101,25 @@ def test_gains_with_many_images_are_those_of_the_runs():
     assert len(found) == 14 and "highest of fourteen mean gains" in readme
     assert f"is [{text}](studies/results/{best[0]}.md)" in readme
     assert "not significant after correction for all fourteen" in readme
+    assert sum(one["difference"] < 0 for one in found.values()) == 11
+    assert "Eleven of the fourteen means are below zero" in readme
+    assert all(max(differences_by_seed(*key)) < 0 for key in found if key[2] == 55_000)
+    assert "below KD in every seed of three studies" in readme
     significant = {
         (name, n) for (name, _, n), one in found.items() if one["corrected_p_value"] < 0.05
     }
     assert significant == {("f1_others", 6000), ("bench_schedules", 6000)}
+
+
+def test_short_answers_have_the_numbers_of_their_pages():
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    rows = re.findall(r"^\| (?!question)([^|]+)\|([^|]+)\|([^|]+)\|$", page, re.MULTILINE)
+    assert len(rows) > 12
+    for question, answer, link in rows:
+        names = re.findall(r"\]\((\w+)\.md", answer + link)
+        known = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in names)
+        numbers = set(re.findall(r"\d+\.\d", answer))
+        assert numbers <= set(re.findall(r"\d+\.\d", known)), question
 
 
 def test_defaults_in_the_table_of_methods_are_those_of_the_code():
@@ -139,6 +151,25 @@ def test_committed_students_of_l2rkd_are_closer_to_the_teacher_within_the_region
 
     assert at_mid_region("L2RKD, patch") * 3.5 < at_mid_region("KD")
     assert at_mid_region("L2RKD, patch") * 1.2 < at_mid_region("KD, augmented")
+
+
+def test_what_the_page_of_local_shape_says_of_augmented_kd():
+    shape = paired_by_seed("shape_digits", "L2RKD, patch", "KD, augmented")
+    for measure, sign in (("kl", -1), ("agreement", 1)):
+        for place, clear in ((2, False), (3, True), (4, True)):
+            mean, half = summary.mean_and_interval(shape(measure, place))
+            assert (sign * mean > half) == clear
+
+
+def test_what_the_page_of_digits_says_of_shifted_images():
+    lost = []
+    for fraction in (0.05, 0.1, 0.25, 1.0):
+        shifted = paired_by_seed("fewshot_digits", "L2RKD", "KD, augmented", fraction)
+        mean, half = summary.mean_and_interval(shifted("corrupted", "shift 1"))
+        assert mean + half < 0
+        lost.append(-mean)
+    text = f"by {min(lost):.1f} to {max(lost):.1f} points at the four sizes"
+    assert text in " ".join((ROOT / "docs" / "little_data.md").read_text().split())
 
 
 def test_a_page_may_show_some_columns_of_a_table():

@@ -13,7 +13,7 @@ from l2rkd_tf.utils import files
 from studies.harness import fractions, measures, summary, tables
 
 _COLOUR = "#0072b2"
-#: One colour a method in all figures (Okabe and Ito's, which colour-blind readers tell apart).
+#: One colour a method in all curves (Okabe and Ito's, which colour-blind readers tell apart).
 _COLOURS = {
     "student only": "#56b4e9",
     "KD": "#e69f00",
@@ -22,9 +22,13 @@ _COLOURS = {
     "PE-BKD, augmented": "#009e73",
     "L2RKD": "#cc79a7",
     "L2RKD, augmented": _COLOUR,
+    "noise, augmented": "0.6",
+    "FunMatch, augmented": "black",
     "patch": _COLOUR,
     "swap, then noise of 2": _COLOUR,
-    "segment": "#cc79a7",
+    "segment": "#009e73",
+    "swap": "black",
+    "noise of 1": "#d55e00",
 }
 _OTHER_COLOURS = ("#009e73", "#56b4e9", "#d55e00", "#cc79a7")
 _MOST_COLOURS = 5  # Of more methods, those without a colour of their own are grey.
@@ -67,10 +71,13 @@ def curves(study, results, axis):
     figure = _figure(max(7, 4.2 * len(pairs)), 4.2)
     panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
     for axes, pair in zip(panels, pairs, strict=True):
-        _draw_curves(axes, study, [row for row in results["summary"] if row["pair"] == pair], axis)
+        rows = [row for row in results["summary"] if row["pair"] == pair]
+        label = _draw_curves(axes, study, rows, axis)
         _draw_teacher(axes, study, results["teachers"][pair])
         axes.set_title(pair if len(pairs) > 1 else study.title)
     panels[0].set_ylabel(f"test {study.score}, %")
+    # Of the figure, not of the axes: panels are too narrow for it.
+    figure.supxlabel(f"{label} (log scale; methods side by side)", fontsize="medium")
     handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles, loc="outside right center", fontsize=8)
     if len(pairs) > 1:
@@ -88,8 +95,12 @@ def _draw_teacher(axes, study, teacher):
 
 
 def _draw_curves(axes, study, rows, axis):
+    """Draws a panel, and returns the label of its horizontal axis."""
     unit = 100 if axis == "fraction" else 1
-    styles, apart = _styles(study.methods), 0.008 if len(summary.axes_of(study)[axis]) > 2 else 0.04
+    styles, apart = (
+        _styles(study.methods),
+        0.008 if len(summary.axes_of(study)[axis]) > 2 else 0.025,
+    )
     for number, name in enumerate(study.methods):
         own = [row for row in rows if row["method"] == name and "accuracy" in row]
         places = np.array([row[axis] for row in own]) * unit
@@ -111,11 +122,12 @@ def _draw_curves(axes, study, rows, axis):
     if axis == "fraction":
         label, names = fractions.axis_of(values)
     else:
-        label, names = "training compute, x", [f"{value:g}" for value in values]
+        label = f"training compute, multiples of {study.steps:,} steps of KD"
+        names = [f"{value:g}" for value in values]
     axes.set_xticks([value * unit for value in values], names)
     axes.minorticks_off()
-    axes.set_xlabel(label)
     axes.grid(alpha=0.25)
+    return label
 
 
 def _styles(methods):
@@ -146,7 +158,7 @@ def _dots(study, rows, axis):
     _draw_differences(axes, rows, names)
     others = " or ".join(dict.fromkeys(repr(row["against"]) for row in rows))
     # Of the figure, not of the axes: long names leave these too narrow for them.
-    text = f"{study.score} minus that of {others}, percentage points, 95 % CI"
+    text = f"{study.score} minus that of {others}, percentage points, 95 % CI, not corrected"
     figure.supxlabel(text, fontsize="medium")
     figure.suptitle(study.title)
     axes.grid(alpha=0.25)
@@ -165,7 +177,7 @@ def _grid(study, runs):
         rows = [differences[place, name, heading] for name in names]
         _draw_differences(panel, rows, [name.replace("_", " ") for name in names])
         panel.set_title(f"{fractions.name_of(place[1])} of the data")
-        panel.set_xlabel("percentage points, 95 % CI")
+    figure.supxlabel("percentage points, 95 % CI, not corrected", fontsize="medium")
     column, other = grid.differences[heading]
     figure.suptitle(f"({column}) − ({other}), equal compute")
     return figure

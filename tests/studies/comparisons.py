@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 from scipy import stats
 
-from studies.harness import registry, summary, tables
+from studies.harness import fractions
 
 ROOT = pathlib.Path(__file__).parents[2]
 _SMALL, _LARGE, _FEW, _MORE = "6,000 weights", "95,000 weights", 100 / 55_000, 600 / 55_000
@@ -106,8 +106,69 @@ def _lead_on_bench(study):
     )
 
 
+def _against_funmatch(study, pair, images):
+    """L2RKD minus FunMatch, both augmented."""
+    cell = _of(study, pair, fractions.of_known(images)[0])
+    return [cell("L2RKD, augmented")], [cell("FunMatch, augmented")]
+
+
+def _augmented_noise(fraction):
+    """Noise minus patches, both augmented."""
+    cell = _of("fewshot_digits", "digits", fraction)
+    return [cell("noise, augmented")], [cell("L2RKD, augmented")]
+
+
+def _on_tables(pair, fraction):
+    """Noise of one standard deviation, minus swaps."""
+    cell = _of("tables", pair, fraction)
+    return [cell("noise of 1")], [cell("swap")]
+
+
+#: Augmented L2RKD minus L2RKD without augmentation, at a rate of 0.03.
+_AT_ANOTHER_RATE = (
+    [_on_bench("digits_sizes", "L2RKD, augmented", 1.0, "small student")],
+    [_of("bench_digits", "digits", 0.05)("patch")],
+)
 #: `{page: {text: (cells that are added, cells that are subtracted)}}`.
 COMPARISONS = {
+    "README.md": {
+        "0.4 ± 0.8 there": _against_funmatch("f1_others", "fashion", 100),
+        "1.7 ± 0.5 with": _against_funmatch("f3_mnist", "mnist", 50),
+    },
+    "docs/fashion.md": {
+        "1.3 ± 0.6 below": (
+            [_of("f1_fashion", _SMALL, _MORE)("L2RKD")],
+            [_of("f1_fashion", _SMALL, _MORE)("L2RKD, augmented")],
+        ),
+        "(-0.3 ± 0.8, not": (
+            [_of("f1_others", "fashion", 6000 / 55_000)("KD, augmented")],
+            [_of("f1_others", "fashion", _MORE)("KD, augmented")],
+        ),
+        "0.4 ± 0.8 above": _against_funmatch("f1_others", "fashion", 100),
+        "0.8 ± 0.3 and": _against_funmatch("f1_others", "fashion", 600),
+        "1.0 ± 0.5 with": _against_funmatch("f1_others", "fashion", 6000),
+    },
+    "docs/mnist.md": {
+        "1.7 ± 0.5,": _against_funmatch("f3_mnist", "mnist", 50),
+        "0.8 ± 0.4 and": _against_funmatch("f3_mnist", "mnist", 100),
+        "0.2 ± 0.1 above": _against_funmatch("f3_mnist", "mnist", 2000),
+    },
+    "docs/same_data.md": {
+        "0.1 ± 0.4 and": (
+            [_of("f6_same_data", "fashion", _MORE)("L2RKD")],
+            [_of("f6_same_data", "fashion", _MORE)("KD")],
+        ),
+        "-0.1 ± 0.4 (not": (
+            [_of("f6_same_data", "fashion", 6000 / 55_000)("L2RKD")],
+            [_of("f6_same_data", "fashion", 6000 / 55_000)("KD")],
+        ),
+    },
+    "docs/tuning.md": {
+        "(0.1 ± 0.5, 600": (
+            [_of("f1_longer", _SMALL, _MORE)("L2RKD, augmented")],
+            [_of("f1_longer", _SMALL, _MORE)("KD, augmented")],
+        ),
+    },
     "docs/longer_training.md": {
         "0.6 ± 0.4 below L2RKD": (
             [_of("f1_longer", _SMALL, _MORE)("L2RKD, augmented")],
@@ -124,7 +185,15 @@ COMPARISONS = {
             [_of("f1_longer", _SMALL, _FEW)("PE-BKD, augmented")],
         ),
         "0.3 ± 0.5 is": _lead_in_gain(_MORE, "f1_longer_large", _LARGE),
-        "2.9 ± 0.6": (
+        "2.9 ± 0.6 below": (
+            [_of("f1_longer", _SMALL, _MORE)("KD, augmented")],
+            [_of("f1_fashion", _SMALL, _MORE)("L2RKD, augmented")],
+        ),
+        "0.9 ± 0.2 below": (
+            [_of("f1_longer_large", _LARGE, _MORE)("KD, augmented")],
+            [_of("f1_fashion", _LARGE, _MORE)("L2RKD, augmented")],
+        ),
+        "2.9 ± 0.6 above": (
             [_of("f1_fashion", _LARGE, _FEW)("L2RKD, augmented")],
             [_of("f1_longer_large", _LARGE, _FEW)("KD, augmented")],
         ),
@@ -137,10 +206,10 @@ COMPARISONS = {
         "2.8 ± 0.5 pp": _against_region("noise of 1", _FEW),
         "3.2 ± 0.9 above": _against_region("swap", _FEW),
         "0.3 ± 0.2 above": _against_region("noise of 1", 1000 / 55_000),
-        "1.4 ± 0.5 pp more": (
-            [("tables", "tables/digits", 0.05, "noise of 1")],
-            [("tables", "tables/digits", 0.05, "swap")],
-        ),
+        "(0.4 ± 0.8 pp": _on_tables(None, 0.05),
+        "-0.0 ± 0.7 with": _on_tables(None, 0.1),
+        "1.4 ± 0.5 pp more": _on_tables("tables/digits", 0.05),
+        "-0.0 ± 0.5 with": _on_tables("tables/digits", 0.1),
         "0.6 ± 0.3 and": (
             [("scenes", "scenes", 0.05, "segment")],
             [("scenes", "scenes", 0.05, "student only")],
@@ -153,6 +222,13 @@ COMPARISONS = {
     "docs/little_data.md": {
         "0.8 ± 0.7 to": ([_DIGITS[0.05]("L2RKD")], [_DIGITS[0.05]("L2RKD, augmented")]),
         "1.3 ± 0.8 (not": ([_DIGITS[1.0]("L2RKD")], [_DIGITS[1.0]("L2RKD, augmented")]),
+        "0.7 ± 0.7 lower": (
+            [("f5_methods", "digits", 0.1, "KD", None, range(5))],
+            [("fewshot_digits", "digits", 0.1, "KD")],
+        ),
+        "(+0.3 ± 1.5": _AT_ANOTHER_RATE,
+        "0.5 ± 0.3 to": _augmented_noise(0.25),
+        "0.9 ± 0.6, not": _augmented_noise(0.1),
     },
     "docs/ideas.md": {
         "-0.2 ± 0.4 with 100": ([_BENCH[_FEW]("patch of weight 3")], [_BENCH[_FEW]("patch")]),
@@ -195,6 +271,7 @@ COMPARISONS = {
         "0.8 ± 0.6,": _in_methods("L2RKD", "jacobian_matching + KD", 0.05),
         "0.4 ± 0.4 and": _in_methods("L2RKD", "jacobian_matching + KD", 0.1),
         "0.5 ± 0.2 pp": _in_methods("L2RKD", "jacobian_matching + KD", 1.0),
+        "+0.3 ± 1.5 at": _AT_ANOTHER_RATE,
         "2.5 ± 1.3, and": _in_methods("dkd + KD", "KD", 0.05),
         "2.1 ± 1.6 (not": _in_methods("KD", "crd + KD", 0.05),
     },
@@ -208,6 +285,10 @@ COMPARISONS = {
         "0.5 ± 0.6, in favour": _added("tables_small", 4.0),
         "2.2 ± 0.5 pp": _added("glyphs_sizes", 4.0, "small student")[::-1],
         "0.9 ± 0.7 for": _added("glyphs_sizes", 4.0, "large student")[::-1],
+        "2.0 ± 0.9)": (
+            [_on_bench("glyphs_sizes", "KD, augmented", 4.0, "small student")],
+            [_on_bench("glyphs_sizes", "1 added each, augmented", 4.0, "small student")],
+        ),
         "26.3 ± 7.9": _added("glyphs_sizes", 1.0, "small student")[::-1],
         "31.5 ± 7.6": _added("glyphs_sizes", 1.0, "large student")[::-1],
         "2.4 ± 2.3 for": _against_pe_bkd("glyphs_sizes", 1.0, "large student"),
@@ -237,7 +318,7 @@ def _runs(study):
     return json.loads((ROOT / f"studies/results/{study}.json").read_text())["runs"]
 
 
-def _accuracies(study, pair, fraction, method, length=None, seeds=None):
+def accuracies(study, pair, fraction, method, length=None, seeds=None):
     """Test accuracies of a cell, in the order of the seeds; `pair=None` is the mean of all pairs.
 
     `length` may be left out where a study has one only, and `seeds` for all.
@@ -260,54 +341,22 @@ def _accuracies(study, pair, fraction, method, length=None, seeds=None):
 
 def difference(added, subtracted):
     """Mean of the paired difference and the half-width of its 95 % CI (Student's t)."""
-    values = sum(_accuracies(*cell) for cell in added)
-    values = values - sum(_accuracies(*cell) for cell in subtracted)
+    values = sum(accuracies(*cell) for cell in added)
+    values = values - sum(accuracies(*cell) for cell in subtracted)
     scale = stats.t.ppf(0.975, len(values) - 1) / len(values) ** 0.5
     return values.mean(), scale * values.std(ddof=1)
 
 
-_AUGMENTED = ("L2RKD, augmented", "KD, augmented")
-_ON_BENCH = ("patch", "KD, augmented")
-_WARMED_UP = ("patch, warm-up", "KD, warm-up")
-#: Comparisons with 600 images or more, both augmented: study, pair, student, images, methods.
-_MANY_IMAGES = (
-    ("f1_fashion", _SMALL, _SMALL, 600, _AUGMENTED),
-    ("f1_fashion", _LARGE, _LARGE, 600, _AUGMENTED),
-    ("f1_longer", _SMALL, _SMALL, 600, _AUGMENTED),
-    ("f1_longer_large", _LARGE, _LARGE, 600, _AUGMENTED),
-    ("bench_fashion", _SMALL, _SMALL, 600, _ON_BENCH),
-    ("bench_fashion", _LARGE, _LARGE, 600, _ON_BENCH),
-    ("f3_mnist", "mnist", _SMALL, 2000, _AUGMENTED),
-    ("f1_others", "fashion", _SMALL, 6000, _AUGMENTED),
-    ("bench_schedules", _SMALL, _SMALL, 6000, _ON_BENCH),
-    ("bench_schedules", _SMALL, f"{_SMALL}, warm-up", 6000, _WARMED_UP),
-    ("bench_fashion_6000", _LARGE, _LARGE, 6000, _ON_BENCH),
-    ("f2_fashion", _SMALL, _SMALL, 55_000, _AUGMENTED),
-    ("f2_longer", _SMALL, _SMALL, 55_000, _AUGMENTED),
-    ("f2_large", _LARGE, _LARGE, 55_000, _AUGMENTED),
-)
-
-
-def with_many_images():
-    """What L2RKD gains over KD with 600 images or more, corrected for all of these comparisons.
+def paired_by_seed(study, method, other, fraction=None):
+    """Differences of two methods in what was measured besides the accuracy.
 
     Returns:
-        `{(study, student, images): row}`, a row as `summary.paired_statistics` makes it.
+        `differences(measure, key)`: an array, one number for each seed, of `run[measure][key]`.
     """
-    found = {}
-    for name, pair, student, images, methods in _MANY_IMAGES:
-        own, other = (_accuracies(name, pair, images / 55_000, method) for method in methods)
-        found[name, student, images] = summary.paired_statistics(own - other)
-    summary.correct(found.values())
-    return found
 
+    def measured(name, measure, key):
+        own = [run for run in _runs(study) if (run["phase"], run.get("method")) == ("test", name)]
+        own = [run for run in own if fraction in (None, run["fraction"])]
+        return np.array([run[measure][key] for run in sorted(own, key=lambda run: run["seed"])])
 
-def table_with_many_images():
-    """The same as the lines of a table of `docs/benchmarks.md`."""
-    lines = ["| study | student | images | steps | L2RKD minus KD |", "|---|---|--:|--:|--:|"]
-    for (name, student, images), row in with_many_images().items():
-        study, link = registry.get(name), f"[{name}](../studies/results/{name}.md)"
-        steps = int(study.steps * study.lengths[0])
-        text = tables.difference_text(row)
-        lines.append(f"| {link} | {student} | {images:,} | {steps:,} | {text} |")
-    return lines
+    return lambda measure, key: measured(method, measure, key) - measured(other, measure, key)

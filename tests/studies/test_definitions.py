@@ -62,8 +62,8 @@ def test_studies_are_listed_without_tensorflow():
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 
-def test_weights_of_published_methods_are_those_of_their_papers():
-    for name, weight in published_methods.PAPER_WEIGHTS.items():
+def test_weights_of_published_methods_are_the_defaults_of_the_library():
+    for name, weight in published_methods.DEFAULT_WEIGHTS.items():
         assert weight == methods.METHODS[name]().default_weight
 
 
