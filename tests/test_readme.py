@@ -98,7 +98,7 @@ def test_gains_with_many_images_are_those_of_the_runs():
     best, row = max(found.items(), key=lambda item: item[1]["difference"])
     text = f"{row['difference']:.1f} ± {row['difference_interval']:.1f}"
     readme = " ".join((ROOT / "README.md").read_text().split())
-    assert len(found) == 14 and "highest of fourteen mean gains" in readme
+    assert len(found) == 14 and "highest of fourteen mean differences" in readme
     assert f"is [{text}](studies/results/{best[0]}.md)" in readme
     assert "not significant after correction for all fourteen" in readme
     assert sum(one["difference"] < 0 for one in found.values()) == 11
@@ -109,6 +109,13 @@ def test_gains_with_many_images_are_those_of_the_runs():
         (name, n) for (name, _, n), one in found.items() if one["corrected_p_value"] < 0.05
     }
     assert significant == {("f1_others", 6000), ("bench_schedules", 6000)}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_no_row_of_a_table_is_broken(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    rows = [line for line in text.splitlines() if line.startswith("|") or line.endswith(" |")]
+    assert all(row.startswith("|") and row.endswith("|") for row in rows)
 
 
 def test_short_answers_have_the_numbers_of_their_pages():
