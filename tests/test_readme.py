@@ -67,6 +67,10 @@ PAGES = [
 ]  # fmt: skip
 
 
+#: Other pages that quote differences of studies.
+WITH_DIFFERENCES = ("benchmarks", "choosing_a_region", "tuning")
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_numbers_in_texts_are_in_results(page):
     text = (ROOT / page).read_text()
@@ -79,6 +83,21 @@ def test_numbers_in_texts_are_in_results(page):
     known |= {f"{accuracy:.1f}" for name in names for accuracy in RESULTS_OF[name][1]}
     known |= {one for text in COMPARISONS.get(page, ()) for one in number.findall(text)}
     assert set(number.findall(words)) <= known
+
+
+@pytest.mark.parametrize("page", [*PAGES, *(f"docs/{name}.md" for name in WITH_DIFFERENCES)])
+def test_differences_in_texts_are_in_results_with_their_intervals(page):
+    text = (ROOT / page).read_text()
+    names = set(re.findall(r"studies/results/(\w+)\.md", text)) & set(RESULTS_OF)
+    lines = re.sub(r"```.*?```|\]\([^)]*\)", "", text, flags=re.DOTALL).splitlines()
+    words = " ".join(" ".join(line for line in lines if not line.startswith("|")).split())
+    # Without signs: a text may name the two methods in the other order.
+    difference = re.compile(r"\d+\.\d ± \d+\.\d")
+    sources = [RESULTS_OF[name][0] for name in names or {"f1_fashion"}]
+    known = {
+        one for text in (*sources, *COMPARISONS.get(page, ())) for one in difference.findall(text)
+    }
+    assert set(difference.findall(words)) <= known
 
 
 @pytest.mark.parametrize("page", COMPARISONS)
