@@ -16,7 +16,7 @@ from absl.flags import FlagValues
 import l2rkd_tf
 from l2rkd_command.errors import blame
 from l2rkd_command.flags.groups.data import NAMES
-from l2rkd_command.flags.groups.objective import needs_teacher
+from l2rkd_command.flags.groups.objective import needs_teacher, without_effect
 from l2rkd_tf.cli.common import backups, dashboard, devices, from_flags, plan, training
 from l2rkd_tf.cli.common.console import Console
 from l2rkd_tf.cli.common.parsing import make_methods, region_of_flag
@@ -45,6 +45,8 @@ def _distill(flags):
     """Trains a student for each seed, and reports."""
     chief = devices.is_chief(tf.distribute.get_strategy())
     console = Console(flags.verbose, len(flags.seeds) + needs_teacher(flags), chief)
+    if without_effect(flags):
+        console.note(f"Without effect: {_without_effect(flags)}")
     for seed in flags.seeds if flags.backup else ():
         backups.begin(_backup_folder(flags, seed), "distill", flags)
     # All workers must save, since to read weights may take all of them.
@@ -214,6 +216,13 @@ def _board_folder(flags, seed, folder):
 # What is told.
 
 
+def _without_effect(flags):
+    """Flags that were given and are not used, and with which method."""
+    names = ", ".join(f"--{name}" for name in without_effect(flags))
+    methods = f" --methods={','.join(flags.methods)}" if flags.methods else ""
+    return f"{names} with --method={flags.method}{methods}"
+
+
 def _report(flags, console, accuracies):
     """Tells the test accuracy, where the students are, and how to export one."""
     student = os.path.join(flags.output, f"seed{flags.seeds[0]}", "model.keras")
@@ -252,4 +261,6 @@ def _plan(flags):
         rows["Training"] = f"{_NAMES[flags.method]}, {plan.describe_schedule(schedule, flags)}"
     names = "model.keras, config.json, history.json, log.csv and metrics.json"
     rows["Output"] = f"{names} in {plan.seed_folders(flags)}"
+    if without_effect(flags):
+        rows["Without effect"] = _without_effect(flags)
     return rows

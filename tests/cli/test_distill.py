@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from l2rkd_tf import regions
 from l2rkd_tf.cli.common import from_flags, training
 from tests.cli import commands
 
@@ -180,6 +181,48 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(tmp_path, teacher_file, mon
     assert f"{tmp_path}/new/seed0, {tmp_path}/new/seed1" in printed
     assert "convnet, 289,066 parameters, which would be trained first" in commands.succeed(*words)
     assert not list(tmp_path.iterdir())
+
+
+def test_methods_at_region_points_use_the_region_of_the_flag(monkeypatch, tmp_path):
+    built = []
+
+    def build_trainee(*args, **kwargs):
+        built.append(make(*args, **kwargs))
+        return built[-1]
+
+    make = training.build_trainee
+    monkeypatch.setattr(training, "build_trainee", build_trainee)
+    words = ["--method=kd", "--methods=dkd", "--methods_at=region", "--region=segment"]
+    commands.succeed("distill", "--dry_run", f"--output={tmp_path}/new", *words)
+    assert [type(trainee.region) for trainee in built] == [regions.Segment]
+    assert built[0].region_weight == 0.0
+
+
+@pytest.mark.parametrize(
+    ("words", "unused"),
+    [
+        (
+            ["--method=kd", "--replace_fraction=0.5", "--region_weight=3"],
+            "  --region_weight, --replace_fraction with --method=kd\n",
+        ),
+        (
+            ["--method=none", "--temperature=2", "--kd_weight=1"],
+            "  --kd_weight, --temperature with --method=none\n",
+        ),
+        (
+            ["--method=none", "--methods=dkd", "--temperature=2", "--kd_weight=1"],
+            "  --kd_weight with",
+        ),
+        (["--methods_at=both"], "  --methods_at with --method=l2rkd\n"),
+        (["--method=kd", "--methods=dkd", "--methods_at=both", "--region=segment"], ""),
+        (["--replace_fraction=0.5", "--kd_weight=1"], ""),
+        (["--method=kd", "--fraction=0.1"], ""),
+    ],
+)
+def test_flags_without_effect_are_told(words, unused, tmp_path):
+    printed = commands.succeed("distill", "--dry_run", f"--output={tmp_path}/new", *words)
+    assert ("Without effect" in printed) == bool(unused)
+    assert unused in printed
 
 
 def test_a_teacher_of_other_images_is_named(tmp_path):

@@ -127,6 +127,25 @@ def needs_teacher(FLAGS):
     return FLAGS.method != "none" or bool(FLAGS.methods)
 
 
+def without_effect(FLAGS):
+    """Names of the flags that were given, but that nothing uses with this `--method`.
+
+    They are told, not refused, so that one command line can compare methods.
+    """
+    names = []
+    if FLAGS.method != "l2rkd":
+        names += ["region_weight"]
+    if FLAGS.method != "l2rkd" and not (FLAGS.methods and set(FLAGS.methods_at) - {"data"}):
+        names += ["region", "num_region_points", "region_targets", "replace_fraction"]
+    if FLAGS.method == "none":
+        names += ["hard_weight", "kd_weight"]
+    if not needs_teacher(FLAGS):
+        names += ["teacher", "teacher_dtype", "temperature"]
+    if not FLAGS.methods:
+        names += ["methods_at"]
+    return [name for name in names if FLAGS[name].present]
+
+
 def check(FLAGS):
     """Checks that the flags go together."""
     count = len(FLAGS.methods)

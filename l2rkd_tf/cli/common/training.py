@@ -131,7 +131,7 @@ def build_trainee(method, teacher, student, **kwargs):
     if method == "none":
         kwargs |= {"hard_weight": 1.0, "kd_weight": 0.0}
     if method != "l2rkd":
-        kwargs |= {"region": None, "region_weight": 0.0}
+        kwargs |= {"region_weight": 0.0}
     return l2rkd_tf.L2RKDDistiller(teacher, student, **kwargs)
 
 
