@@ -10,9 +10,7 @@ from scipy import stats
 from studies.harness import another_machine, registry, reproduce, summary
 from studies.harness.tables import plus_minus
 
-NOT_YET = {
-    "f1_longer_large", "f2_large", "f1_resnet",
-}  # fmt: skip
+NOT_YET = {"f2_large"}
 NUMBERS = ("none", "one", "two", "three", "four")
 ROOT = pathlib.Path(__file__).parents[2]
 
