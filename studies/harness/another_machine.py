@@ -74,8 +74,10 @@ def changes_by_kind(machine):
     found = {}
     for (where, _, pair, *_), (committed, again) in cells().items():
         if where == machine:
-            kind = pair.split("/")[0] if pair.split("/")[0] in _KINDS else "images"
-            found.setdefault(kind, []).append(again - committed[again.index])
+            kind = pair.split("/")[0]
+            found.setdefault(kind if kind in _KINDS else "images", []).append(
+                again - committed[again.index]
+            )
     return {kind: np.concatenate(parts) for kind, parts in found.items()}
 
 

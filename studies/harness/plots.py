@@ -97,10 +97,8 @@ def _draw_teacher(axes, study, teacher):
 def _draw_curves(axes, study, rows, axis):
     """Draws a panel, and returns the label of its horizontal axis."""
     unit = 100 if axis == "fraction" else 1
-    styles, apart = (
-        _styles(study.methods),
-        0.008 if len(summary.axes_of(study)[axis]) > 2 else 0.025,
-    )
+    styles = _styles(study.methods)
+    apart = 0.008 if len(summary.axes_of(study)[axis]) > 2 else 0.025
     for number, name in enumerate(study.methods):
         own = [row for row in rows if row["method"] == name and "accuracy" in row]
         places = np.array([row[axis] for row in own]) * unit

@@ -115,10 +115,12 @@ def test_published_methods_are_added_to_labels_alone(tmp_path, teacher_file):
         "--method=none",
         "--methods=attention_transfer,dkd",
         "--method_weights=10,0.5",
+        "--kd_weight=0.5",
         "--epochs=1",
         "--steps_per_epoch=3",
         f"--output={tmp_path}/methods",
     )
+    assert printed.startswith("Without effect: --kd_weight with --method=none --methods=attention")
     assert printed.count("AttentionTransfer compares teacher 'block1' (None, 8, 8, ") == 1
     history = read(tmp_path / "methods/seed0/history.json")
     terms = ("hard_loss", "attention_transfer_loss", "dkd_loss", "kd_loss")
