@@ -15,10 +15,10 @@ _TO_RESULTS = re.compile(rf"\]\(\.\./({'|'.join(FOLDERS)})/")
 
 
 def on_files(files, config):
-    """Called by mkdocs with the files of the site: adds pages and pictures of results."""
+    """Called by mkdocs with the files of the site: adds pages, pictures and runs of results."""
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).iterdir()):
-            if path.suffix in (".md", ".png"):
+            if path.suffix in (".md", ".png", ".csv"):
                 uri = f"{folder}/{path.name}"
                 files.append(File.generated(config, uri, abs_src_path=str(path)))
     return files
