@@ -1,6 +1,6 @@
 """Outputs and inner features of a model in one forward pass, and the paths of its layers."""
 
-from l2rkd_tf.features.extract import feature_model, model_outputs
+from l2rkd_tf.features.extract import feature_model, grey_levels, model_outputs
 from l2rkd_tf.features.graph import LayerOutput, has_graph
 from l2rkd_tf.features.ids import reads_ids
 from l2rkd_tf.features.layers import layer_outputs, layer_path, layer_shapes
@@ -14,6 +14,7 @@ __all__ = [
     "OUTPUT",
     "check_taken",
     "feature_model",
+    "grey_levels",
     "has_graph",
     "layer_outputs",
     "layer_path",

@@ -8,10 +8,12 @@ import tensorflow as tf
 from l2rkd_tf.features.graph import has_graph, trace
 from l2rkd_tf.features.layers import layer_path
 from l2rkd_tf.features.names import OUTPUT
+from l2rkd_tf.features.taken import taken_leaves
+from l2rkd_tf.utils.model_checks import input_symbols
 from l2rkd_tf.utils.outputs import only_output
 from l2rkd_tf.utils.types import FeatureFunction, Features, Tensors
 
-__all__ = ["feature_model", "model_outputs"]
+__all__ = ["feature_model", "grey_levels", "model_outputs"]
 
 
 def feature_model(
@@ -110,8 +112,11 @@ def _explicit_features(model, names, explicit):
 
 
 def model_outputs(model: keras.Model, inputs: Tensors, training: bool = False) -> tf.Tensor:
-    """A model's outputs, by default in inference mode, float32, shape `(batch, ..., outputs)`."""
-    outputs = only_output(model(inputs, training=training))
+    """A model's outputs, by default in inference mode, float32, shape `(batch, ..., outputs)`.
+
+    Floats for inputs that the model declares as uint8 are rounded to whole grey levels, 0 to 255.
+    """
+    outputs = only_output(model(_as_declared(model, inputs), training=training))
     if keras.tree.is_nested(outputs):
         shapes = [tuple(output.shape) for output in keras.tree.flatten(outputs)]
         raise ValueError(
@@ -120,3 +125,18 @@ def model_outputs(model: keras.Model, inputs: Tensors, training: bool = False) -
         )
     outputs = tf.cast(outputs, tf.float32)
     return outputs[:, None] if outputs.shape.rank == 1 else outputs
+
+
+def _as_declared(model, inputs):
+    """Inputs, with whole grey levels for those that the model declares as uint8."""
+    leaves = keras.tree.flatten(inputs)
+    symbols = keras.tree.flatten(input_symbols(model))
+    for leaf, symbol in zip(taken_leaves(model, inputs), symbols, strict=False):
+        if symbol.dtype == "uint8" and tf.as_dtype(leaves[leaf].dtype).is_floating:
+            leaves[leaf] = grey_levels(leaves[leaf])
+    return keras.tree.pack_sequence_as(inputs, leaves)
+
+
+def grey_levels(images: tf.Tensor) -> tf.Tensor:
+    """Floats as whole grey levels, 0 to 255: a cast to integers would wrap others around."""
+    return tf.clip_by_value(tf.round(images), 0, 255)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from l2rkd_tf.features import grey_levels
 from l2rkd_tf.regions import Region
 from l2rkd_tf.regions.draws import random_bits, split
 from l2rkd_tf.utils.types import TensorLike, Tensors
@@ -164,8 +165,7 @@ def as_floats(inputs: Tensors) -> Any:
 
 
 def _to_grey_levels(image, point):
-    # Noise leaves the grey levels, and a cast to integers would wrap around.
-    return tf.clip_by_value(tf.round(point), 0, 255) if image.dtype == tf.uint8 else point
+    return grey_levels(point) if image.dtype == tf.uint8 else point
 
 
 def count_split(batch_size: int, replace_fraction: float) -> tuple[int, int]:

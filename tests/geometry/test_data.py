@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from l2rkd_tf import geometry, teacher_cache
-from l2rkd_tf.regions import Patch, Segment
+from l2rkd_tf.features import model_outputs
+from l2rkd_tf.regions import Ball, Patch, Segment
 from tests.geometry.helpers import assert_same, curved, logits, numbers
 from tests.references import losses as reference
 
@@ -85,6 +86,43 @@ def test_images_of_uint8_are_those_of_float32():
         lambda x: geometry.linearity_gap(teacher, x, x[::-1]),
     ):
         assert_same(measure(x), measure(x.astype("float32")))
+
+
+@keras.saving.register_keras_serializable("tests")
+class WholeGreyLevels(keras.layers.Layer):
+    """What a model that declares uint8 sees of floats."""
+
+    def call(self, inputs):
+        return keras.ops.clip(keras.ops.round(inputs), 0, 255)
+
+
+def test_models_of_uint8_inputs_see_region_points_rounded_to_grey_levels():
+    def model(seed, first):
+        keras.utils.set_random_seed(seed)
+        layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(3)]
+        return keras.Sequential([*first, *layers])
+
+    x = np.random.default_rng(0).choice([0, 1, 254, 255], (30, 4, 4, 1)).astype("uint8")
+    found, expected = (
+        geometry.fidelity_profile(
+            model(1, first()), model(2, first()), x, Ball(9.0, norm="gaussian")
+        )
+        for first in (
+            lambda: [keras.Input((4, 4, 1), dtype="uint8")],
+            lambda: [keras.Input((4, 4, 1)), WholeGreyLevels()],
+        )
+    )
+    assert_same(found, expected)
+
+
+def test_floats_are_whole_grey_levels_where_a_model_declares_uint8():
+    images, numbers = keras.Input((3,), dtype="uint8", name="b"), keras.Input((1,), name="a")
+    both = keras.layers.Concatenate()([keras.ops.cast(images, "float32"), numbers])
+    given = tf.constant([[-7.0, 0.6, 300.0]]), tf.constant([[0.6]])
+    for structure in ((images, numbers), {"b": images, "a": numbers}):
+        model = keras.Model(structure, both)
+        fed = dict(zip("ba", given, strict=True)) if isinstance(structure, dict) else given
+        np.testing.assert_allclose(model_outputs(model, fed), [[0.0, 1.0, 255.0, 0.6]])
 
 
 def test_models_in_mixed_precision():
