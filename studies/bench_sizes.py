@@ -8,9 +8,10 @@ default: a region point added to each example, so it takes half of the steps.
 import dataclasses
 
 from studies.compared import AUGMENTED, methods
+from studies.harness import fractions
 from studies.harness.definitions import Method, Study
 from studies.harness.pairs import Network, Pair
-from studies.networks import DEVELOPMENT_SEEDS, DIGITS, GLYPHS, HALF, SERIES, TABLES
+from studies.networks import DEVELOPMENT_SEEDS, DIGITS, GLYPHS, HALF, PERMUTED, SERIES, TABLES
 
 _BENCH = {"seeds": DEVELOPMENT_SEEDS, "lengths": (1.0, 4.0), "measures": ()}
 _AFFINE = methods("affine")
@@ -82,4 +83,11 @@ bench_glyphs_sizes = Study(
     **GLYPHS | _BENCH | {"pairs": _two_sizes(GLYPHS), "steps": 500},
     methods=_IMAGES,
     fractions=(0.05,),
+)
+
+bench_permuted_sizes = Study(
+    title="Bench: MNIST with permuted pixels, 100 images, students of two sizes",
+    **PERMUTED | _BENCH | {"pairs": _two_sizes(PERMUTED)},
+    methods={"KD": Method(kind="kd"), "L2RKD": Method(kind="l2rkd", options=HALF)},
+    fractions=fractions.of_known(100),
 )

@@ -12,6 +12,8 @@ from studies.harness.tables import plus_minus
 
 NUMBERS = ("none", "one", "two", "three", "four")
 ROOT = pathlib.Path(__file__).parents[2]
+#: The third machine itself ran the committed results of these.
+OF_THE_THIRD = ("bench_permuted_sizes",)
 
 
 def test_the_page_has_the_cells_of_the_runs():
@@ -22,7 +24,10 @@ def test_the_page_has_the_cells_of_the_runs():
 
 def test_a_cell_of_every_study_was_trained_again():
     again = {study for machine, study, *_ in another_machine.cells() if machine == 3}
-    assert again == set(registry.all_studies())
+    assert again == set(registry.all_studies()) - set(OF_THE_THIRD)
+    names = ", ".join(f"`{name}`" for name in OF_THE_THIRD)
+    page = " ".join((reproduce.RESULTS / "another_machine.md").read_text().split())
+    assert f"that the third machine itself ran later: {names}.)" in page
 
 
 def test_what_the_page_says_of_all_cells():
