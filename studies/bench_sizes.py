@@ -11,7 +11,18 @@ from studies.compared import AUGMENTED, methods
 from studies.harness import fractions
 from studies.harness.definitions import Method, Study
 from studies.harness.pairs import Network, Pair
-from studies.networks import DEVELOPMENT_SEEDS, DIGITS, GLYPHS, HALF, PERMUTED, SERIES, TABLES
+from studies.networks import (
+    DEVELOPMENT_SEEDS,
+    DIGITS,
+    FASHION,
+    GLYPHS,
+    HALF,
+    LARGE_STUDENT,
+    PERMUTED,
+    SERIES,
+    SMALL_STUDENT,
+    TABLES,
+)
 
 _BENCH = {"seeds": DEVELOPMENT_SEEDS, "lengths": (1.0, 4.0), "measures": ()}
 _AFFINE = methods("affine")
@@ -90,4 +101,28 @@ bench_permuted_sizes = Study(
     **PERMUTED | _BENCH | {"pairs": _two_sizes(PERMUTED)},
     methods={"KD": Method(kind="kd"), "L2RKD": Method(kind="l2rkd", options=HALF)},
     fractions=fractions.of_known(100),
+)
+
+_CROPPED = methods("crop_flip")
+_FASHION_LONGER = (
+    FASHION
+    | _BENCH
+    | {
+        "lengths": (4.0,),
+        "teacher_steps": 2000,
+        "fractions": fractions.of_known(6000),
+        "methods": {name: _CROPPED[name] for name in (AUGMENTED, "L2RKD, augmented")},
+    }
+)
+
+bench_fashion_longer = Study(
+    title="Bench: longer runs, 6,000 images, 6,000 weights",
+    **_FASHION_LONGER,
+    pairs={"6,000 weights": SMALL_STUDENT},
+)
+
+bench_fashion_longer_large = Study(
+    title="Bench: longer runs, 6,000 images, 95,000 weights",
+    **_FASHION_LONGER,
+    pairs={"95,000 weights": LARGE_STUDENT},
 )

@@ -20,6 +20,8 @@ _MANY_IMAGES = (
     ("bench_schedules", SMALL, SMALL, 6000, _ON_BENCH),
     ("bench_schedules", SMALL, f"{SMALL}, warm-up", 6000, _WARMED_UP),
     ("bench_fashion_6000", LARGE, LARGE, 6000, _ON_BENCH),
+    ("bench_fashion_longer", SMALL, SMALL, 6000, _AUGMENTED),
+    ("bench_fashion_longer_large", LARGE, LARGE, 6000, _AUGMENTED),
     ("f2_fashion", SMALL, SMALL, 55_000, _AUGMENTED),
     ("f2_longer", SMALL, SMALL, 55_000, _AUGMENTED),
     ("f2_large", LARGE, LARGE, 55_000, _AUGMENTED),

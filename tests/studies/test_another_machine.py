@@ -13,7 +13,7 @@ from studies.harness.tables import plus_minus
 NUMBERS = ("none", "one", "two", "three", "four")
 ROOT = pathlib.Path(__file__).parents[2]
 #: The third machine itself ran the committed results of these.
-OF_THE_THIRD = ("bench_permuted_sizes",)
+OF_THE_THIRD = ("bench_permuted_sizes", "bench_fashion_longer", "bench_fashion_longer_large")
 
 
 def test_the_page_has_the_cells_of_the_runs():
