@@ -88,7 +88,6 @@ def test_images_of_uint8_are_those_of_float32():
         assert_same(measure(x), measure(x.astype("float32")))
 
 
-@keras.saving.register_keras_serializable("tests")
 class WholeGreyLevels(keras.layers.Layer):
     """What a model that declares uint8 sees of floats."""
 
