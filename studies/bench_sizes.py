@@ -1,8 +1,8 @@
 """The bench with students of two sizes, at the steps of the other studies and at four times those.
 
 Seeds for development, each with a teacher of its own, which has seen all training examples; nothing
-is chosen. Images are augmented. "L2RKD" moves half of each batch, "1 added each" is the library's
-default: a region point added to each example, so it takes half of the steps.
+is chosen. Images, but not vectors, are augmented. "L2RKD" moves half of each batch, "1 added each"
+is the library's default: a region point added to each example, so it takes half of the steps.
 """
 
 import dataclasses
